@@ -1,0 +1,12 @@
+/* hash.h - the project's one hash: BLAKE2b (RFC 7693), optionally keyed. Little-endian results. */
+#ifndef BASE_HASH_H
+#define BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* First 8 bytes of the 16-byte BLAKE2b digest of bytes. Not a secret, not for lookups by clients.
+ */
+uint64_t hash_u64(const void *bytes, size_t count);
+
+#endif /* BASE_HASH_H */

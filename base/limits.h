@@ -1,0 +1,51 @@
+/*
+ * limits.h - every bound of the system with its reason. A queue, loop, wait, string or batch whose
+ * bound is not here has its bound in the config (config.h), which is itself bounded from here.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+enum {
+    /* Processes. */
+    LIMIT_WORKERS_MAX = 16,         /* Devices of the largest node in view. */
+    LIMIT_WORKER_THREADS_MAX = 256, /* Cores a CPU worker may pin. */
+    LIMIT_BINDS_MAX = 8,            /* zmq.bind entries. */
+    LIMIT_PATH_BYTES_MAX = 1024,    /* A path in the config, NUL included. */
+    LIMIT_NAME_BYTES_MAX = 128,     /* model.name, chat.template. */
+
+    /* Scheduling. */
+    LIMIT_SLOTS_MAX = 4096,        /* Requests that hold pages at one time. */
+    LIMIT_QUEUE_MAX = 65536,       /* Requests waiting for admission. */
+    LIMIT_STEP_TOKENS_MAX = 65536, /* Dense batch; also bounds worker activations. */
+    LIMIT_STEP_ROWS_MAX = 4096,    /* One row a slot. */
+    LIMIT_CONTEXT_MAX = 1 << 20,   /* Tokens of one sequence. */
+    LIMIT_PAGE_TOKENS_MAX = 64,    /* 16, 32 or 64. */
+    LIMIT_PAGES_MAX = 1 << 24,     /* Pages of one device. */
+
+    /* One request. */
+    LIMIT_REQUEST_ID_BYTES_MAX = 64,  /* Protocol: 1 to 64. */
+    LIMIT_ROUTING_ID_BYTES_MAX = 255, /* ZMTP: a routing id is at most 255 bytes. */
+    LIMIT_STOP_IDS_MAX = 16,          /* Of a request; the model's own eos ids come on top. */
+    LIMIT_EOS_IDS_MAX = 8,            /* generation_config.json lists a few. */
+    LIMIT_STOP_STRINGS_MAX = 8,
+    LIMIT_STOP_STRING_BYTES_MAX = 128, /* Also the text held back while one may be forming. */
+    LIMIT_TOP_LOGPROBS_MAX = 20,
+    LIMIT_MESSAGES_MAX = 1024, /* Chat turns of one request. */
+
+    /* Wire. */
+    LIMIT_FRAME_BYTES_MAX = 16 << 20, /* Hard cap on ZMQ_MAXMSGSIZE. */
+    LIMIT_MSGPACK_DEPTH_MAX = 8,
+    LIMIT_MSGPACK_ELEMENTS_MAX = 8192, /* One budget over all levels; bounds the decoder's zone. */
+
+    /* Model files. */
+    LIMIT_VOCAB_MAX = 1 << 20,
+    LIMIT_LAYERS_MAX = 512,
+    LIMIT_TENSORS_MAX = 65536,
+    LIMIT_TENSOR_DIMS_MAX = 8, /* safetensors allows more; no model needs them. */
+    LIMIT_SHARDS_MAX = 1024,
+    LIMIT_JSON_BYTES_MAX = 100 << 20, /* As the safetensors header; tokenizer.json reaches 30 MB. */
+    LIMIT_JSON_DEPTH_MAX = 64,
+    LIMIT_TOKEN_BYTES_MAX = 4096, /* Text of one vocabulary entry. */
+};
+
+#endif /* BASE_LIMITS_H */

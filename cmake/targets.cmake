@@ -1,0 +1,52 @@
+# The four shapes of a target.
+
+# sluice_library(NAME SOURCES ... LIBS ...): the static library of a folder.
+function(sluice_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_library(sluice_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(sluice_${name} PUBLIC ${ARG_LIBS})
+endfunction()
+
+# sluice_program(NAME SOURCES ... LIBS ...): an executable that ships, in bin/.
+function(sluice_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+endfunction()
+
+# sluice_test(NAME SOURCES ... LIBS ...): a cmocka program that ctest runs.
+function(sluice_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_compile_options(${name} PRIVATE -Wno-stack-usage)
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} cmocka)
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+# sluice_fuzz(NAME SOURCES ... LIBS ...): LLVMFuzzerTestOneInput in the first source. The corpus
+# folder tests/fuzz/corpus/NAME runs as a normal test in every build; with SLUICE_FUZZ the same
+# target is a libFuzzer program.
+function(sluice_fuzz name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  set(target fuzz_${name})
+  if(SLUICE_FUZZ)
+    add_executable(${target} ${ARG_SOURCES})
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+  else()
+    add_executable(${target} ${ARG_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)
+  endif()
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  target_compile_options(${target} PRIVATE -Wno-missing-prototypes -Wno-stack-usage)
+  target_link_libraries(${target} PRIVATE ${ARG_LIBS})
+  if(SLUICE_FUZZ)
+    add_test(NAME ${target} COMMAND ${target} -runs=0 ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
+  else()
+    add_test(NAME ${target} COMMAND ${target} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
+  endif()
+  set_tests_properties(${target} PROPERTIES TIMEOUT 120)
+endfunction()

@@ -1,0 +1,223 @@
+/*
+ * record.h - what the core and a worker say to each other through their rings.
+ *
+ * Every record is one 64-byte little-endian cell with no pointers: indices and handles only, each
+ * with the epoch and the group. The reader copies a cell to private memory, then validates it
+ * (record_check_*), then uses it. Core and workers share one build id, so the layout may change
+ * from build to build.
+ *
+ *   core -> worker   OPEN STOP_IDS* PAGES* ... STEP ROW* IDS*      CLOSE
+ *   worker -> core   READY     (RESULT | LOGPROBS)* DONE
+ *
+ * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
+ * all of them are published at once. Its answer is one RESULT for each row that samples, LOGPROBS
+ * cells for those that asked, and one DONE, published at once: a step happened or it did not.
+ */
+#ifndef IPC_RECORD_H
+#define IPC_RECORD_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+
+enum record_kind {
+    RECORD_OPEN = 1,     /* A request takes a slot: its sampling parameters. */
+    RECORD_STOP_IDS = 2, /* Further ids that min_tokens masks in that slot. */
+    RECORD_PAGES = 3,    /* Pages appended to a slot's block table. */
+    RECORD_CLOSE = 4,    /* The slot's pages are no longer its own. */
+    RECORD_STEP = 5,
+    RECORD_ROW = 6,
+    RECORD_IDS = 7,
+    RECORD_READY = 16,
+    RECORD_RESULT = 17,
+    RECORD_LOGPROBS = 18,
+    RECORD_DONE = 19,
+};
+
+enum record_source {
+    RECORD_SOURCE_LISTED = 0, /* ids_first .. ids_first + tokens of the step's ids. */
+    RECORD_SOURCE_LAST = 1,   /* The token this slot sampled last: it never left the worker. */
+};
+
+enum {
+    RECORD_ROW_SAMPLE = 1,     /* ROW flag: the row's last token gives a RESULT. */
+    RECORD_RESULT_INVALID = 1, /* RESULT flag: logits were NaN or infinite; id is meaningless. */
+    RECORD_IDS_PER_CELL = 12,
+    RECORD_PAGES_PER_CELL = 9,
+    RECORD_LOGPROBS_PER_CELL = 6,
+};
+
+struct record_head { /* 8 bytes, first in every record. */
+    uint8_t kind;
+    uint8_t flags;
+    uint16_t group;
+    uint32_t epoch;
+};
+
+struct record_open {
+    struct record_head head;
+    uint32_t slot;
+    uint32_t generation;
+    uint64_t seed;
+    float temperature;      /* 0: greedy. */
+    float top_p;            /* 1: off. */
+    float min_p;            /* 0: off. */
+    uint32_t top_k;         /* 0: off. */
+    uint32_t top_logprobs;  /* 0 to LIMIT_TOP_LOGPROBS_MAX. */
+    uint32_t logprobs;      /* 1: the chosen token's logprob is wanted. */
+    uint32_t min_position;  /* Below it (position of the sampled token) stop ids are masked. */
+    uint32_t stop_id_count; /* In the STOP_IDS cells that follow. */
+    uint32_t reserved[2];
+};
+
+struct record_stop_ids {
+    struct record_head head;
+    uint32_t slot;
+    uint32_t count;
+    uint32_t ids[RECORD_IDS_PER_CELL];
+};
+
+struct record_pages {
+    struct record_head head;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t index; /* Of the first page in the slot's block table. */
+    uint32_t count;
+    uint32_t pages[RECORD_PAGES_PER_CELL];
+    uint32_t reserved;
+};
+
+struct record_close {
+    struct record_head head;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t reserved[12];
+};
+
+struct record_step {
+    struct record_head head;
+    uint64_t step;
+    uint64_t plan_hash;
+    uint32_t plan_id;
+    uint32_t row_count;
+    uint32_t token_count; /* Sum over the rows. */
+    uint32_t ids_count;   /* Listed token ids, in ceil(ids_count / 12) IDS cells. */
+    uint32_t reserved[6];
+};
+
+struct record_row {
+    struct record_head head;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t position;  /* Of the first token. */
+    uint32_t tokens;    /* 1 when source is LAST. */
+    uint32_t source;    /* enum record_source */
+    uint32_t ids_first; /* Index into the step's ids when LISTED. */
+    uint32_t reserved[8];
+};
+
+struct record_ids {
+    struct record_head head;
+    uint32_t count;
+    uint32_t reserved;
+    uint32_t ids[RECORD_IDS_PER_CELL];
+};
+
+struct record_ready {
+    struct record_head head;
+    uint32_t vocab;
+    uint32_t device_pages;
+    uint32_t page_tokens;
+    uint32_t dtype; /* enum config_dtype, never AUTO. */
+    uint64_t weight_bytes;
+    uint64_t kv_bytes;
+    uint64_t load_us;
+    uint64_t reserved[2];
+};
+
+struct record_result {
+    struct record_head head;
+    uint64_t step;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t position; /* Of the sampled token. */
+    uint32_t id;
+    uint32_t
+        logprob_first; /* Range of the step's (id, logprob) pairs: chosen first, then the top */
+    uint32_t logprob_count; /* ones in falling order. 0: none asked. */
+    uint32_t reserved[6];
+};
+
+struct record_logprob {
+    uint32_t id;
+    float logprob; /* Natural log, of the raw logits. */
+};
+
+struct record_logprobs {
+    struct record_head head;
+    uint32_t count;
+    uint32_t reserved;
+    struct record_logprob pairs[RECORD_LOGPROBS_PER_CELL];
+};
+
+struct record_done {
+    struct record_head head;
+    uint64_t step;
+    uint64_t compute_us; /* From taking the step to publishing this. */
+    uint32_t result_count;
+    uint32_t logprob_count;
+    uint32_t reserved[8];
+};
+
+union record {
+    struct record_head head;
+    struct record_open open;
+    struct record_stop_ids stop_ids;
+    struct record_pages pages;
+    struct record_close close;
+    struct record_step step;
+    struct record_row row;
+    struct record_ids ids;
+    struct record_ready ready;
+    struct record_result result;
+    struct record_logprobs logprobs;
+    struct record_done done;
+};
+
+static_assert(sizeof(struct record_head) == 8, "record layout");
+static_assert(sizeof(struct record_open) == 64, "record layout");
+static_assert(sizeof(struct record_stop_ids) == 64, "record layout");
+static_assert(sizeof(struct record_pages) == 64, "record layout");
+static_assert(sizeof(struct record_close) == 64, "record layout");
+static_assert(sizeof(struct record_step) == 64, "record layout");
+static_assert(sizeof(struct record_row) == 64, "record layout");
+static_assert(sizeof(struct record_ids) == 64, "record layout");
+static_assert(sizeof(struct record_ready) == 64, "record layout");
+static_assert(sizeof(struct record_result) == 64, "record layout");
+static_assert(sizeof(struct record_logprobs) == 64, "record layout");
+static_assert(sizeof(struct record_done) == 64, "record layout");
+static_assert(sizeof(union record) == 64, "one cell");
+
+/* Bounds that records are checked against; filled by each side from the config and the model. */
+struct record_bounds {
+    uint32_t epoch;
+    uint32_t group;
+    uint32_t slots;
+    uint32_t pages;
+    uint32_t vocab;
+    uint32_t positions; /* Served context. */
+    uint32_t rows;      /* Of one step. */
+    uint32_t tokens;    /* Of one step. */
+};
+
+/*
+ * Checks one private copy of a cell that came from the other side: kind, epoch, group, every index
+ * and count. 0; -ESTALE for another epoch (the cell is dropped); -EBADMSG for anything else.
+ * Relations between cells (row counts, id ranges) are the reader's.
+ */
+int record_check_request(const union record *record, const struct record_bounds *bounds);
+int record_check_reply(const union record *record, const struct record_bounds *bounds);
+
+#endif /* IPC_RECORD_H */

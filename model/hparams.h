@@ -1,0 +1,77 @@
+/*
+ * hparams.h - the numbers that define a model, from config.json + generation_config.json or from a
+ * GGUF's metadata. Checked: every later size computation may trust these ranges.
+ */
+#ifndef MODEL_HPARAMS_H
+#define MODEL_HPARAMS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/must.h"
+
+enum rope_kind { ROPE_NONE, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+
+struct rope_scaling {
+    enum rope_kind kind;
+    double factor;
+    double low_freq_factor;  /* llama3 */
+    double high_freq_factor; /* llama3 */
+    double beta_fast;        /* yarn */
+    double beta_slow;        /* yarn */
+    double attention_factor; /* yarn; already resolved: multiplies cos and sin */
+    uint32_t original_positions;
+};
+
+struct hparams {
+    char architecture[64]; /* As the file says: LlamaForCausalLM, llama, ... */
+    char stored_dtype[16]; /* As the file says or as most tensors are: bf16, f32, q4_1, ... */
+    uint32_t hidden;
+    uint32_t layers;
+    uint32_t heads;
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t rope_dim; /* <= head_dim, even */
+    uint32_t ffn;
+    uint32_t vocab;
+    uint32_t positions_max;  /* max_position_embeddings */
+    uint32_t sliding_window; /* 0: none */
+    double rms_eps;
+    double rope_theta;
+    struct rope_scaling rope;
+    bool tied_embeddings;
+    uint32_t bos_id; /* UINT32_MAX: none */
+    uint32_t eos_ids[LIMIT_EOS_IDS_MAX];
+    uint32_t eos_count;
+    /* Defaults of generation_config.json; NAN or UINT32_MAX where it says nothing. */
+    double temperature;
+    double top_p;
+    double min_p;
+    uint32_t top_k;
+};
+
+enum { MODEL_ERROR_BYTES_MAX = 512 };
+
+/* Filled with one line on failure: what is wrong, in which file, with both values where two
+ * disagree. */
+struct model_error {
+    char text[MODEL_ERROR_BYTES_MAX];
+};
+
+/* -EINVAL: malformed; -ENOTSUP: understood but not supported (error names it). generation may be
+ * NULL. */
+int hparams_from_config(struct hparams *hparams, const struct json *config,
+                        const struct json *generation, struct model_error *error) MUST_CHECK;
+
+/* cos and sin of position * frequency for positions [first, first + count): [count][rope_dim/2]
+ * each, attention factor included. Frequencies in double. Sources of the formulas at the function.
+ */
+void hparams_rope_table(const struct hparams *hparams, uint32_t first, uint32_t count,
+                        float *cosine, float *sine);
+
+/* Trainable parameters, tied ones once. */
+uint64_t hparams_parameters(const struct hparams *hparams);
+
+#endif /* MODEL_HPARAMS_H */

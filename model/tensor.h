@@ -1,0 +1,58 @@
+/* tensor.h - a checked table of tensors in mapped files, filled by safetensors.c and gguf.c. */
+#ifndef MODEL_TENSOR_H
+#define MODEL_TENSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+
+enum tensor_dtype {
+    TENSOR_F32,
+    TENSOR_F16,
+    TENSOR_BF16,
+    TENSOR_F64,
+    TENSOR_Q8_0,
+    TENSOR_Q4_0,
+    TENSOR_Q4_1,
+    TENSOR_Q5_0,
+    TENSOR_Q5_1,
+    TENSOR_I8,
+    TENSOR_U8,
+    TENSOR_I16,
+    TENSOR_U16,
+    TENSOR_I32,
+    TENSOR_U32,
+    TENSOR_I64,
+    TENSOR_U64,
+    TENSOR_BOOL,
+    TENSOR_F8_E4M3,
+    TENSOR_F8_E5M2,
+    TENSOR_OTHER, /* A known block format that is not supported here (K-quants ...). */
+};
+
+struct tensor {
+    const char *name; /* Owned by the table; NUL-terminated. */
+    enum tensor_dtype dtype;
+    uint32_t dims;
+    uint64_t shape[LIMIT_TENSOR_DIMS_MAX]; /* Row-major: the last one is contiguous. */
+    const uint8_t *bytes;                  /* In the mapping. */
+    uint64_t byte_count;
+};
+
+struct tensor_table {
+    struct tensor *tensor; /* [count], sorted by name. */
+    uint32_t count;
+};
+
+/* Binary search; NULL when absent. */
+const struct tensor *tensor_find(const struct tensor_table *table, const char *name);
+
+const char *tensor_dtype_name(enum tensor_dtype dtype);
+
+/* Elements [first, first + count) of row `row` (all leading dimensions flattened) to float. F32,
+ * F16, BF16 and the five block formats; for block formats first and count are multiples of 32. */
+void tensor_read_row(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
+                     float *out);
+
+#endif /* MODEL_TENSOR_H */

@@ -1,0 +1,59 @@
+/*
+ * engine.h - a model ready to run on this device: packed weights, KV pool, buffers, threads. It
+ * knows nothing of rings or processes: step.c feeds it from records, tests feed it directly.
+ */
+#ifndef WORKERS_ENGINE_H
+#define WORKERS_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/must.h"
+#include "kernels/kern.h"
+#include "model/weights.h"
+#include "plan/plan.h"
+
+struct engine;
+
+struct engine_options {
+    enum kern_dtype dtype; /* Weights, activations into products, KV. */
+    unsigned isa;          /* kern_isa_detect(), or less for tests. */
+    uint32_t threads;
+    uint32_t tokens_max;  /* Dense batch. */
+    uint32_t rows_max;    /* Sequences of one batch; also logit rows. */
+    uint32_t context_max; /* Positions. */
+    uint32_t page_tokens;
+    uint32_t device_pages;
+};
+
+/* Loads and packs. -ENOTSUP, -ENOMEM with *error in one line (names what did not fit and the
+ * setting that would make it fit). weights may be closed afterwards. */
+int engine_open(struct engine **out, const struct weights *weights,
+                const struct engine_options *options, struct model_error *error) MUST_CHECK;
+void engine_close(struct engine *engine);
+
+/* Rows of one sequence in a batch. */
+struct engine_row {
+    const uint32_t *pages; /* Block table of the sequence from position 0. */
+    uint32_t first;        /* Index of its first token in ids. */
+    uint32_t tokens;
+    uint32_t position; /* Of the first token. */
+    bool wants_logits; /* Of the last token. */
+};
+
+struct engine_batch {
+    const uint32_t *ids; /* [sum of tokens], checked against the vocabulary. */
+    const struct engine_row *rows;
+    uint32_t row_count;
+    const struct plan *plan;
+};
+
+/* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab]. */
+void engine_run(struct engine *engine, const struct engine_batch *batch);
+const float *engine_logits(const struct engine *engine, uint32_t index);
+
+const struct hparams *engine_hparams(const struct engine *engine);
+uint64_t engine_weight_bytes(const struct engine *engine);
+uint64_t engine_kv_bytes(const struct engine *engine);
+
+#endif /* WORKERS_ENGINE_H */
