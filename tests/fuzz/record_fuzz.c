@@ -1,13 +1,12 @@
 /*
- * record.c - cells of any bytes against the two checks: what passes holds no index or id beyond the
- * bounds, stated here a second time in the simplest form.
+ * record_fuzz.c - cells of any bytes against the two checks: what passes holds no index or id
+ * beyond the bounds, stated here a second time in the simplest form.
  */
-#include "ipc/record.h"
-
 #include <stdint.h>
 #include <string.h>
 
 #include "base/must.h"
+#include "ipc/record.h"
 
 enum { SLOTS = 5, PAGES = 33, VOCAB = 301, POSITIONS = 129, TOKENS = 40, ROWS = 4 };
 

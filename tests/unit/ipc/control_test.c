@@ -150,8 +150,8 @@ static void a_full_socket_says_again(void **state)
 static void config_arrives_sealed(void **state)
 {
     (void)state;
-    static struct config out = {.workers = {.count = 4}, .model = {.path = "/models/x"}};
-    static struct config in;
+    const struct config out = {.workers = {.count = 4}, .model = {.path = "/models/x"}};
+    struct config in;
     const int fd = control_config_store(&out);
     assert_true(fd >= 0);
     assert_int_equal(pwrite(fd, "x", 1, 64), -1);
@@ -166,7 +166,7 @@ static void config_arrives_sealed(void **state)
 static void unsealed_config_is_refused(void **state)
 {
     (void)state;
-    static struct config config;
+    struct config config;
     const int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, (off_t)(sizeof config + 8)), 0);

@@ -23,8 +23,8 @@
 enum { NOTICE_MS_MAX = 30000, BALLAST_BYTES = 256 << 20, SIBLINGS = 64 };
 
 struct shared { /* One file, mapped writable by the children and read-only by the watcher. */
-    _Atomic uint32_t *writable;
-    const _Atomic uint32_t *words;
+    struct death_life *writable;
+    const struct death_life *lives;
 };
 
 static int shared_open(void **state)
@@ -34,10 +34,10 @@ static int shared_open(void **state)
     assert_non_null(shared);
     assert_int_equal(ftruncate(fd, 4096), 0);
     shared->writable = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    void *words = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    void *lives = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(shared->writable, MAP_FAILED);
-    assert_ptr_not_equal(words, MAP_FAILED);
-    shared->words = words;
+    assert_ptr_not_equal(lives, MAP_FAILED);
+    shared->lives = lives;
     assert_int_equal(close(fd), 0);
     *state = shared;
     return 0;
@@ -47,7 +47,7 @@ static int shared_close(void **state)
 {
     struct shared *shared = *state;
     assert_int_equal(munmap(shared->writable, 4096), 0);
-    assert_int_equal(munmap((void *)(uintptr_t)shared->words, 4096), 0);
+    assert_int_equal(munmap((void *)(uintptr_t)shared->lives, 4096), 0);
     free(shared);
     return 0;
 }
@@ -64,15 +64,15 @@ struct child {
     int ready; /* Readable when it holds the word. */
 };
 
-/* A child that holds word, then runs body and sleeps. */
-static struct child child_start(_Atomic uint32_t *word, void (*body)(void))
+/* A child that holds life, then runs body and sleeps. */
+static struct child child_start(struct death_life *life, void (*body)(void))
 {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     struct child child = {.pid = fork(), .ready = ends[0]};
     assert_true(child.pid >= 0);
     if (child.pid == 0) {
-        death_hold(word);
+        death_hold(life);
         if (body) {
             body();
         }
@@ -111,14 +111,14 @@ static void kill_and_notice(struct shared *shared, const char *what, void (*body
     const struct child child = child_start(&shared->writable[0], body);
     struct death_watch *watch = NULL;
     assert_int_equal(death_watch_open(&watch), 0);
-    death_watch_set(watch, 3, &shared->words[0]);
+    death_watch_set(watch, 3, &shared->lives[0].word);
     assert_false(rings_within(watch, 20));
-    assert_false(death_seen(&shared->words[0]));
+    assert_false(death_seen(&shared->lives[0].word));
     const uint64_t start_us = clock_now_us();
     assert_int_equal(kill(child.pid, SIGKILL), 0);
     assert_true(rings_within(watch, NOTICE_MS_MAX));
     const uint64_t notice_us = clock_now_us() - start_us;
-    assert_true(death_seen(&shared->words[0]));
+    assert_true(death_seen(&shared->lives[0].word));
     child_reap(&child);
     print_message("%s: notice after %llu us, reaped after %llu us\n", what,
                   (unsigned long long)notice_us, (unsigned long long)(clock_now_us() - start_us));
@@ -170,7 +170,7 @@ static void notices_a_death_before_the_watch(void **state)
     child_reap(&child);
     struct death_watch *watch = NULL;
     assert_int_equal(death_watch_open(&watch), 0);
-    death_watch_set(watch, 0, &shared->words[0]);
+    death_watch_set(watch, 0, &shared->lives[0].word);
     assert_true(rings_within(watch, NOTICE_MS_MAX));
     death_watch_close(watch);
 }
@@ -187,8 +187,8 @@ static void holds_one_word_at_a_time(void **state)
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_false(death_seen(&shared->words[0])); /* The hold moved on. */
-    assert_true(death_seen(&shared->words[1]));  /* A clean end is a death too. */
+    assert_false(death_seen(&shared->lives[0].word)); /* The hold moved on. */
+    assert_true(death_seen(&shared->lives[1].word));  /* A clean end is a death too. */
 }
 
 static void forgets_what_it_is_told_to_forget(void **state)
@@ -198,8 +198,8 @@ static void forgets_what_it_is_told_to_forget(void **state)
     const struct child second = child_start(&shared->writable[1], NULL);
     struct death_watch *watch = NULL;
     assert_int_equal(death_watch_open(&watch), 0);
-    death_watch_set(watch, 0, &shared->words[0]);
-    death_watch_set(watch, 1, &shared->words[1]);
+    death_watch_set(watch, 0, &shared->lives[0].word);
+    death_watch_set(watch, 1, &shared->lives[1].word);
     death_watch_set(watch, 0, NULL);
     assert_int_equal(kill(first.pid, SIGKILL), 0);
     child_reap(&first);
