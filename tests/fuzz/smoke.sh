@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # smoke.sh BUILD [SECONDS] - runs every libFuzzer target of a fuzz build for SECONDS (10) on a copy
-# of its corpus, two at a time. Prints one line a target with its executions; fails on a finding, on a
-# target that ran nothing and when there is no target. A finding is left in BUILD/fuzz/found.
+# of its corpus, two at a time. Prints one line a target with its executions; fails on a finding, on
+# a target that ran nothing and when there is no target. Findings are left in BUILD/fuzz/found.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 build=${1:?usage: tests/fuzz/smoke.sh BUILD [SECONDS]}
