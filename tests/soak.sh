@@ -5,6 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 ledger=tests/ledger.csv
+machine="$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 failed=0
 [ -f "$ledger" ] || echo "date,commit,machine,what,count,result,seconds" >"$ledger"
 
@@ -12,9 +13,8 @@ soak() { # WHAT COUNT COMMAND...
   local what=$1 count=$2 start=$SECONDS result=passed
   shift 2
   "$@" || { result=failed; failed=1; }
-  echo "$(date -u +%F),$(git describe --always --dirty),$(nproc) x $(sed -n \
-    's/^model name[^:]*: //p;' /proc/cpuinfo | head -n 1),$what,$count,$result,$((SECONDS - start))" \
-    | tee -a "$ledger"
+  echo "$(date -u +%F),$(git describe --always --dirty),$machine,$what,$count,$result,$((SECONDS -
+    start))" | tee -a "$ledger"
 }
 
 kills=${SLUICE_KILLS:-100}
