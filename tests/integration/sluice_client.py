@@ -125,7 +125,7 @@ class Client:
         if isinstance(body.get("ids"), list):
             body["ids"] = pack_ids(body["ids"])
         request_id = request_id or b"g%d" % next(self.numbers)
-        streamed = body.get("stream", self.socket.socket_type != zmq.REQ)
+        streamed = body.get("stream", self.socket.type != zmq.REQ)
         self.answers[request_id] = Answer(request_id, streamed)
         self.send(GENERATE, body, request_id)
         return self.answers[request_id]
