@@ -428,9 +428,19 @@ def check_names(paths):
             yield path, 1, f"the stem {stem} is taken by {other[1]}"
 
 
+def check_built(tree):
+    """A source that no CMake file names is dead."""
+    cmake = "\n".join(text for path, text in tree.items()
+                      if path.endswith(("CMakeLists.txt", ".cmake")))
+    named = set(re.findall(r"[\w.]+\.c\b", cmake))
+    for path in tree:
+        if cmake and path.endswith(".c") and os.path.basename(path) not in named:
+            yield path, 1, "no CMakeLists.txt names this file"
+
+
 def check_tree(tree):
     """All findings for {path: text} as sorted (path, line, what)."""
-    findings = list(check_names(tree))
+    findings = list(check_names(tree)) + list(check_built(tree))
     for path, text in tree.items():
         found = list(check_text(path, text))
         if path.endswith(C_SUFFIXES):

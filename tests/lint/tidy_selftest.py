@@ -147,6 +147,7 @@ BAD = [
     ("says nothing", {"tests/integration/helpers.py": '"""Words."""\n'}),
     ("is taken by base/part.c", {"base/part.c": OPENING, "wire/part.c": OPENING}),
     ("is named <stem>_test.c", {"tests/unit/base/part.c": OPENING}),
+    ("no CMakeLists.txt names", {"base/part.c": OPENING, "base/CMakeLists.txt": "add(parts.c)\n"}),
     ("no opening docstring", {"tests/a.py": "x = 1\n"}),
     ("limit 6", {"tests/a.py": '"""A."""\ndef f(a, b, c, d, e, f, g):\n    pass\n'}),
     ("limit 70", {"tests/a.py": '"""A."""\ndef f():\n' + "    x = 1\n" * 71}),
@@ -164,6 +165,7 @@ FINE = [
     {"tests/unit/base/part_test.c": OPENING.replace("part", "part_test") +
      '#include "base/part.h"\n\n#include <setjmp.h>\n\n#include <cmocka.h>\n\n'
      '#include "wire/frame.h"\n'},
+    {"base/part.c": OPENING, "base/CMakeLists.txt": "add(SOURCES a.c x86/part.c)\n"},
     {"Makefile": "all:\n\ttrue\n"},
 ]
 
