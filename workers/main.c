@@ -263,9 +263,6 @@ int main(void)
     const int error = run(worker);
     step_close(&worker->step);
     engine_close(worker->engine);
-    if (worker->linked) {
-        link_close(&worker->link);
-    }
-    free(worker);
+    free(worker); /* The link stays mapped: the kernel marks its life word when this thread ends. */
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }

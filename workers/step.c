@@ -293,12 +293,12 @@ int step_serve(struct step *step)
             ring_release(&step->link->in);
             return 0;
         }
-        const char *what = "a malformed record";
+        const char *what = "sent a malformed record";
         if (!error && record.head.kind == RECORD_STEP) {
-            what = "a step that does not hold together";
+            what = "sent a step that does not hold together";
             error = run_step(step, &record.step);
         } else if (!error) {
-            what = "a record that does not fit its slot";
+            what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);
         }
         if (error) {
