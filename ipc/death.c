@@ -7,9 +7,9 @@
 #include "ipc/death.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -34,26 +34,21 @@ struct death_watch {
 };
 
 /*
- * The list has one entry whose address means nothing; the kernel adds futex_offset to it to find
- * the word. It replaces the list that the C library registered for this thread, which serves robust
- * pthread mutexes only: nobody here has one.
+ * The list has one entry; the kernel adds futex_offset to its address to find the word. It replaces
+ * the list that the C library registered for this thread, which serves robust pthread mutexes only:
+ * nobody here has one. Once the segment is unmapped the kernel finds no list and does nothing.
  */
-struct death_list {
-    struct robust_list_head head;
-    struct robust_list entry;
-};
-
-void death_hold(_Atomic uint32_t *word)
+void death_hold(struct death_life *life)
 {
-    static _Thread_local struct death_list list; /* The kernel reads it when the thread ends. */
-    const uint32_t holder = (uint32_t)gettid() | FUTEX_WAITERS;
+    life->list = (struct robust_list_head){
+        .list = {.next = &life->entry},
+        .futex_offset =
+            (long)offsetof(struct death_life, word) - (long)offsetof(struct death_life, entry),
+    };
+    life->entry.next = &life->list.list;
     /* Release pairs with the acquire in death_seen(). */
-    atomic_store_explicit(word, holder, memory_order_release);
-    list.entry.next = &list.head.list;
-    list.head.list.next = &list.entry;
-    list.head.list_op_pending = NULL;
-    list.head.futex_offset = (long)((intptr_t)word - (intptr_t)&list.entry);
-    must(syscall(SYS_set_robust_list, &list.head, sizeof list.head) == 0);
+    atomic_store_explicit(&life->word, (uint32_t)gettid() | FUTEX_WAITERS, memory_order_release);
+    must(syscall(SYS_set_robust_list, &life->list, sizeof life->list) == 0);
 }
 
 bool death_seen(const _Atomic uint32_t *word)

@@ -10,6 +10,7 @@
  */
 #include "ipc/link.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -50,7 +51,7 @@ struct link_worker_segment {
     _Alignas(64) struct link_hello hello;
     struct ring_words result_tail;
     struct ring_words step_head;
-    _Alignas(64) _Atomic uint32_t life;
+    struct death_life life;
     _Alignas(LINK_PAGE_BYTES) union record results[RING_CELLS];
 };
 
@@ -174,7 +175,7 @@ int link_core_finish(struct link *link)
         .cells = own->steps, .tail = &own->step_tail, .head = &peer->step_head};
     link->in = (struct ring_reader){
         .cells = peer->results, .tail = &peer->result_tail, .head = &own->result_head};
-    link->life = &peer->life;
+    link->life = &peer->life.word;
     return 0;
 }
 

@@ -6,11 +6,26 @@
  */
 #include "ipc/record.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
 
 #include "base/config.h"
+
+static_assert(sizeof(struct record_head) == 8, "record layout");
+static_assert(sizeof(struct record_open) == 64, "record layout");
+static_assert(sizeof(struct record_stop_ids) == 64, "record layout");
+static_assert(sizeof(struct record_pages) == 64, "record layout");
+static_assert(sizeof(struct record_close) == 64, "record layout");
+static_assert(sizeof(struct record_step) == 64, "record layout");
+static_assert(sizeof(struct record_row) == 64, "record layout");
+static_assert(sizeof(struct record_ids) == 64, "record layout");
+static_assert(sizeof(struct record_ready) == 64, "record layout");
+static_assert(sizeof(struct record_result) == 64, "record layout");
+static_assert(sizeof(struct record_logprobs) == 64, "record layout");
+static_assert(sizeof(struct record_done) == 64, "record layout");
+static_assert(sizeof(union record) == 64, "one cell");
 
 enum {
     RECORD_STOP_IDS_MAX = LIMIT_STOP_IDS_MAX + LIMIT_EOS_IDS_MAX,

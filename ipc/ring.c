@@ -5,6 +5,7 @@
  */
 #include "ipc/ring.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <string.h>
