@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
+
 enum {
     SLICE_BYTES = 256 << 10, /* Aim: large against a call, small against what a thread waits. */
     SLICE_COLUMNS_MIN = 64,  /* The products' own block. */
@@ -93,16 +95,6 @@ static void read_stack(const struct load *load, enum llama_matrix matrix, uint32
     must(count == 0);
 }
 
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return 0x7fc0; /* A NaN stays one: rounding could carry it into infinity. */
-    }
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 static void store_embed(struct llama *llama, uint32_t first, uint32_t count, const float *rows)
 {
     const size_t hidden = llama->hparams.hidden;
@@ -112,7 +104,7 @@ static void store_embed(struct llama *llama, uint32_t first, uint32_t count, con
     }
     uint16_t *out = (uint16_t *)llama->embed + first * hidden;
     for (size_t i = 0; i < count * hidden; i++) {
-        out[i] = bf16_of(rows[i]);
+        out[i] = bf16_from_float(rows[i]);
     }
 }
 

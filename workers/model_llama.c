@@ -174,6 +174,7 @@ static void rope_append(void *model, uint32_t layer)
                                                .pool = kvpool_layer(&llama->kv, layer),
                                                .page = llama->batch.page,
                                                .position = llama->batch.position,
+                                               .rows = llama->batch.tokens,
                                                .cosine = llama->cosine,
                                                .sine = llama->sine,
                                                .heads = hparams->heads,
