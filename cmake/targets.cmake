@@ -1,4 +1,4 @@
-# The four shapes of a target.
+# The five shapes of a target.
 
 # sluice_library(NAME SOURCES ... LIBS ...): the static library of a folder.
 function(sluice_library name)
@@ -50,4 +50,16 @@ function(sluice_fuzz name)
     add_test(NAME ${target} COMMAND ${target} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
   endif()
   set_tests_properties(${target} PROPERTIES TIMEOUT 120)
+endfunction()
+
+# sluice_pytest(NAME FILE LABEL): tests in Python of the programs that this build made. Builds that
+# run slower wait longer.
+function(sluice_pytest name file label)
+  set(environment SLUICE_BIN=${CMAKE_BINARY_DIR}/bin)
+  if(SLUICE_SANITIZE OR SLUICE_COVERAGE)
+    list(APPEND environment SLUICE_TEST_SCALE=6)
+  endif()
+  add_test(NAME ${name} COMMAND ${PYTHON3} -B -m pytest -s ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 400 RUN_SERIAL ON
+                       ENVIRONMENT "${environment}")
 endfunction()
