@@ -87,6 +87,7 @@ static void accuse(struct stub_core *core)
 
 int core_main(const struct config *config, int control_fd)
 {
+    stub_log("core start fds %d", stub_extra_fds());
     struct stub_core *core = calloc(1, sizeof *core);
     must(core);
     core->control = control_fd;
@@ -94,13 +95,12 @@ int core_main(const struct config *config, int control_fd)
     for (uint32_t i = 0; i < core->workers; i++) {
         core->links[i].socket = core->links[i].bell = -1;
     }
-    stub_log("core start fds %d", stub_extra_fds());
-    if (stub_mode("core", "fail")) {
+    const bool fails = stub_mode("core", "fail");
+    if (fails) {
         tell(core, CONTROL_FAILED, 0, "cannot bind tcp://127.0.0.1:1: in use, choose another");
-        return EXIT_FAILURE;
     }
     const uint64_t deadline_us = clock_now_us() + LIFE_US;
-    while (hear(core) && clock_now_us() < deadline_us) {
+    while (!fails && hear(core) && clock_now_us() < deadline_us) {
         join(core);
         accuse(core);
         tell(core, CONTROL_PROGRESS, 0, "");
@@ -111,5 +111,5 @@ int core_main(const struct config *config, int control_fd)
         link_close(&core->links[i]);
     }
     free(core);
-    return EXIT_SUCCESS;
+    return fails ? EXIT_FAILURE : EXIT_SUCCESS;
 }
