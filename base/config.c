@@ -75,12 +75,13 @@ static int config_fail(struct config_reader *reader, const char *name, const cha
     } else {
         used = snprintf(reader->error, room, "%s%s", name, join);
     }
-    if (used >= 0 && (size_t)used < room) {
-        va_list args;
-        va_start(args, format);
-        (void)vsnprintf(reader->error + used, room - (size_t)used, format, args);
-        va_end(args);
+    if (used < 0 || (size_t)used >= room) {
+        used = (int)room - 1;
     }
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(reader->error + used, room - (size_t)used, format, args);
+    va_end(args);
     for (char *byte = reader->error; *byte; byte++) { /* Names come from outside: one line. */
         if ((unsigned char)*byte < ' ' || *byte == 0x7f) {
             *byte = '?';
