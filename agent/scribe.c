@@ -93,13 +93,16 @@ static void judge(struct scribe_job *job, int code)
 static void encode_text(struct scribe *scribe, struct scribe_job *job, struct wire_text text,
                         unsigned flags)
 {
+    struct ids ids = {job->ids, job->ids_max, 0};
     judge(job, tokenizer_encode(scribe->options.tokenizer, scribe->scratch, text.bytes, text.count,
-                                flags, job->ids, job->ids_max, &job->id_count));
+                                flags, &ids));
+    job->id_count = ids.count;
 }
 
 static void encode_messages(struct scribe *scribe, struct scribe_job *job)
 {
     const struct wire_generate *generate = scribe->generate;
+    struct ids ids = {job->ids, job->ids_max, 0};
     for (uint32_t i = 0; i < generate->message_count; i++) {
         const struct wire_chat_message *from = &generate->messages[i];
         scribe->messages[i] = (struct chat_message){
@@ -110,8 +113,8 @@ static void encode_messages(struct scribe *scribe, struct scribe_job *job)
         };
     }
     judge(job, chat_encode(scribe->options.chat, scribe->options.tokenizer, scribe->scratch,
-                           scribe->messages, generate->message_count, job->ids, job->ids_max,
-                           &job->id_count));
+                           scribe->messages, generate->message_count, &ids));
+    job->id_count = ids.count;
 }
 
 static unsigned encode_flags(bool add_special, bool parse_special)

@@ -39,7 +39,6 @@ struct scribe_options {
     enum chat_template chat;
     uint32_t vocab;
     uint32_t message_bytes_max;
-    uint32_t context_max;
 };
 
 /* Starts the thread; its memory comes from the arena. 0 or -errno. */
