@@ -1,24 +1,28 @@
 #!/usr/bin/env bash
-# soak.sh - the long counts that CI runs a bounded share of: worker kills, scheduler seeds, fuzzing.
-# Appends one line an item to tests/ledger.csv: date, commit, item, count, result.
-#   KILLS=1000 SEEDS=100000 FUZZ_SECONDS=3600 tests/soak.sh
+# soak.sh - the long counts, after a release build: kills of the worker (SLUICE_KILLS, 100 of each
+# kind) and, where a fuzz build exists, FUZZ_SECONDS (300) of every target. Each run is a line of
+# tests/ledger.csv.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-kills=${KILLS:-1000} seeds=${SEEDS:-100000} fuzz_seconds=${FUZZ_SECONDS:-600}
-commit=$(git rev-parse --short HEAD)
-result=0
+ledger=tests/ledger.csv
+machine="$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+failed=0
+[ -f "$ledger" ] || echo "date,commit,machine,what,count,result,seconds" >"$ledger"
 
-item() { # NAME COUNT COMMAND...
-  local name=$1 count=$2 verdict=ok
+soak() { # WHAT COUNT COMMAND...
+  local what=$1 count=$2 start=$SECONDS result=passed
   shift 2
-  echo "=== $name $count"
-  "$@" || { verdict=failed; result=1; }
-  echo "$(date -u +%F),$commit,$name,$count,$verdict" >>tests/ledger.csv
+  "$@" || { result=failed; failed=1; }
+  echo "$(date -u +%F),$(git describe --always --dirty),$machine,$what,$count,$result,$((SECONDS -
+    start))" | tee -a "$ledger"
 }
 
-item worker-kills "$kills" env SLUICE_KILLS="$kills" \
-  /usr/bin/python3 -m pytest -q -s tests/fault/test_kill.py
-item scheduler-seeds "$seeds" env SLUICE_SEEDS="$seeds" build/release/tests/sched_property
-cmake --preset fuzz >/dev/null && cmake --build --preset fuzz
-item fuzz-seconds-a-target "$fuzz_seconds" tests/fuzz/smoke.sh build/fuzz "$fuzz_seconds"
-exit $result
+kills=${SLUICE_KILLS:-100}
+export SLUICE_KILLS=$kills
+export SLUICE_BIN=$PWD/build/release/bin
+soak kills "$kills" timeout 7200 /usr/bin/python3 -B -m pytest -s tests/fault/test_kill.py
+if [ -d build/fuzz/fuzz ]; then
+  seconds=${FUZZ_SECONDS:-300}
+  soak "fuzz seconds a target" "$seconds" tests/fuzz/smoke.sh build/fuzz "$seconds"
+fi
+exit "$failed"
