@@ -69,7 +69,7 @@ static int prepare_folder(const char *path, char error[FRONT_ERROR_BYTES_MAX])
                        strerror(-code));
         return code;
     }
-    if (info.st_mode & S_IWOTH && !(info.st_mode & S_ISVTX)) {
+    if (S_ISDIR(info.st_mode) && info.st_mode & S_IWOTH && !(info.st_mode & S_ISVTX)) {
         log_warning("others can write to %s: they can take the socket's place", folder);
     }
     return 0;
@@ -234,7 +234,8 @@ static void open_envelope(struct front_parts *parts, uint32_t count, struct fron
     must(routing.count <= LIMIT_ROUTING_ID_BYTES_MAX);
     memcpy(message->address.routing, routing.bytes, routing.count);
     message->address.routing_bytes = (uint8_t)routing.count;
-    const bool delimiter = count > 1 && zmq_msg_size(&parts->part[1]) == 0;
+    const bool delimiter = /* Four frames have none: then the magic is what is empty. */
+        count > 1 && count != 1 + WIRE_FRAMES && zmq_msg_size(&parts->part[1]) == 0;
     const uint32_t first = delimiter ? 2 : 1;
     message->address.delimiter = delimiter;
     message->malformed = count != first + WIRE_FRAMES;

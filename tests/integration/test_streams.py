@@ -166,7 +166,8 @@ def test_a_slow_reader_slows_only_itself(own_agent):
 
 
 def test_a_reader_that_never_takes_is_cut(own_agent):
-    agent = own_agent({"stream.stall_timeout_ms": 3000, "batch.slots_max": 1})
+    agent = own_agent({"stream.stall_timeout_ms": 3000, "stream.credit_tokens": 8,
+                       "batch.slots_max": 1})
     with Client(agent.endpoint) as stuck, Client(agent.endpoint) as quick:
         held = hold(stuck)
         assert quick.generate(ids=PROMPT, max_tokens=5, timeout_s=20).finish, "the slot is free"
