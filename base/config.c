@@ -121,21 +121,6 @@ static void config_begin_value(struct config_reader *reader, uint32_t index)
     setting_clear(reader->config, setting_at(index));
 }
 
-static int config_override(struct config_reader *reader, const char *override)
-{
-    reader->now = (struct config_origin){.override = override};
-    const char *equals = strchr(override, '=');
-    if (!equals) {
-        return config_fail(reader, "", "want key=value");
-    }
-    const int index = setting_find(override, (size_t)(equals - override));
-    if (index < 0) {
-        return config_fail(reader, "", "there is no such key");
-    }
-    config_begin_value(reader, (uint32_t)index);
-    return config_store(reader, equals + 1, strlen(equals + 1));
-}
-
 /* What YAML reads as null, a boolean or a number is not text unless it is quoted. */
 static bool config_is_text(const char *text)
 {
@@ -273,7 +258,7 @@ static int config_yaml_event(struct config_reader *reader, const yaml_event_t *y
     struct config_event event = {.type = yaml->type};
     const unsigned char *anchor = NULL;
     const unsigned char *tag = NULL;
-    reader->now = (struct config_origin){.line = (uint32_t)yaml->start_mark.line + 1};
+    reader->now.line = (uint32_t)yaml->start_mark.line + 1;
     switch (yaml->type) {
     case YAML_SCALAR_EVENT:
         anchor = yaml->data.scalar.anchor;
@@ -308,7 +293,6 @@ static int config_parse(struct config_reader *reader, const unsigned char *bytes
 {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
-        reader->now = (struct config_origin){0};
         return config_fail(reader, "", "out of memory");
     }
     yaml_parser_set_input_string(&parser, bytes, count);
@@ -316,7 +300,7 @@ static int config_parse(struct config_reader *reader, const unsigned char *bytes
     for (bool end = false; !end && !error;) {
         yaml_event_t event;
         if (!yaml_parser_parse(&parser, &event)) {
-            reader->now = (struct config_origin){.line = (uint32_t)parser.problem_mark.line + 1};
+            reader->now.line = (uint32_t)parser.problem_mark.line + 1;
             error = config_fail(reader, "", "not YAML: %s",
                                 parser.problem ? parser.problem : "out of memory");
             break;
@@ -327,6 +311,30 @@ static int config_parse(struct config_reader *reader, const unsigned char *bytes
     }
     yaml_parser_delete(&parser);
     return error;
+}
+
+/* A value is text as it stands; of a list, one entry or a YAML list of them. */
+static int config_override(struct config_reader *reader, const char *override)
+{
+    reader->now = (struct config_origin){.override = override};
+    const char *equals = strchr(override, '=');
+    if (!equals) {
+        return config_fail(reader, "", "want key=value");
+    }
+    const int index = setting_find(override, (size_t)(equals - override));
+    if (index < 0) {
+        return config_fail(reader, "", "there is no such key");
+    }
+    const char *value = equals + 1;
+    config_begin_value(reader, (uint32_t)index);
+    if (*value == '[' && setting_at(reader->setting)->kind == SETTING_ENDPOINTS) {
+        reader->place = CONFIG_VALUE;
+        (void)snprintf(reader->name, sizeof reader->name, "%s", setting_at(reader->setting)->name);
+        return config_printable(value, strlen(value))
+                   ? config_parse(reader, (const unsigned char *)value, strlen(value))
+                   : config_fail(reader, reader->name, "holds a control character");
+    }
+    return config_store(reader, value, strlen(value));
 }
 
 /* Reads up to CONFIG_FILE_BYTES_MAX bytes of a regular file into bytes. The count or -errno. */

@@ -34,7 +34,10 @@ int packet_send(int socket, const void *bytes, size_t count, const int *fds, uin
     do {
         sent = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : 0; /* A datagram goes whole or not at all. */
+    if (sent >= 0) {
+        return 0; /* A datagram goes whole or not at all. */
+    }
+    return errno == ECONNRESET ? -EPIPE : -errno;
 }
 
 /* Collects the descriptors of a message. There is room for PACKET_FDS_MAX; beyond it the kernel
@@ -64,10 +67,13 @@ int packet_recv(int socket, void *bytes, size_t count, int fds[PACKET_FDS_MAX])
     for (uint32_t i = 0; i < PACKET_FDS_MAX; i++) {
         fds[i] = -1;
     }
+    /* A peer that closed with unread messages of ours leaves one ECONNRESET, which the kernel
+     * reports ahead of what the peer had sent, and reporting clears it. Its last words come next.
+     */
     ssize_t got;
     do {
         got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+    } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
     if (got < 0) {
         return -errno;
     }

@@ -14,7 +14,8 @@
 
 enum { PACKET_FDS_MAX = 2 }; /* A segment and a bell. */
 
-/* Sends without waiting. The caller keeps its descriptors. 0, -EAGAIN or another -errno. */
+/* Sends without waiting. The caller keeps its descriptors. 0; -EAGAIN; -EPIPE when the
+ * peer is gone; or another -errno. */
 int packet_send(int socket, const void *bytes, size_t count, const int *fds,
                 uint32_t fd_count) MUST_CHECK;
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/must.h"
+#include "model/ids.h"
 #include "model/tokenizer.h"
 
 struct chat_message {
@@ -26,10 +27,11 @@ int chat_template_find(const char *name, enum chat_template *out) MUST_CHECK;
 /* Checks that the tokenizer knows the template's special tokens. 0 or -ENOTSUP. */
 int chat_template_check(enum chat_template template, const struct tokenizer *tokenizer) MUST_CHECK;
 
-/* Ids of the conversation with the assistant's turn opened. Errors as tokenizer_encode(), and
- * -ENOTSUP for CHAT_NONE, -EINVAL for a role that is not system, user or assistant. */
+/* Appends the ids of the conversation with the assistant's turn opened. Errors as
+ * tokenizer_encode(), and -ENOTSUP for CHAT_NONE, -EINVAL for a role that is not system, user or
+ * assistant. */
 int chat_encode(enum chat_template template, const struct tokenizer *tokenizer,
                 struct tokenizer_scratch *scratch, const struct chat_message *messages,
-                size_t message_count, uint32_t *ids, size_t ids_max, size_t *count) MUST_CHECK;
+                size_t message_count, struct ids *ids) MUST_CHECK;
 
 #endif /* MODEL_CHAT_H */

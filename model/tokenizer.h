@@ -13,6 +13,7 @@
 
 #include "base/must.h"
 #include "model/hparams.h"
+#include "model/ids.h"
 
 struct tokenizer;
 struct tokenizer_scratch;
@@ -41,11 +42,10 @@ int tokenizer_scratch_open(struct tokenizer_scratch **out, const struct tokenize
                            size_t text_bytes_max) MUST_CHECK;
 void tokenizer_scratch_close(struct tokenizer_scratch *scratch);
 
-/* Ids of text into ids[0..*count). -EINVAL: not UTF-8; -E2BIG: more than ids_max ids or
- * text_bytes_max bytes. flags: ADD_SPECIAL, PARSE_SPECIAL. */
+/* Appends the ids of text. -EINVAL: not UTF-8; -E2BIG: ids is full, or more than text_bytes_max
+ * bytes. ids->count changes on success only. flags: ADD_SPECIAL, PARSE_SPECIAL. */
 int tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch,
-                     const char *text, size_t bytes, unsigned flags, uint32_t *ids, size_t ids_max,
-                     size_t *count) MUST_CHECK;
+                     const char *text, size_t bytes, unsigned flags, struct ids *ids) MUST_CHECK;
 
 /*
  * Streaming decode. Output never splits a UTF-8 character: bytes wait until the character is whole,

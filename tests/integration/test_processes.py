@@ -41,11 +41,12 @@ def test_a_stop_under_load_ends_every_stream(make_agent, number):
     assert time.monotonic() - began < 15
 
 
-def test_a_second_signal_does_no_harm(make_agent):
+def test_a_second_signal_ends_all_at_once(make_agent):
     agent = make_agent().start()
     agent.terminate(signal.SIGTERM)
     agent.terminate(signal.SIGINT)
-    agent.stop()
+    assert agent.wait() == 0
+    assert wait_until(lambda: not agent.processes(), 1), agent.processes()
 
 
 def test_a_stop_before_ready(make_agent):

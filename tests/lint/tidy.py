@@ -30,8 +30,8 @@ LAYERS = {
     "base": set(),
 }
 
-# A foreign header (or folder of headers) has one owner: a file, or a folder that ends in a slash.
-# Tests may include any of them.
+# A foreign header (or folder of headers) has one owner: a file with the parts it was cut into
+# (codec.c, codec_encode.c), or a folder that ends in a slash. Tests may include any of them.
 OWNERS = {
     "zmq.h": ("agent/front.c", "wire/client.c"),
     "msgpack.h": ("wire/codec.c",),
@@ -45,7 +45,7 @@ OWNERS = {
     "openssl/": ("disk/seal.c",),
     "sodium.h": ("base/hash.c", "tools/"),
     "microhttpd.h": ("gateway/http.c",),
-    "dnnl.h": ("kernels/x86/matmul_onednn.c",),
+    "oneapi/dnnl/": ("kernels/x86/matmul_onednn.c",),
     "omp.h": ("kernels/x86/matmul_onednn.c",),
     "cuda.h": ("kernels/cuda/", "workers/device_cuda.c"),
     "cuda_runtime.h": ("kernels/cuda/", "workers/device_cuda.c"),
@@ -210,6 +210,13 @@ def line_of(code, index):
     return code.count("\n", 0, index) + 1
 
 
+def check_static(code, body):
+    """Static objects inside a function. Tests may keep big buffers so."""
+    for match in re.finditer(r"(?m)^[ ]+(static\s[^;={]*)", code[body[0]:body[1]]):
+        if is_mutable(match.group(1)):
+            yield line_of(code, body[0] + match.start()), "mutable static state: pass it"
+
+
 def check_function(code, start, head, body):
     name, parameters = signature(head)
     number = line_of(code, start + len(code[start:]) - len(code[start:].lstrip()))
@@ -226,18 +233,17 @@ def check_function(code, start, head, body):
         yield number, f"{name}() nests {levels} levels, limit {NESTING_MAX}"
     if re.search(rf"(?<![\w.>]){name}\s*\(", text):
         yield number, f"{name}() calls itself: use a loop with a bound"
-    for match in re.finditer(r"(?m)^[ ]+(static\s[^;={]*)", text):
-        if is_mutable(match.group(1)):
-            yield line_of(code, body[0] + match.start()), "mutable static state: pass it"
 
 
-def check_shapes(code):
+def check_shapes(code, shipped):
     """Functions and objects at file scope."""
     for start, head, body, tail in top_level(code):
         flat = re.sub(r"\s+", " ", head)
         number = line_of(code, start + len(code[start:]) - len(code[start:].lstrip()))
         if "=" not in flat and signature(flat):
             yield from check_function(code, start, head, body)
+            if body and shipped:
+                yield from check_static(code, body)
         elif not flat or re.match(r"(typedef|extern)\b", flat):
             continue
         elif body and "=" not in flat:
@@ -257,8 +263,10 @@ def owner_of(header):
 
 
 def owns(path, owners):
+    stem = path.rsplit(".", 1)[0]
     return path.startswith("tests/") or any(
-        path == o or o.endswith("/") and path.startswith(o) for o in owners)
+        path.startswith(owner) if owner.endswith("/") else (stem + "_").startswith(owner[:-2] + "_")
+        for owner in owners)
 
 
 def is_libc(header):
@@ -285,16 +293,18 @@ def check_own(path, target):
     return None
 
 
-def is_own(path, header):
-    """x.c owns folder/x.h; a test of x, wherever it stands, treats x.h as its own."""
+def is_own(path, header, paths):
+    """x.c owns folder/x.h, and without one a header of its folder that it helps to fill; a test of
+    x, wherever it stands, treats x.h as its own."""
     stem = re.sub(r"\.cu?$", "", path)
-    subject = re.sub(r"_test$", "", os.path.basename(stem))
-    return header == stem + ".h" or (
-        path.startswith("tests/") and os.path.basename(header) == subject + ".h")
+    if path.startswith("tests/"):
+        return os.path.basename(header) == re.sub(r"_test$", "", os.path.basename(stem)) + ".h"
+    if stem + ".h" in paths:
+        return header == stem + ".h"
+    return path.endswith((".c", ".cu")) and os.path.dirname(header) == os.path.dirname(path)
 
 
 def check_includes(path, lines, code_lines, paths):
-    own_header = re.sub(r"\.cu?$", ".h", path)
     blocks = []  # (block, header, line)
     for number, (line, code) in enumerate(zip(lines, code_lines), 1):
         match = code.startswith("#include") and re.match(r"#include ([<\"])([^>\"]+)[>\"]", line)
@@ -304,13 +314,15 @@ def check_includes(path, lines, code_lines, paths):
         if match.group(1) == "<":
             block, complaint = check_foreign(path, header)
         else:
-            block, complaint = 0 if is_own(path, header) else 3, check_own(path, header)
+            own = not blocks and is_own(path, header, paths)
+            block, complaint = 0 if own else 3, check_own(path, header)
         if complaint:
             yield number, complaint
         blocks.append((block, header, number))
     for before, after in zip(blocks, blocks[1:]):
         if after[:2] <= before[:2]:
             yield after[2], "includes: own header, libc, foreign, ours; each block sorted"
+    own_header = re.sub(r"\.cu?$", ".h", path)
     if own_header != path and own_header in paths and (not blocks or blocks[0][0] != 0):
         yield 1, f"include {own_header} first"
 
@@ -347,7 +359,7 @@ def check_c(path, text, paths):
     if header:
         yield from check_guard(path, lines)
     yield from check_includes(path, lines, code_lines, paths)
-    yield from check_shapes(without_directives(code))
+    yield from check_shapes(without_directives(code), not path.startswith("tests/"))
     for number, line in enumerate(code_lines, 1):
         for pattern, why in BANNED_CODE.items():
             match = re.search(pattern, line)
@@ -418,7 +430,8 @@ def check_names(paths):
             continue
         if BANNED_STEMS & set(stem.split("_")):
             yield path, 1, f"{stem} says nothing: name the thing"
-        if folder.startswith("tests/unit") and path.endswith(".c") and not stem.endswith("_test"):
+        if folder.startswith("tests/unit") and path.endswith(".c") and not (
+                stem.endswith("_test") or path[:-2] + ".h" in paths):
             yield path, 1, "a unit test is named <stem>_test.c"
         if path.endswith(".py") or stem in SHARED_STEMS:
             continue

@@ -134,15 +134,16 @@ BAD = [
     ("<zmq.h> belongs to", {"agent/part.c": OPENING + "#include <zmq.h>\n"}),
     ("<systemd/a.h> belongs", {"agent/part.c": OPENING + "#include <systemd/a.h>\n"}),
     ("<cmocka.h> belongs to", {"wire/part.c": OPENING + "#include <cmocka.h>\n"}),
+    ("<msgpack.h> belongs to", {"wire/codecs.c": OPENING + "#include <msgpack.h>\n"}),
     ("is in no table", part("#include <curl/curl.h>\n")),
     ("each block sorted", part("#include <string.h>\n#include <stdio.h>\n")),
-    ("each block sorted", part('#include "base/log.h"\n#include <stdio.h>\n')),
+    ("each block sorted", part('#include "base/a.h"\n#include "base/b.h"\n#include <stdio.h>\n')),
     ("each block sorted", part("#include <stdio.h>\n#include <stdio.h>\n")),
     ("each block sorted", {"model/part.c": OPENING + "#include <pcre2.h>\n#include <stdio.h>\n"}),
     ("include base/part.h first", {"base/part.c": OPENING + '#include "base/log.h"\n',
                                    "base/part.h": HEADER % ""}),
-    ("each block sorted", {"base/part.c": OPENING + '#include <stdio.h>\n#include "base/part.h"\n',
-                           "base/part.h": HEADER % ""}),
+    ("include base/part.h first", {"base/part.c": OPENING + '#include <stdio.h>\n'
+                                   '#include "base/part.h"\n', "base/part.h": HEADER % ""}),
     ("says nothing", {"wire/wire_utils.c": OPENING.replace("part.c", "wire_utils.c")}),
     ("says nothing", {"tests/integration/helpers.py": '"""Words."""\n'}),
     ("is taken by base/part.c", {"base/part.c": OPENING, "wire/part.c": OPENING}),
@@ -166,6 +167,14 @@ FINE = [
      '#include "base/part.h"\n\n#include <setjmp.h>\n\n#include <cmocka.h>\n\n'
      '#include "wire/frame.h"\n'},
     {"base/part.c": OPENING, "base/CMakeLists.txt": "add(SOURCES a.c x86/part.c)\n"},
+    {"tests/unit/base/part_test.c": OPENING.replace("part.c", "part_test.c") +
+     "static void calls(void **state)\n{\n    static char big[65536];\n}\n",
+     "tests/unit/base/tiny.c": OPENING.replace("part.c", "tiny.c") +
+     '#include "tests/unit/base/tiny.h"\n',
+     "tests/unit/base/tiny.h": (HEADER % "").replace("part.h", "tiny.h").replace(
+         "BASE_PART", "TESTS_UNIT_BASE_TINY")},
+    {"wire/codec_part.c": OPENING.replace("part.c", "codec_part.c") +
+     '#include "wire/codec.h"\n\n#include <stdio.h>\n\n#include <msgpack.h>\n'},
     {"Makefile": "all:\n\ttrue\n"},
 ]
 

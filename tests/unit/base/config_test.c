@@ -126,6 +126,26 @@ static void one_value_is_a_list_of_one(void **state)
     assert_string_equal(loader.config.zmq.bind[0], "ipc://c");
 }
 
+static void an_override_may_be_a_list(void **state)
+{
+    (void)state;
+    struct loader loader;
+    assert_int_equal(set(&loader, "zmq.bind=[ipc://a, 'tcp://127.0.0.1:5']", "workers.count=2"), 0);
+    assert_int_equal(loader.config.zmq.bind_count, 2);
+    assert_string_equal(loader.config.zmq.bind[0], "ipc://a");
+    assert_string_equal(loader.config.zmq.bind[1], "tcp://127.0.0.1:5");
+    assert_int_equal(loader.config.workers.count, 2);
+    set_refuses("zmq.bind=[]", "--set zmq.bind=[]: must not be empty");
+    set_refuses("zmq.bind=[ipc://a, [ipc://b]]",
+                "--set zmq.bind=[ipc://a, [ipc://b]]: must be a list of single values");
+    set_refuses("zmq.bind=[ipc://a]\n--- 5",
+                "--set zmq.bind=[ipc://a]?--- 5: holds a control character");
+    assert_int_equal(set(&loader, "zmq.bind=[ipc://a", NULL), -EINVAL);
+    assert_int_equal(set(&loader, "zmq.bind=[a]: b", NULL), -EINVAL);
+    assert_int_equal(set(&loader, "model.name=[a, b]", NULL), 0); /* Not a list: text. */
+    assert_string_equal(loader.config.model.name, "[a, b]");
+}
+
 static void overrides_win_in_order(void **state)
 {
     (void)state;
@@ -320,6 +340,7 @@ int main(void)
         cmocka_unit_test(defaults_hold),
         cmocka_unit_test(file_values_arrive),
         cmocka_unit_test(one_value_is_a_list_of_one),
+        cmocka_unit_test(an_override_may_be_a_list),
         cmocka_unit_test(overrides_win_in_order),
         cmocka_unit_test(mistakes_name_file_line_and_key),
         cmocka_unit_test(other_yaml_is_refused),

@@ -134,6 +134,24 @@ static void a_gone_peer_is_an_error(void **state)
     pair_close(&pair);
 }
 
+/* As a child does that fails while a link for it is on its way. */
+static void last_words_arrive_though_nobody_listened(void **state)
+{
+    (void)state;
+    const struct pair pair = pair_open();
+    struct control_message message = {.kind = CONTROL_LINK};
+    int fd = 0;
+    assert_int_equal(control_send(pair.ends[0], &message, STDERR_FILENO), 0);
+    message.kind = CONTROL_FAILED;
+    assert_int_equal(control_send(pair.ends[1], &message, -1), 0);
+    assert_int_equal(close(pair.ends[1]), 0);
+    assert_int_equal(control_recv(pair.ends[0], &message, &fd), 0);
+    assert_int_equal(message.kind, CONTROL_FAILED);
+    assert_int_equal(control_recv(pair.ends[0], &message, &fd), -ECONNRESET);
+    assert_int_equal(control_send(pair.ends[0], &message, -1), -EPIPE);
+    assert_int_equal(close(pair.ends[0]), 0);
+}
+
 static void a_full_socket_says_again(void **state)
 {
     (void)state;
@@ -184,6 +202,7 @@ int main(void)
         cmocka_unit_test(faulty_messages_leave_nothing),
         cmocka_unit_test(a_third_descriptor_is_refused),
         cmocka_unit_test(a_gone_peer_is_an_error),
+        cmocka_unit_test(last_words_arrive_though_nobody_listened),
         cmocka_unit_test(a_full_socket_says_again),
         cmocka_unit_test(config_arrives_sealed),
         cmocka_unit_test(unsealed_config_is_refused),
