@@ -121,6 +121,9 @@ static int bind_one(struct front *front, void *socket, const char *endpoint, mod
     } else if (ipc && chmod(path, mode)) {
         code = -errno;
     }
+    if (ipc && !code) {
+        (void)snprintf(front->ipc_path[front->ipc_count++], FRONT_PATH_BYTES_MAX, "%s", path);
+    }
     if (code) {
         (void)snprintf(error, FRONT_ERROR_BYTES_MAX,
                        "cannot listen on %.100s: %s (set zmq.bind to another address)", endpoint,
@@ -187,6 +190,9 @@ void front_close(struct front *front)
     (void)zmq_close(front->clients);
     (void)zmq_close(front->admin);
     (void)zmq_ctx_term(front->context);
+    for (uint32_t i = 0; i < front->ipc_count; i++) {
+        (void)unlink(front->ipc_path[i]); /* libzmq leaves the file behind. */
+    }
     *front = (struct front){0};
 }
 
