@@ -19,7 +19,6 @@ int arena_open(struct arena *arena, size_t bytes)
     if (base == MAP_FAILED) {
         return -ENOMEM;
     }
-    (void)madvise(base, bytes, MADV_HUGEPAGE); /* An advice: 4 KiB pages work too. */
     *arena = (struct arena){.base = base, .bytes = bytes};
     return 0;
 }

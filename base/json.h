@@ -15,14 +15,14 @@
 struct json; /* A value: object, array, string, number, bool or null. */
 
 enum json_kind {
-    JSON_ABSENT, /* The kind of NULL: a missing key. */
-    JSON_NULL,
-    JSON_BOOL,
-    JSON_INTEGER,
-    JSON_REAL,
-    JSON_STRING,
-    JSON_ARRAY,
-    JSON_OBJECT,
+    JSON_KIND_ABSENT, /* The kind of NULL: a missing key. */
+    JSON_KIND_NULL,
+    JSON_KIND_BOOL,
+    JSON_KIND_INTEGER,
+    JSON_KIND_REAL,
+    JSON_KIND_STRING,
+    JSON_KIND_ARRAY,
+    JSON_KIND_OBJECT,
 };
 
 enum { JSON_ERROR_BYTES_MAX = 256 };
@@ -35,7 +35,7 @@ struct json_error {
  * Parses exactly bytes[0..count). Refuses (-EINVAL, error filled) trailing bytes, depth above
  * LIMIT_JSON_DEPTH_MAX (found by a scan before jansson recurses), duplicate keys and invalid UTF-8;
  * -EFBIG above LIMIT_JSON_BYTES_MAX; -ENOMEM. Any kind of value may be the root. \u0000 in strings
- * is allowed, and json_string() gives its count; in keys it is refused.
+ * is allowed, and json_text() gives its count; in keys it is refused.
  */
 int json_parse(const char *bytes, size_t count, struct json **out,
                struct json_error *error) MUST_CHECK;
@@ -58,7 +58,7 @@ const struct json *json_at(const struct json *array, size_t index);
 bool json_bool(const struct json *value, bool *out);
 bool json_u64(const struct json *value, uint64_t *out); /* A non-negative integer. */
 bool json_f64(const struct json *value, double *out);   /* Integers too. Always finite. */
-bool json_string(const struct json *value, const char **bytes, size_t *count);
+bool json_text(const struct json *value, const char **bytes, size_t *count);
 
 /* Walks an object in file order: for (i = json_first(o); i; i = json_next(o, i)). */
 struct json_member; /* Opaque cursor. */

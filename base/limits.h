@@ -36,6 +36,7 @@ enum {
     LIMIT_FRAME_BYTES_MAX = 16 << 20, /* Hard cap on ZMQ_MAXMSGSIZE. */
     LIMIT_MSGPACK_DEPTH_MAX = 8,
     LIMIT_MSGPACK_ELEMENTS_MAX = 8192, /* One budget over all levels; bounds the decoder's zone. */
+    LIMIT_MSGPACK_KEYS_MAX = 128,      /* Of a root map: each is compared with all before it. */
 
     /* Model files. */
     LIMIT_VOCAB_MAX = 1 << 20,

@@ -13,6 +13,9 @@
 enum { LOG_LINE_BYTES_MAX = 1024 };
 
 static void log_line(int priority, const char *word, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+
+static void log_line(int priority, const char *word, const char *format, va_list args)
 {
     char line[LOG_LINE_BYTES_MAX];
     int used = getenv("JOURNAL_STREAM")

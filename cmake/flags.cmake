@@ -4,13 +4,12 @@ add_compile_options(
   -Wall -Wextra -Werror -Wformat=2 -Wconversion -Wsign-conversion -Wimplicit-fallthrough -Wvla
   -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wundef
   -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
-  -ftrivial-auto-var-init=zero -fno-delete-null-pointer-checks -fno-strict-overflow
-  -fno-strict-aliasing)
+  -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing)
 add_compile_definitions(_GNU_SOURCE SLUICE_VERSION="${PROJECT_VERSION}")
 add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack,--as-needed)
 include_directories(${CMAKE_SOURCE_DIR})
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
-  add_compile_options(-Walloca -Wtrampolines)
+  add_compile_options(-Walloca -Wtrampolines -ftrivial-auto-var-init=zero)
   if(CMAKE_BUILD_TYPE STREQUAL "Release")
     add_compile_options(-Wstack-usage=4096)
   endif()

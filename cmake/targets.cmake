@@ -1,4 +1,4 @@
-# The four shapes of a target.
+# The five shapes of a target.
 
 # sluice_library(NAME SOURCES ... LIBS ...): the static library of a folder.
 function(sluice_library name)
@@ -19,7 +19,7 @@ function(sluice_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  target_compile_options(${name} PRIVATE -Wno-stack-usage)
+  target_compile_options(${name} PRIVATE $<$<C_COMPILER_ID:GNU>:-Wno-stack-usage>)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} cmocka)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   if(NOT ARG_TIMEOUT)
@@ -41,7 +41,8 @@ function(sluice_fuzz name)
     add_executable(${target} ${ARG_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)
   endif()
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
-  target_compile_options(${target} PRIVATE -Wno-missing-prototypes -Wno-stack-usage)
+  target_compile_options(${target} PRIVATE -Wno-missing-prototypes
+                         $<$<C_COMPILER_ID:GNU>:-Wno-stack-usage>)
   target_link_libraries(${target} PRIVATE ${ARG_LIBS})
   if(SLUICE_FUZZ)
     add_test(NAME ${target} COMMAND ${target} -runs=0 ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
@@ -49,4 +50,16 @@ function(sluice_fuzz name)
     add_test(NAME ${target} COMMAND ${target} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
   endif()
   set_tests_properties(${target} PROPERTIES TIMEOUT 120)
+endfunction()
+
+# sluice_pytest(NAME FILE LABEL): tests in Python of the programs that this build made. Builds that
+# run slower wait longer.
+function(sluice_pytest name file label)
+  set(environment SLUICE_BIN=${CMAKE_BINARY_DIR}/bin)
+  if(SLUICE_SANITIZE OR SLUICE_COVERAGE)
+    list(APPEND environment SLUICE_TEST_SCALE=6)
+  endif()
+  add_test(NAME ${name} COMMAND ${PYTHON3} -B -m pytest -s ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 400 RUN_SERIAL ON
+                       ENVIRONMENT "${environment}")
 endfunction()

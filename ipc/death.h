@@ -11,6 +11,7 @@
 #ifndef IPC_DEATH_H
 #define IPC_DEATH_H
 
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,9 +19,17 @@
 #include "base/limits.h"
 #include "base/must.h"
 
+/* In the worker's segment. The list is the kernel's and lives as long as the word: its addresses
+ * are the worker's own and mean nothing to a reader. */
+struct death_life {
+    _Alignas(64) _Atomic uint32_t word;
+    struct robust_list_head list;
+    struct robust_list entry;
+};
+
 /* Worker: sets the word to this thread's id and registers it. Once a process, on its main thread;
  * calling it again moves the hold to the new word. */
-void death_hold(_Atomic uint32_t *word);
+void death_hold(struct death_life *life);
 
 /* True when the holder of word has died. */
 bool death_seen(const _Atomic uint32_t *word);

@@ -33,14 +33,17 @@ struct link {
     const _Atomic uint32_t *life; /* Core side: the worker's robust futex word (death.h). */
 };
 
-/* Core: creates its segment and sends it. socket is taken over, also on failure. 0 or -errno. */
+/* Core: creates its segment and sends it. socket is taken over, also on failure, which leaves a
+ * closed link. 0; -EPIPE: the worker is gone already and its next start brings a new link; or
+ * another -errno. */
 int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t group,
                     uint16_t rank) MUST_CHECK;
 
 /* Core: takes the worker's segment when it has come. 0, -EAGAIN, or -errno: end the link. */
 int link_core_finish(struct link *link) MUST_CHECK;
 
-/* Worker: both halves, within timeout_ms, and takes hold of its life word on this thread. */
+/* Worker: both halves, within timeout_ms, and takes hold of its life word on this thread. socket is
+ * taken over. A failure, -ECONNRESET and -EPIPE when the core is gone, leaves a closed link. */
 int link_worker_connect(struct link *link, int socket, uint32_t timeout_ms) MUST_CHECK;
 
 /* Worker: publishes results and rings the core's bell. */

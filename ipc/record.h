@@ -16,8 +16,6 @@
 #ifndef IPC_RECORD_H
 #define IPC_RECORD_H
 
-#include <assert.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/limits.h"
@@ -144,9 +142,8 @@ struct record_result {
     uint32_t generation;
     uint32_t position; /* Of the sampled token. */
     uint32_t id;
-    uint32_t
-        logprob_first; /* Range of the step's (id, logprob) pairs: chosen first, then the top */
-    uint32_t logprob_count; /* ones in falling order. 0: none asked. */
+    uint32_t logprob_first; /* Range of the step's (id, logprob) pairs: the chosen one, then the */
+    uint32_t logprob_count; /* top ones in falling order. 0: none asked. */
     uint32_t reserved[6];
 };
 
@@ -186,37 +183,17 @@ union record {
     struct record_done done;
 };
 
-static_assert(sizeof(struct record_head) == 8, "record layout");
-static_assert(sizeof(struct record_open) == 64, "record layout");
-static_assert(sizeof(struct record_stop_ids) == 64, "record layout");
-static_assert(sizeof(struct record_pages) == 64, "record layout");
-static_assert(sizeof(struct record_close) == 64, "record layout");
-static_assert(sizeof(struct record_step) == 64, "record layout");
-static_assert(sizeof(struct record_row) == 64, "record layout");
-static_assert(sizeof(struct record_ids) == 64, "record layout");
-static_assert(sizeof(struct record_ready) == 64, "record layout");
-static_assert(sizeof(struct record_result) == 64, "record layout");
-static_assert(sizeof(struct record_logprobs) == 64, "record layout");
-static_assert(sizeof(struct record_done) == 64, "record layout");
-static_assert(sizeof(union record) == 64, "one cell");
-
 /* Bounds that records are checked against; filled by each side from the config and the model. */
 struct record_bounds {
-    uint32_t epoch;
-    uint32_t group;
-    uint32_t slots;
-    uint32_t pages;
-    uint32_t vocab;
-    uint32_t positions; /* Served context. */
-    uint32_t rows;      /* Of one step. */
-    uint32_t tokens;    /* Of one step. */
+    uint32_t epoch, group;
+    uint32_t slots, pages, vocab;
+    uint32_t positions;    /* Served context. */
+    uint32_t rows, tokens; /* Of one step. */
 };
 
-/*
- * Checks one private copy of a cell that came from the other side: kind, epoch, group, every index
+/* Checks one private copy of a cell that came from the other side: kind, epoch, group, every index
  * and count. 0; -ESTALE for another epoch (the cell is dropped); -EBADMSG for anything else.
- * Relations between cells (row counts, id ranges) are the reader's.
- */
+ * Relations between cells (row counts, id ranges) are the reader's. */
 int record_check_request(const union record *record, const struct record_bounds *bounds);
 int record_check_reply(const union record *record, const struct record_bounds *bounds);
 

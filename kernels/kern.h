@@ -67,7 +67,8 @@ struct kern_rope_append_args {
     void *pool;               /* Pages of this layer: page p at p * kern_kv_page_bytes(). */
     const uint32_t *page;     /* [rows] page that holds the row's token */
     const uint32_t *position; /* [rows] position in the sequence; the token in page is % T */
-    const float *cosine;      /* [positions][R/2], attention factor included */
+    uint32_t rows;       /* Of the batch: an even row looks whether its odd neighbour follows. */
+    const float *cosine; /* [positions][R/2], attention factor included */
     const float *sine;
     uint32_t heads;
     uint32_t kv_heads;
@@ -94,7 +95,10 @@ struct kern_attend_item {
     uint32_t kv_head;
 };
 
-enum { KERN_ATTEND_ROWS_MAX = 32 };
+enum {
+    KERN_ATTEND_ROWS_MAX = 32,
+    KERN_ATTEND_BLOCK = 64, /* Positions between two rescalings of the running softmax. */
+};
 
 /*
  * out[r][h] = softmax(scale * q[r][h] . K[0..pos]) V[0..pos], pos = the row's position, h in the

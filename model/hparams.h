@@ -11,8 +11,11 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/must.h"
+#include "model/model_error.h"
 
-enum rope_kind { ROPE_NONE, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+enum rope_kind { ROPE_NONE, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_FACTORS };
+
+enum { ROPE_PAIRS_MAX = 512 };
 
 struct rope_scaling {
     enum rope_kind kind;
@@ -23,6 +26,7 @@ struct rope_scaling {
     double beta_slow;        /* yarn */
     double attention_factor; /* yarn; already resolved: multiplies cos and sin */
     uint32_t original_positions;
+    float factors[ROPE_PAIRS_MAX]; /* ROPE_FACTORS: a divisor a pair, as GGUF files carry them. */
 };
 
 struct hparams {
@@ -52,18 +56,13 @@ struct hparams {
     uint32_t top_k;
 };
 
-enum { MODEL_ERROR_BYTES_MAX = 512 };
-
-/* Filled with one line on failure: what is wrong, in which file, with both values where two
- * disagree. */
-struct model_error {
-    char text[MODEL_ERROR_BYTES_MAX];
-};
-
 /* -EINVAL: malformed; -ENOTSUP: understood but not supported (error names it). generation may be
  * NULL. */
 int hparams_from_config(struct hparams *hparams, const struct json *config,
                         const struct json *generation, struct model_error *error) MUST_CHECK;
+
+/* Relations between the fields. Run by hparams_from_config() and the GGUF reader. */
+int hparams_check(const struct hparams *hparams, struct model_error *error) MUST_CHECK;
 
 /* cos and sin of position * frequency for positions [first, first + count): [count][rope_dim/2]
  * each, attention factor included. Frequencies in double. Sources of the formulas at the function.

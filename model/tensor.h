@@ -2,10 +2,13 @@
 #ifndef MODEL_TENSOR_H
 #define MODEL_TENSOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "base/must.h"
+#include "model/model_error.h"
 
 enum tensor_dtype {
     TENSOR_F32,
@@ -45,10 +48,20 @@ struct tensor_table {
     uint32_t count;
 };
 
+/* Puts the table in name order. -EINVAL when two tensors have one name. */
+int tensor_table_sort(struct tensor_table *table, struct model_error *error) MUST_CHECK;
+
 /* Binary search; NULL when absent. */
 const struct tensor *tensor_find(const struct tensor_table *table, const char *name);
 
 const char *tensor_dtype_name(enum tensor_dtype dtype);
+
+/* Values and bytes of one block; 1 value for plain types, 0 and 0 for TENSOR_OTHER. */
+uint32_t tensor_block_values(enum tensor_dtype dtype);
+uint32_t tensor_block_bytes(enum tensor_dtype dtype);
+
+/* True for the types tensor_read_row() turns into float. */
+bool tensor_readable(enum tensor_dtype dtype);
 
 /* Elements [first, first + count) of row `row` (all leading dimensions flattened) to float. F32,
  * F16, BF16 and the five block formats; for block formats first and count are multiples of 32. */

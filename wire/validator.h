@@ -16,8 +16,12 @@
 /* 0; -EINVAL malformed; -E2BIG above depth or element budget; -ENOTSUP an ext type. Any root. */
 int validator_walk(const uint8_t *bytes, size_t count) MUST_CHECK;
 
-/* The same, and: the root is a map, all keys of all maps are strings, no duplicate key in the root
- * map. Call after validator_walk() said 0, or on its own: it walks first. */
+/* The same, and: the root is a map of at most LIMIT_MSGPACK_KEYS_MAX pairs, all keys of all maps
+ * are strings, no duplicate key in the root map. Walks by itself. */
 int validator_body(const uint8_t *bytes, size_t count) MUST_CHECK;
+
+/* validator_body() for what a server sent: a whole answer with logprobs has more elements than any
+ * request, so its bytes are the only budget. */
+int validator_reply(const uint8_t *bytes, size_t count) MUST_CHECK;
 
 #endif /* WIRE_VALIDATOR_H */

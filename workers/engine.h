@@ -13,6 +13,7 @@
 #include "model/weights.h"
 #include "plan/plan.h"
 
+struct crew;
 struct engine;
 
 struct engine_options {
@@ -55,5 +56,17 @@ const float *engine_logits(const struct engine *engine, uint32_t index);
 const struct hparams *engine_hparams(const struct engine *engine);
 uint64_t engine_weight_bytes(const struct engine *engine);
 uint64_t engine_kv_bytes(const struct engine *engine);
+
+/* For what follows a run on the same threads: sampling. */
+struct crew *engine_crew(const struct engine *engine);
+const struct kern_ops *engine_ops(const struct engine *engine);
+
+/* Time spent in the runs since the last call, summed over layers. */
+struct engine_profile {
+    uint64_t embed_ns;
+    uint64_t operation_ns[PLAN_OPERATION_COUNT];
+    uint64_t head_ns;
+};
+void engine_take_profile(struct engine *engine, struct engine_profile *out);
 
 #endif /* WORKERS_ENGINE_H */

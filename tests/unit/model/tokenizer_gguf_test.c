@@ -2,8 +2,6 @@
  * tokenizer_gguf_test.c - small GGUF files written here: SentencePiece by scores and byte-level by
  * merges, the kinds of token, defaults, and what is refused.
  */
-#include "model/tokenizer_parts.h"
-
 #include <errno.h>
 #include <math.h>
 #include <setjmp.h>
@@ -13,6 +11,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "model/tokenizer_parts.h"
 
 enum { KIND_U32 = 4, KIND_I32 = 5, KIND_F32 = 6, KIND_BOOL = 7, KIND_STRING = 8, KIND_ARRAY = 9 };
 enum { FILE_BYTES_MAX = 8192, TEXT_BYTES_MAX = 128, IDS_MAX = 128 };

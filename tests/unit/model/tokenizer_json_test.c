@@ -2,8 +2,6 @@
  * tokenizer_json_test.c - small tokenizer.json files written here: what each part does, and that
  * unknown or malformed parts are refused by name.
  */
-#include "model/tokenizer_parts.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +12,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "model/tokenizer_parts.h"
 
 enum { FILE_BYTES_MAX = 16384, TEXT_BYTES_MAX = 256, IDS_MAX = 256 };
 
@@ -337,112 +337,108 @@ static void splits(void **state)
 }
 
 /* Each: a part that is wrong, the error, and a word of the message. */
+static const struct {
+    struct file file;
+    int code;
+    const char *word;
+} REFUSED[] = {
+    {{.model = "\"type\":\"WordPiece\""}, -ENOTSUP, "WordPiece"},
+    {{.model = "\"type\":7"}, -ENOTSUP, "model type"},
+    {{.model = "\"type\":\"BPE\",\"dropout\":0.1"}, -ENOTSUP, "dropout"},
+    {{.model = "\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\""}, -ENOTSUP, "end_of_word"},
+    {{.model = "\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\""}, -ENOTSUP, "continuing"},
+    {{.model = "\"type\":\"BPE\",\"unk_token\":\"<none>\""}, -EINVAL, "unk_token"},
+    {{.normalizer = "{\"type\":\"Lowercase\"}"}, -ENOTSUP, "Lowercase"},
+    {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Sequence\"}]}"},
+     -ENOTSUP,
+     "Sequence"},
+    {{.normalizer = "{\"type\":\"Prepend\"}"}, -EINVAL, "Prepend"},
+    {{.normalizer = "{\"type\":\"Prepend\",\"prepend\":\"12345678901234567\"}"},
+     -EINVAL,
+     "Prepend"},
+    {{.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"\"}"},
+     -ENOTSUP,
+     "Replace"},
+    {{.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}"},
+     -EINVAL,
+     "Replace"},
+    {{.pre = "{\"type\":\"BertPreTokenizer\"}"}, -ENOTSUP, "BertPreTokenizer"},
+    {{.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}"},
+     -EINVAL,
+     "regular expression"},
+    {{.pre = "{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Isolated\"}"}, -EINVAL, "Split"},
+    {{.pre = "{\"type\":\"Split\",\"pattern\":{\"String\":\"\"},\"behavior\":\"Isolated\"}"},
+     -EINVAL,
+     "Split"},
+    {{.pre = "{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Other\"}"},
+     -EINVAL,
+     "Split"},
+    {{.pre = "{\"type\":\"Metaspace\"}"}, -EINVAL, "Metaspace"},
+    {{.pre = "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"odd\"}"},
+     -EINVAL,
+     "Metaspace"},
+    {{.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{\"type\":"
+             "\"Metaspace\",\"replacement\":\"_\"}]}"},
+     -ENOTSUP,
+     "Metaspace"},
+    {{.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":"
+             "\"Digits\"}]}"},
+     -ENOTSUP,
+     "Digits"},
+    {{.decoder = "{\"type\":\"WordPiece\"}"}, -ENOTSUP, "WordPiece"},
+    {{.pre = "null", .decoder = "{\"type\":\"CTC\"}"}, -ENOTSUP, "CTC"},
+    {{.pre = "null", .decoder = "{\"type\":\"ByteLevel\"}"}, -ENOTSUP, "ByteLevel"},
+    {{.pre = "null", .decoder = "{\"type\":\"Strip\",\"content\":\" \"}"}, -EINVAL, "Strip"},
+    {{.pre = "null", .decoder = "{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}"},
+     -ENOTSUP,
+     "Strip"},
+    {{.pre = "null", .decoder = "{\"type\":\"Metaspace\"}"}, -EINVAL, "Metaspace"},
+    {{.pre = "null", .decoder = "{\"type\":\"Replace\",\"pattern\":{}}"}, -EINVAL, "Replace"},
+    {{.pre = "null",
+      .decoder = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"bb\"}"},
+     -ENOTSUP,
+     "Replace"},
+    {{.post = "{\"type\":\"BertProcessing\"}"}, -ENOTSUP, "BertProcessing"},
+    {{.post = "{\"type\":\"TemplateProcessing\",\"single\":\"$A\"}"}, -EINVAL, "Template"},
+    {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{}]}"}, -EINVAL, "Template"},
+    {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{}}]}"},
+     -EINVAL,
+     "Template"},
+    {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
+              "\"special_tokens\":{}}"},
+     -EINVAL,
+     "Template"},
+    {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
+              "\"special_tokens\":{\"x\":{\"ids\":[99]}}}"},
+     -EINVAL,
+     "Template"},
+    {{.vocab = "[]"}, -EINVAL, "vocab"},
+    {{.vocab = "{}", .added = "[]"}, -EINVAL, "vocab"},
+    {{.vocab = "{\"a\":-1}"}, -EINVAL, "'a'"},
+    {{.vocab = "{\"a\":1048576}"}, -EINVAL, "'a'"},
+    {{.vocab = "{\"a\":0,\"b\":0}"}, -EINVAL, "id 0"},
+    {{.vocab = "{\"a\":7}"}, -EINVAL, "id 7"},
+    {{.added = "[{\"content\":\"x\"}]"}, -EINVAL, "added"},
+    {{.added = "[{\"id\":9}]"}, -EINVAL, "added"},
+    {{.added = "[{\"id\":9,\"content\":\"x\"},{\"id\":9,\"content\":\"y\"}]"}, -EINVAL, "id 9"},
+    {{.merges = "{}"}, -EINVAL, "merges"},
+    {{.merges = "[\"ab\"]"}, -EINVAL, "merge 0"},
+    {{.merges = "[\"a b\",7]"}, -EINVAL, "merge 1"},
+    {{.merges = "[[\"a\",\"b\",\"c\"]]"}, -EINVAL, "merge 0"},
+    {{.merges = "[\"a z\"]"}, -EINVAL, "merge 0"},
+    {{.merges = "[\"b a\"]"}, -EINVAL, "merge 0"},
+};
+
 static void refuses_by_name(void **state)
 {
     (void)state;
-    static const struct {
-        struct file file;
-        int code;
-        const char *word;
-    } cases[] = {
-        {{.model = "\"type\":\"WordPiece\""}, -ENOTSUP, "WordPiece"},
-        {{.model = "\"type\":7"}, -ENOTSUP, "model type"},
-        {{.model = "\"type\":\"BPE\",\"dropout\":0.1"}, -ENOTSUP, "dropout"},
-        {{.model = "\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\""}, -ENOTSUP, "end_of_word"},
-        {{.model = "\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\""},
-         -ENOTSUP,
-         "continuing"},
-        {{.model = "\"type\":\"BPE\",\"unk_token\":\"<none>\""}, -EINVAL, "unk_token"},
-        {{.normalizer = "{\"type\":\"Lowercase\"}"}, -ENOTSUP, "Lowercase"},
-        {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Sequence\"}]}"},
-         -ENOTSUP,
-         "Sequence"},
-        {{.normalizer = "{\"type\":\"Prepend\"}"}, -EINVAL, "Prepend"},
-        {{.normalizer = "{\"type\":\"Prepend\",\"prepend\":\"12345678901234567\"}"},
-         -EINVAL,
-         "Prepend"},
-        {{.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"\"}"},
-         -ENOTSUP,
-         "Replace"},
-        {{.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}"},
-         -EINVAL,
-         "Replace"},
-        {{.pre = "{\"type\":\"BertPreTokenizer\"}"}, -ENOTSUP, "BertPreTokenizer"},
-        {{.pre = "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}"},
-         -EINVAL,
-         "regular expression"},
-        {{.pre = "{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Isolated\"}"},
-         -EINVAL,
-         "Split"},
-        {{.pre = "{\"type\":\"Split\",\"pattern\":{\"String\":\"\"},\"behavior\":\"Isolated\"}"},
-         -EINVAL,
-         "Split"},
-        {{.pre = "{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Other\"}"},
-         -EINVAL,
-         "Split"},
-        {{.pre = "{\"type\":\"Metaspace\"}"}, -EINVAL, "Metaspace"},
-        {{.pre = "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"odd\"}"},
-         -EINVAL,
-         "Metaspace"},
-        {{.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{\"type\":"
-                 "\"Metaspace\",\"replacement\":\"_\"}]}"},
-         -ENOTSUP,
-         "Metaspace"},
-        {{.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":"
-                 "\"Digits\"}]}"},
-         -ENOTSUP,
-         "Digits"},
-        {{.decoder = "{\"type\":\"WordPiece\"}"}, -ENOTSUP, "WordPiece"},
-        {{.pre = "null", .decoder = "{\"type\":\"CTC\"}"}, -ENOTSUP, "CTC"},
-        {{.pre = "null", .decoder = "{\"type\":\"ByteLevel\"}"}, -ENOTSUP, "ByteLevel"},
-        {{.pre = "null", .decoder = "{\"type\":\"Strip\",\"content\":\" \"}"}, -EINVAL, "Strip"},
-        {{.pre = "null",
-          .decoder = "{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}"},
-         -ENOTSUP,
-         "Strip"},
-        {{.pre = "null", .decoder = "{\"type\":\"Metaspace\"}"}, -EINVAL, "Metaspace"},
-        {{.pre = "null", .decoder = "{\"type\":\"Replace\",\"pattern\":{}}"}, -EINVAL, "Replace"},
-        {{.pre = "null",
-          .decoder = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"bb\"}"},
-         -ENOTSUP,
-         "Replace"},
-        {{.post = "{\"type\":\"BertProcessing\"}"}, -ENOTSUP, "BertProcessing"},
-        {{.post = "{\"type\":\"TemplateProcessing\",\"single\":\"$A\"}"}, -EINVAL, "Template"},
-        {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{}]}"}, -EINVAL, "Template"},
-        {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{}}]}"},
-         -EINVAL,
-         "Template"},
-        {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
-                  "\"special_tokens\":{}}"},
-         -EINVAL,
-         "Template"},
-        {{.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
-                  "\"special_tokens\":{\"x\":{\"ids\":[99]}}}"},
-         -EINVAL,
-         "Template"},
-        {{.vocab = "[]"}, -EINVAL, "vocab"},
-        {{.vocab = "{}", .added = "[]"}, -EINVAL, "vocab"},
-        {{.vocab = "{\"a\":-1}"}, -EINVAL, "'a'"},
-        {{.vocab = "{\"a\":1048576}"}, -EINVAL, "'a'"},
-        {{.vocab = "{\"a\":0,\"b\":0}"}, -EINVAL, "id 0"},
-        {{.vocab = "{\"a\":7}"}, -EINVAL, "id 7"},
-        {{.added = "[{\"content\":\"x\"}]"}, -EINVAL, "added"},
-        {{.added = "[{\"id\":9}]"}, -EINVAL, "added"},
-        {{.added = "[{\"id\":9,\"content\":\"x\"},{\"id\":9,\"content\":\"y\"}]"}, -EINVAL, "id 9"},
-        {{.merges = "{}"}, -EINVAL, "merges"},
-        {{.merges = "[\"ab\"]"}, -EINVAL, "merge 0"},
-        {{.merges = "[\"a b\",7]"}, -EINVAL, "merge 1"},
-        {{.merges = "[[\"a\",\"b\",\"c\"]]"}, -EINVAL, "merge 0"},
-        {{.merges = "[\"a z\"]"}, -EINVAL, "merge 0"},
-        {{.merges = "[\"b a\"]"}, -EINVAL, "merge 0"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++) {
         struct model_error error;
         struct tokenizer *tokenizer = NULL;
-        const int code = build(&cases[i].file, &tokenizer, &error);
-        if (code != cases[i].code || !strstr(error.text, cases[i].word)) {
-            fail_msg("case %zu: %d (%s), not %d (%s)", i, code, error.text, cases[i].code,
-                     cases[i].word);
+        const int code = build(&REFUSED[i].file, &tokenizer, &error);
+        if (code != REFUSED[i].code || !strstr(error.text, REFUSED[i].word)) {
+            fail_msg("case %zu: %d (%s), not %d (%s)", i, code, error.text, REFUSED[i].code,
+                     REFUSED[i].word);
         }
         assert_null(tokenizer);
     }

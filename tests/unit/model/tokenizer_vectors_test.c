@@ -2,8 +2,6 @@
  * tokenizer_vectors_test.c - real vocabularies: the published vectors, that decoding undoes
  * encoding on corpora, and that no text of 1 MB takes long. Needs SLUICE_TEST_DATA.
  */
-#include "model/tokenizer.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "model/tokenizer.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20, IDS_MAX = 4 << 20, PATH_BYTES_MAX = 1024 };
 

@@ -1,7 +1,7 @@
 /*
- * encode.c - fuzz target: the first byte chooses flags and one of two small tokenizers, the rest is
- * a text. A valid text must come back from the byte-level one byte by byte; any ids must decode to
- * valid UTF-8.
+ * encode_fuzz.c - fuzz target: the first byte chooses flags and one of two small tokenizers, the
+ * rest is a text. A valid text must come back from the byte-level one byte by byte; any ids must
+ * decode to valid UTF-8.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /*
- * tokenizer.c - fuzz target: the input is a tokenizer.json, up to the first NUL byte, and what
+ * tokenizer_fuzz.c - fuzz target: the input is a tokenizer.json, up to the first NUL byte, and what
  * follows is its tokenizer_config.json. Whatever opens must encode and decode without a fault.
  */
 #include <stdlib.h>

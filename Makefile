@@ -1,0 +1,41 @@
+# make run    on a fresh Debian 12: install, build, fetch the model, ask it a question
+# make test   install, build release, run every test
+# make soak   long counts: kills, seeds, fuzzing; the result is a line in tests/ledger.csv
+.PHONY: run test soak build coverage format tidy clean
+
+MODEL ?=
+export MODEL
+
+build:
+	@tools/setup.sh build
+	@cmake --preset release -DSLUICE_TESTS=OFF >/dev/null
+	@cmake --build --preset release
+
+run: build
+	@tools/first_run.sh
+
+test:
+	@tools/setup.sh
+	cmake --preset release -DSLUICE_TESTS=ON
+	cmake --build --preset release
+	ctest --preset release
+
+soak:
+	@tools/setup.sh
+	cmake --preset release -DSLUICE_TESTS=ON
+	cmake --build --preset release
+	tests/soak.sh
+
+coverage:
+	cmake --workflow --preset coverage
+	tests/coverage.sh build/coverage
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+tidy:
+	cmake --preset fuzz >/dev/null
+	tests/lint/clang_tidy.sh build/fuzz
+
+clean:
+	rm -rf build/dev build/release build/asan build/tsan build/fuzz build/coverage

@@ -1,0 +1,219 @@
+/*
+ * admit.c - see admit.h. Part of the intake stages of the core's loop; owns nothing. Invariant:
+ * what reaches the scheduler fits the context and the page pool, and the queue's bounds were
+ * counted at the first look.
+ */
+#include "agent/admit.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "agent/answer.h"
+#include "agent/intake.h"
+
+static double pick(bool given, double value, double model, double fallback)
+{
+    return given ? value : isnan(model) ? fallback : model;
+}
+
+/* Request, then generation_config.json, then the server. */
+static void fill_sampling(const struct core *core, const struct wire_generate *generate,
+                          struct request_params *params)
+{
+    const struct hparams *model = &core->hparams;
+    const uint32_t given = generate->given;
+    params->temperature =
+        pick(given & WIRE_GIVEN_TEMPERATURE, generate->temperature, model->temperature, 1.0);
+    params->top_p = pick(given & WIRE_GIVEN_TOP_P, generate->top_p, model->top_p, 1.0);
+    params->min_p = pick(given & WIRE_GIVEN_MIN_P, generate->min_p, model->min_p, 0.0);
+    params->top_k = given & WIRE_GIVEN_TOP_K     ? generate->top_k
+                    : model->top_k == UINT32_MAX ? 0
+                                                 : model->top_k;
+    params->seed = generate->seed;
+    if (!(given & WIRE_GIVEN_SEED)) {
+        must(getrandom(&params->seed, sizeof params->seed, 0) == (ssize_t)sizeof params->seed);
+    }
+}
+
+static void fill_params(const struct core *core, const struct wire_generate *generate,
+                        struct request_params *params)
+{
+    *params = (struct request_params){
+        .max_tokens = generate->given & WIRE_GIVEN_MAX_TOKENS ? generate->max_tokens : 0,
+        .min_tokens = generate->min_tokens,
+        .ignore_eos = generate->ignore_eos,
+        .stream = generate->stream,
+        .logprobs = generate->logprobs,
+        .top_logprobs = generate->top_logprobs,
+        .skip_special = generate->skip_special,
+        .stop_id_count = generate->stop_id_count,
+        .stop_count = generate->stop_count,
+    };
+    fill_sampling(core, generate, params);
+    memcpy(params->stop_ids, generate->stop_ids, sizeof params->stop_ids);
+    for (uint32_t i = 0; i < generate->stop_count; i++) {
+        params->stop_bytes[i] = (uint16_t)generate->stop[i].count;
+        memcpy(params->stop[i], generate->stop[i].bytes, generate->stop[i].count);
+    }
+}
+
+/* What can be said before the prompt's length is known. */
+static struct wire_error judge_early(const struct core *core, const struct request_address *address,
+                                     const struct wire_generate *generate)
+{
+    const struct config *config = core->config;
+    struct wire_error error = {.code = WIRE_OK};
+    if (core->draining) {
+        error.code = WIRE_DRAINING;
+    } else if (address->admin) {
+        error.code = WIRE_PERMISSION_DENIED;
+    } else if (requests_find(&core->requests, address)) {
+        error.code = WIRE_DUPLICATE_ID;
+    } else if (generate->ids.bytes == NULL && !core->tokenizer) {
+        error = (struct wire_error){WIRE_UNSUPPORTED, "this model has no tokenizer: send ids", 0};
+    } else if (generate->message_count > 0 && core->chat == CHAT_NONE) {
+        error = (struct wire_error){WIRE_UNSUPPORTED,
+                                    "this model has no chat template: send prompt or ids", 0};
+    } else if (core->sched.waiting_count >= config->queue.requests_max ||
+               core->sched.waiting_tokens >= config->queue.tokens_max ||
+               core->requests.live == core->requests.count) {
+        error = (struct wire_error){WIRE_OVERLOADED, NULL, config->queue.retry_after_ms};
+    }
+    for (uint32_t i = 0; i < generate->stop_id_count && error.code == WIRE_OK; i++) {
+        if (generate->stop_ids[i] >= core->hparams.vocab) {
+            error = (struct wire_error){WIRE_INVALID_ARGUMENT,
+                                        "stop_ids holds an id outside the vocabulary", 0};
+        }
+    }
+    return error;
+}
+
+/* What the prompt's length decides. Fills in max_tokens where the client gave none. */
+static struct wire_error judge_tokens(const struct core *core, struct request_params *params,
+                                      size_t prompt_tokens)
+{
+    const uint64_t context = core->context_max;
+    if (prompt_tokens == 0) {
+        return (struct wire_error){WIRE_INVALID_ARGUMENT, "the prompt has no tokens", 0};
+    }
+    if (prompt_tokens >= context) {
+        return (struct wire_error){WIRE_CONTEXT_EXCEEDED, "the prompt leaves no room to answer", 0};
+    }
+    if (params->max_tokens == 0) {
+        const uint64_t room = context - prompt_tokens;
+        params->max_tokens =
+            (uint32_t)(room < ADMIT_MAX_TOKENS_DEFAULT ? room : ADMIT_MAX_TOKENS_DEFAULT);
+    }
+    if (!sched_fits(&core->sched, prompt_tokens + params->max_tokens)) {
+        return (struct wire_error){WIRE_CONTEXT_EXCEEDED,
+                                   "prompt and max_tokens exceed what can be served", 0};
+    }
+    if (params->min_tokens > params->max_tokens) {
+        return (struct wire_error){WIRE_INVALID_ARGUMENT, "min_tokens must not exceed max_tokens",
+                                   0};
+    }
+    return (struct wire_error){.code = WIRE_OK};
+}
+
+static void activate(struct core *core, struct request *request, uint32_t prompt_tokens)
+{
+    request->prompt_tokens = prompt_tokens;
+    core->counters.prompt_tokens += prompt_tokens;
+    sched_add(&core->sched, request_index(&core->requests, request), prompt_tokens);
+}
+
+static struct wire_error admit_ids(struct core *core, const struct request_address *address,
+                                   struct request_params *params, struct wire_bytes ids)
+{
+    const size_t count = ids.count / sizeof(uint32_t);
+    const struct wire_error error = judge_tokens(core, params, count);
+    if (error.code != WIRE_OK) {
+        return error;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t id;
+        memcpy(&id, ids.bytes + i * sizeof id, sizeof id);
+        if (id >= core->hparams.vocab) {
+            return (struct wire_error){WIRE_INVALID_ARGUMENT,
+                                       "ids holds an id outside the vocabulary", 0};
+        }
+    }
+    struct request *request = requests_take(&core->requests, REQUEST_ACTIVE);
+    request->address = *address;
+    request->params = *params;
+    memcpy(request->ids, ids.bytes, ids.count);
+    activate(core, request, (uint32_t)count);
+    return error;
+}
+
+static void start_clock(struct core *core, struct request *request, uint32_t timeout_ms)
+{
+    const uint32_t most = core->config->queue.timeout_ms;
+    const uint32_t limit = timeout_ms && timeout_ms < most ? timeout_ms : most;
+    request->deadline_us = core->now_us + (uint64_t)limit * 1000;
+    request->progress_us = core->now_us;
+    request->credit = core->config->stream.credit_tokens;
+    core->counters.requests++;
+}
+
+void admit_generate(struct core *core, const struct request_address *address,
+                    struct wire_bytes body)
+{
+    struct wire_generate *generate = core->generate;
+    struct wire_error error;
+    if (codec_decode_generate(core->codec, body, generate, &error)) {
+        intake_refuse(core, address, &error);
+        return;
+    }
+    struct request_params params;
+    error = judge_early(core, address, generate);
+    fill_params(core, generate, &params);
+    params.stream = params.stream && !address->delimiter; /* A REQ client gets one reply. */
+    if (error.code == WIRE_OK && generate->ids.bytes) {
+        error = admit_ids(core, address, &params, generate->ids);
+        if (error.code == WIRE_OK) {
+            start_clock(core, requests_find(&core->requests, address), generate->timeout_ms);
+        }
+    } else if (error.code == WIRE_OK) {
+        struct request *request = requests_take(&core->requests, REQUEST_TEXT);
+        struct scribe_job *job = scribe_take(core->scribe);
+        must(request && job); /* Counted by judge_early() and by the loop. */
+        request->address = *address;
+        request->params = params;
+        start_clock(core, request, generate->timeout_ms);
+        job->command = WIRE_GENERATE;
+        job->request = request_index(&core->requests, request);
+        job->ids = request->ids;
+        job->ids_max = core->requests.context_max;
+        job->body_bytes = body.count;
+        memcpy(job->body, body.bytes, body.count);
+        scribe_submit(core->scribe, job);
+    }
+    if (error.code != WIRE_OK) {
+        intake_refuse(core, address, &error);
+    }
+}
+
+void admit_text(struct core *core, struct request *request, const struct scribe_job *job)
+{
+    struct wire_error error = job->error;
+    must(request->state == REQUEST_TEXT);
+    if (error.code == WIRE_OK) {
+        error = judge_tokens(core, &request->params, job->id_count);
+    }
+    if (error.code == WIRE_OK && core->draining) {
+        error.code = WIRE_DRAINING;
+    }
+    if (error.code == WIRE_OK && !request->cancelled) {
+        request_move(&core->requests, request, REQUEST_ACTIVE);
+        activate(core, request, (uint32_t)job->id_count);
+        return;
+    }
+    request->prompt_tokens = (uint32_t)job->id_count;
+    request->error = request->cancelled ? (struct wire_error){.code = WIRE_OK} : error;
+    request->finish = WIRE_FINISH_CANCELLED;
+    core->counters.cancelled += request->cancelled;
+    core->counters.refused += !request->cancelled;
+    request_move(&core->requests, request, REQUEST_ENDING);
+}

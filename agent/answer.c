@@ -1,0 +1,168 @@
+/*
+ * answer.c - see answer.h. A stage of the core's loop, on its thread; owns nothing. Invariant: a
+ * token enters the log once, when the core reads the result of a whole step, and what was logged
+ * never changes.
+ */
+#include "agent/answer.h"
+
+#include <string.h>
+
+static bool is_stop_id(const struct core *core, const struct request *request, uint32_t id)
+{
+    for (uint32_t i = 0; i < request->params.stop_id_count; i++) {
+        if (request->params.stop_ids[i] == id) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; i < core->hparams.eos_count && !request->params.ignore_eos; i++) {
+        if (core->hparams.eos_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Longest end of the text that is a beginning of a stop string: it may yet become one. */
+static uint32_t held_bytes(const struct request *request)
+{
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < request->params.stop_count; i++) {
+        uint32_t bytes = request->params.stop_bytes[i] - 1u;
+        bytes = bytes < request->text_bytes ? bytes : request->text_bytes;
+        while (bytes > held && memcmp(request->text + request->text_bytes - bytes,
+                                      request->params.stop[i], bytes) != 0) {
+            bytes--;
+        }
+        held = bytes > held ? bytes : held;
+    }
+    return held;
+}
+
+/* First place of any stop string that ends in the text added since `added`; UINT32_MAX: none. */
+static uint32_t stop_place(const struct request *request, uint32_t added)
+{
+    uint32_t place = UINT32_MAX;
+    for (uint32_t i = 0; i < request->params.stop_count; i++) {
+        const uint32_t bytes = request->params.stop_bytes[i];
+        const uint32_t from = added >= bytes ? added - bytes + 1 : 0;
+        const char *found = memmem(request->text + from, request->text_bytes - from,
+                                   request->params.stop[i], bytes);
+        if (found && (uint32_t)(found - request->text) < place) {
+            place = (uint32_t)(found - request->text);
+        }
+    }
+    return place;
+}
+
+/* Adds a token's text. True when a stop string ended the answer; its text is cut before it. */
+static bool add_text(struct core *core, struct request *request, uint32_t id, bool may_stop)
+{
+    const uint32_t added = request->text_bytes;
+    size_t bytes = 0;
+    if (!core->tokenizer) {
+        return false;
+    }
+    tokenizer_decode(core->tokenizer, &request->detok, id,
+                     request->params.skip_special ? TOKENIZER_SKIP_SPECIAL : 0,
+                     request->text + added, &bytes);
+    request->text_bytes += (uint32_t)bytes;
+    const uint32_t place = may_stop ? stop_place(request, added) : UINT32_MAX;
+    if (place != UINT32_MAX) {
+        request->text_bytes = place;
+        request->text_free = place;
+        return true;
+    }
+    request->text_free = request->text_bytes - held_bytes(request);
+    return false;
+}
+
+static void end_text(struct core *core, struct request *request)
+{
+    size_t bytes = 0;
+    if (core->tokenizer) {
+        tokenizer_decode_end(&request->detok, request->text + request->text_bytes, &bytes);
+    }
+    request->text_bytes += (uint32_t)bytes;
+    request->text_free = request->text_bytes;
+}
+
+static void leave(struct core *core, struct request *request)
+{
+    sched_remove(&core->sched, request_index(&core->requests, request));
+    request_move(&core->requests, request, REQUEST_ENDING);
+}
+
+void answer_finish(struct core *core, struct request *request, enum wire_finish finish)
+{
+    request->finish = finish;
+    core->counters.finished += finish != WIRE_FINISH_CANCELLED;
+    core->counters.cancelled += finish == WIRE_FINISH_CANCELLED;
+    leave(core, request);
+}
+
+void answer_fail(struct core *core, struct request *request, enum wire_error_code code,
+                 const char *message)
+{
+    request->error = (struct wire_error){.code = code, .message = message};
+    core->counters.failed++;
+    leave(core, request);
+}
+
+static void copy_logprobs(const struct device *device, const struct record_result *result,
+                          struct wire_token_logprobs *out)
+{
+    const struct record_logprob *pairs = device->pairs + result->logprob_first;
+    out->chosen = (struct wire_logprob){pairs[0].id, pairs[0].logprob};
+    out->top_count = 0;
+    for (uint32_t i = 1; i < result->logprob_count && i <= LIMIT_TOP_LOGPROBS_MAX; i++) {
+        out->top[out->top_count++] = (struct wire_logprob){pairs[i].id, pairs[i].logprob};
+    }
+}
+
+static void answer_token(struct core *core, struct request *request,
+                         const struct record_result *result)
+{
+    const uint32_t at = request->answer_tokens++;
+    request->ids[request->prompt_tokens + at] = result->id;
+    core->counters.generated_tokens++;
+    if (request->params.logprobs && result->logprob_count > 0) {
+        copy_logprobs(&core->device, result, &request->logprobs[at]);
+    }
+    const bool may_stop = request->answer_tokens > request->params.min_tokens;
+    if (may_stop && is_stop_id(core, request, result->id)) {
+        end_text(core, request);
+        answer_finish(core, request, WIRE_FINISH_STOP);
+        return;
+    }
+    if (add_text(core, request, result->id, may_stop)) {
+        answer_finish(core, request, WIRE_FINISH_STOP);
+    } else if (request->answer_tokens == request->params.max_tokens) {
+        end_text(core, request);
+        answer_finish(core, request, WIRE_FINISH_LENGTH);
+    } else if (request->text_bytes + DETOK_OUT_BYTES_MAX + 8 > core->requests.text_bytes_max) {
+        answer_fail(core, request, WIRE_TOO_LARGE, "the answer's text is too long to keep");
+    }
+}
+
+void answer_step(struct core *core)
+{
+    const struct sched_step *step = &core->step;
+    uint32_t at = 0;
+    sched_commit(&core->sched, step);
+    core->counters.steps++;
+    core->counters.last_step_us = core->now_us - core->device.sent_us;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const struct record_result *result = &core->device.results[at];
+        at += row->sample;
+        if (!row->sample || !sched_row_current(&core->sched, row)) {
+            continue;
+        }
+        struct request *request = &core->requests.request[row->request];
+        if (result->head.flags & RECORD_RESULT_INVALID) {
+            answer_fail(core, request, WIRE_INTERNAL, "the model gave no usable logits");
+        } else {
+            answer_token(core, request, result);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+/*
+ * core.c - start and end of the core process: reads the model's numbers and tokenizer, takes all
+ * memory, binds the sockets, runs the loop. Called by main.c in the re-executed child, on its main
+ * thread; owns struct core. Invariant: after arena_seal() the request path cannot grow the process.
+ */
+#include "agent/core.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "agent/loop.h"
+#include "base/log.h"
+#include "ipc/control.h"
+#include "model/weights.h"
+
+struct start_error {
+    char text[CONTROL_TEXT_BYTES];
+};
+
+static int say(struct start_error *error, int code, const char *text)
+{
+    (void)snprintf(error->text, sizeof error->text, "%.*s", CONTROL_TEXT_BYTES - 1, text);
+    return code;
+}
+
+static int open_model(struct core *core, struct start_error *error)
+{
+    const char *path = core->config->model.path;
+    struct model_error model_error = {{0}};
+    int code = weights_peek(&core->hparams, path, &model_error);
+    if (code) {
+        return say(error, code, model_error.text);
+    }
+    code = tokenizer_open(&core->tokenizer, path, &model_error);
+    if (code == -ENOENT) {
+        log_warning("%s has no tokenizer: serving token ids only", path);
+        core->tokenizer = NULL;
+    } else if (code) {
+        return say(error, code, model_error.text);
+    }
+    if (chat_template_find(core->config->chat.template, &core->chat)) {
+        return say(error, -EINVAL, "chat.template is not one of chatml, none");
+    }
+    if (core->chat != CHAT_NONE &&
+        (!core->tokenizer || chat_template_check(core->chat, core->tokenizer))) {
+        log_warning("the model does not know the tokens of chat.template %s: chat is off",
+                    core->config->chat.template);
+        core->chat = CHAT_NONE;
+    }
+    return 0;
+}
+
+/* The context that can be served: the model's, the config's, and what the KV pool holds. */
+static uint32_t served_context(const struct core *core)
+{
+    const uint32_t wanted = core->config->model.context_tokens_max;
+    const uint64_t pool = (uint64_t)core->config->kv.device_pages * core->config->kv.page_tokens;
+    uint32_t context = core->hparams.positions_max;
+    context = wanted && wanted < context ? wanted : context;
+    return pool < context ? (uint32_t)pool : context;
+}
+
+static int open_step(struct sched_step *step, struct arena *arena, uint32_t slots_max)
+{
+    step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
+    step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
+    step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
+    return step->rows && step->opens && step->closes ? 0 : -ENOMEM;
+}
+
+static size_t step_bytes(uint32_t slots_max)
+{
+    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot)) + 3 * (size_t)64;
+}
+
+static int open_memory(struct core *core)
+{
+    const struct config *config = core->config;
+    const uint32_t slots = config->batch.slots_max;
+    const uint32_t requests = config->queue.requests_max + slots;
+    const struct sched_options sched = {
+        .requests_max = requests,
+        .slots_max = slots,
+        .tokens_max = config->batch.tokens_max,
+        .page_tokens = config->kv.page_tokens,
+        .page_count = config->kv.device_pages,
+        .context_max = core->context_max,
+    };
+    const struct scribe_options scribe = {
+        .tokenizer = core->tokenizer,
+        .chat = core->chat,
+        .vocab = core->hparams.vocab,
+        .message_bytes_max = config->zmq.message_bytes_max,
+    };
+    const struct record_bounds bounds = {
+        .slots = slots,
+        .pages = config->kv.device_pages,
+        .vocab = core->hparams.vocab,
+        .positions = core->context_max,
+        .rows = slots,
+        .tokens = config->batch.tokens_max,
+    };
+    int code =
+        arena_open(&core->arena, requests_bytes(requests, core->context_max) + sched_bytes(&sched) +
+                                     scribe_bytes(&scribe) + device_bytes(slots) +
+                                     step_bytes(slots) + sizeof(struct wire_generate) + 4096);
+    code = code ? code : requests_open(&core->requests, &core->arena, requests, core->context_max);
+    code = code ? code : sched_open(&core->sched, &core->arena, &sched);
+    code = code ? code : open_step(&core->step, &core->arena, slots);
+    code = code ? code : device_open(&core->device, &core->arena, &bounds, slots);
+    code = code ? code : codec_open(&core->codec);
+    code = code ? code : scribe_open(&core->scribe, &core->arena, &scribe);
+    if (!code) {
+        core->generate = arena_alloc(&core->arena, 1, sizeof *core->generate);
+        must(core->generate);
+        arena_seal(&core->arena);
+    }
+    return code;
+}
+
+static int core_open(struct core *core, struct start_error *error)
+{
+    char front_error[FRONT_ERROR_BYTES_MAX];
+    int code = open_model(core, error);
+    if (code) {
+        return code;
+    }
+    if (core->config->workers.count != 1 || core->config->workers.tp != 1) {
+        return say(error, -ENOTSUP, "workers.count and workers.tp must be 1 for now");
+    }
+    core->context_max = served_context(core);
+    code = open_memory(core);
+    if (code) {
+        return say(error, code,
+                   "not enough memory: lower queue.requests_max or "
+                   "model.context_tokens_max");
+    }
+    code = front_open(&core->front, core->config, front_error);
+    return code ? say(error, code, front_error) : 0;
+}
+
+static void core_close(struct core *core)
+{
+    front_close(&core->front);
+    scribe_close(core->scribe);
+    device_close(&core->device);
+    codec_close(core->codec);
+    tokenizer_close(core->tokenizer);
+    arena_close(&core->arena);
+}
+
+static int core_run(struct core *core)
+{
+    struct start_error error = {{0}};
+    if (core_open(core, &error)) {
+        struct control_message failed = {.kind = CONTROL_FAILED};
+        memcpy(failed.text, error.text, sizeof failed.text);
+        if (control_send(core->control_fd, &failed, -1)) {
+            log_error("%s", error.text);
+        }
+        return 1; /* The process ends: what was opened goes with it. */
+    }
+    loop_run(core);
+    core_close(core);
+    return core->exit_status;
+}
+
+int core_main(const struct config *config, int control_fd)
+{
+    struct core *core = calloc(1, sizeof *core); /* Too large for a stack. */
+    must(core);
+    core->config = config;
+    core->control_fd = control_fd;
+    must(getrandom(&core->instance, sizeof core->instance, 0) == (ssize_t)sizeof core->instance);
+    must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    const int status = core_run(core);
+    free(core);
+    return status;
+}

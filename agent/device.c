@@ -1,0 +1,329 @@
+/*
+ * device.c - see device.h. Used by the core's loop thread; owns the link and the death watch. What
+ * the worker wrote is copied out of the ring, checked cell by cell, then against the step in
+ * flight. Invariant: results are handed out only when the whole step has come and fits what was
+ * sent.
+ */
+#include "agent/device.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum { DEVICE_PAIRS_A_ROW = 1 + LIMIT_TOP_LOGPROBS_MAX };
+
+size_t device_bytes(uint32_t slots_max)
+{
+    return slots_max *
+               (sizeof(struct record_result) + DEVICE_PAIRS_A_ROW * sizeof(struct record_logprob)) +
+           2 * (size_t)64;
+}
+
+int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
+                uint32_t slots_max)
+{
+    *device = (struct device){
+        .link = {.socket = -1, .bell = -1},
+        .bounds = *bounds,
+        .plan = plan_sequential(),
+        .pairs_max = slots_max * DEVICE_PAIRS_A_ROW,
+        .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
+        .pairs = arena_alloc(arena, (size_t)slots_max * DEVICE_PAIRS_A_ROW,
+                             sizeof(struct record_logprob)),
+    };
+    if (!device->results || !device->pairs) {
+        return -ENOMEM;
+    }
+    return death_watch_open(&device->watch);
+}
+
+void device_close(struct device *device)
+{
+    device_fence(device);
+    death_watch_close(device->watch);
+}
+
+void device_fence(struct device *device)
+{
+    if (device->state != DEVICE_ABSENT) {
+        death_watch_set(device->watch, device->index, NULL);
+        link_close(&device->link);
+        device->link = (struct link){.socket = -1, .bell = -1};
+    }
+    device->state = DEVICE_ABSENT;
+    device->result_count = 0;
+    device->pair_count = 0;
+}
+
+int device_link(struct device *device, int socket, uint32_t index, uint32_t epoch)
+{
+    device_fence(device);
+    device->index = index;
+    device->bounds.epoch = epoch;
+    device->bounds.group = 0;
+    const int code = link_core_begin(&device->link, socket, epoch, 0, 0);
+    if (code) {
+        device->link = (struct link){.socket = -1, .bell = -1};
+        return code;
+    }
+    device->state = DEVICE_JOINING;
+    return 0;
+}
+
+int device_join(struct device *device)
+{
+    const int code = link_core_finish(&device->link);
+    if (code) {
+        return code == -EAGAIN ? 0 : code;
+    }
+    death_watch_set(device->watch, device->index, device->link.life);
+    device->state = DEVICE_LOADING;
+    return 0;
+}
+
+bool device_died(const struct device *device)
+{
+    return device->state >= DEVICE_LOADING && death_seen(device->link.life);
+}
+
+static struct record_head head_of(const struct device *device, enum record_kind kind)
+{
+    return (struct record_head){.kind = (uint8_t)kind, .epoch = device->bounds.epoch};
+}
+
+static int push_open(struct device *device, const struct sched_slot *slot,
+                     const struct request *request)
+{
+    const struct request_params *params = &request->params;
+    const union record open = {.open = {
+                                   .head = head_of(device, RECORD_OPEN),
+                                   .slot = slot->slot,
+                                   .generation = slot->generation,
+                                   .seed = params->seed,
+                                   .temperature = (float)params->temperature,
+                                   .top_p = (float)params->top_p,
+                                   .min_p = (float)params->min_p,
+                                   .top_k = params->top_k,
+                                   .top_logprobs = params->top_logprobs,
+                                   .logprobs = params->logprobs,
+                                   .min_position = request->prompt_tokens + params->min_tokens,
+                                   .stop_id_count = params->stop_id_count,
+                               }};
+    int code = ring_push(&device->link.out, &open);
+    for (uint32_t i = 0; i < params->stop_id_count && !code; i += RECORD_IDS_PER_CELL) {
+        union record ids = {
+            .stop_ids = {.head = head_of(device, RECORD_STOP_IDS), .slot = slot->slot}};
+        for (uint32_t j = i; j < params->stop_id_count && j < i + RECORD_IDS_PER_CELL; j++) {
+            ids.stop_ids.ids[ids.stop_ids.count++] = params->stop_ids[j];
+        }
+        code = ring_push(&device->link.out, &ids);
+    }
+    return code;
+}
+
+/* Pages of a row's request that the worker does not know yet. */
+static int push_pages(struct device *device, struct sched_entry *entry, const struct sched_row *row)
+{
+    int code = 0;
+    while (entry->pages_told < entry->page_count && !code) {
+        union record cell = {.pages = {.head = head_of(device, RECORD_PAGES),
+                                       .slot = row->slot,
+                                       .generation = row->generation,
+                                       .index = entry->pages_told}};
+        while (entry->pages_told < entry->page_count && cell.pages.count < RECORD_PAGES_PER_CELL) {
+            cell.pages.pages[cell.pages.count++] = entry->pages[entry->pages_told++];
+        }
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code;
+}
+
+static int push_slots(struct device *device, const struct sched *sched,
+                      const struct sched_step *step, const struct requests *requests)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < step->close_count && !code; i++) {
+        const union record close = {.close = {.head = head_of(device, RECORD_CLOSE),
+                                              .slot = step->closes[i].slot,
+                                              .generation = step->closes[i].generation}};
+        code = ring_push(&device->link.out, &close);
+    }
+    for (uint32_t i = 0; i < step->open_count && !code; i++) {
+        code = push_open(device, &step->opens[i], &requests->request[step->opens[i].request]);
+    }
+    for (uint32_t i = 0; i < step->row_count && !code; i++) {
+        code = push_pages(device, &sched->entry[step->rows[i].request], &step->rows[i]);
+    }
+    return code;
+}
+
+static uint32_t listed_ids(const struct sched_step *step)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        count += step->rows[i].from_last ? 0 : step->rows[i].tokens;
+    }
+    return count;
+}
+
+static int push_rows(struct device *device, const struct sched_step *step)
+{
+    uint32_t ids = 0;
+    int code = 0;
+    for (uint32_t i = 0; i < step->row_count && !code; i++) {
+        const struct sched_row *row = &step->rows[i];
+        union record cell = {
+            .row = {.head = head_of(device, RECORD_ROW),
+                    .slot = row->slot,
+                    .generation = row->generation,
+                    .position = row->position,
+                    .tokens = row->tokens,
+                    .source = row->from_last ? RECORD_SOURCE_LAST : RECORD_SOURCE_LISTED,
+                    .ids_first = row->from_last ? 0 : ids}};
+        cell.head.flags = row->sample ? RECORD_ROW_SAMPLE : 0;
+        ids += row->from_last ? 0 : row->tokens;
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code;
+}
+
+/* The rows' ids out of the token log, packed across rows. */
+static int push_ids(struct device *device, const struct sched_step *step,
+                    const struct requests *requests)
+{
+    union record cell = {.ids = {.head = head_of(device, RECORD_IDS)}};
+    int code = 0;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const uint32_t *ids = requests->request[row->request].ids + row->position;
+        for (uint32_t t = 0; t < row->tokens && !row->from_last && !code; t++) {
+            cell.ids.ids[cell.ids.count++] = ids[t];
+            if (cell.ids.count == RECORD_IDS_PER_CELL) {
+                code = ring_push(&device->link.out, &cell);
+                cell = (union record){.ids = {.head = head_of(device, RECORD_IDS)}};
+            }
+        }
+    }
+    return cell.ids.count && !code ? ring_push(&device->link.out, &cell) : code;
+}
+
+int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
+                const struct requests *requests, uint64_t now_us)
+{
+    const union record head = {.step = {.head = head_of(device, RECORD_STEP),
+                                        .step = ++device->step,
+                                        .plan_hash = device->plan.hash,
+                                        .plan_id = device->plan.id,
+                                        .row_count = step->row_count,
+                                        .token_count = step->token_count,
+                                        .ids_count = listed_ids(step)}};
+    device->sent_us = now_us;
+    device->result_count = 0;
+    device->pair_count = 0;
+    int code = push_slots(device, sched, step, requests);
+    code = code ? code : ring_push(&device->link.out, &head);
+    code = code ? code : push_rows(device, step);
+    code = code ? code : push_ids(device, step, requests);
+    if (!code) {
+        ring_publish(&device->link.out);
+    }
+    return code;
+}
+
+static int take_ready(struct device *device, const struct record_ready *ready)
+{
+    if (device->state != DEVICE_LOADING || ready->vocab != device->bounds.vocab ||
+        ready->device_pages != device->bounds.pages) {
+        return -EBADMSG;
+    }
+    log_info("worker %u ready: weights %llu MB, KV pool %llu MB, loaded in %llu ms", device->index,
+             (unsigned long long)(ready->weight_bytes >> 20),
+             (unsigned long long)(ready->kv_bytes >> 20),
+             (unsigned long long)(ready->load_us / 1000));
+    device->state = DEVICE_READY;
+    return 0;
+}
+
+static int take_logprobs(struct device *device, const struct record_logprobs *cell)
+{
+    if (cell->count > device->pairs_max - device->pair_count) {
+        return -EBADMSG;
+    }
+    memcpy(device->pairs + device->pair_count, cell->pairs, cell->count * sizeof cell->pairs[0]);
+    device->pair_count += cell->count;
+    return 0;
+}
+
+/* A result belongs to the next row of the step that samples: workers answer in row order. */
+static int check_results(const struct device *device, const struct sched_step *step)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const struct record_result *result = &device->results[at];
+        if (!row->sample) {
+            continue;
+        }
+        if (at++ == device->result_count || result->slot != row->slot ||
+            result->generation != row->generation ||
+            result->position != row->position + row->tokens ||
+            result->logprob_first > device->pair_count ||
+            result->logprob_count > device->pair_count - result->logprob_first) {
+            return -EBADMSG;
+        }
+    }
+    return at == device->result_count ? 0 : -EBADMSG;
+}
+
+/* One checked cell. 1: the step is done. */
+static int take_cell(struct device *device, const struct sched_step *step, const union record *cell)
+{
+    switch ((enum record_kind)cell->head.kind) {
+    case RECORD_READY:
+        return take_ready(device, &cell->ready);
+    case RECORD_RESULT:
+        if (device->result_count == step->row_count || cell->result.step != device->step) {
+            return -EBADMSG;
+        }
+        device->results[device->result_count++] = cell->result;
+        return 0;
+    case RECORD_LOGPROBS:
+        return take_logprobs(device, &cell->logprobs);
+    case RECORD_DONE:
+        if (cell->done.step != device->step || check_results(device, step)) {
+            return -EBADMSG;
+        }
+        device->compute_us = cell->done.compute_us;
+        return 1;
+    default:
+        return -EBADMSG;
+    }
+}
+
+int device_collect(struct device *device, const struct sched_step *step)
+{
+    uint64_t rings;
+    if (device->state < DEVICE_LOADING) {
+        return 0;
+    }
+    ssize_t got = read(device->link.bell, &rings, sizeof rings);
+    (void)got; /* EAGAIN: we came for another reason. */
+    for (;;) {
+        union record cell;
+        int code = ring_take(&device->link.in, &cell);
+        if (code == -EAGAIN) {
+            return 0;
+        }
+        code = code ? code : record_check_reply(&cell, &device->bounds);
+        if (code == -ESTALE) {
+            continue;
+        }
+        code = code ? code : take_cell(device, step, &cell);
+        ring_release(&device->link.in);
+        if (code) {
+            return code;
+        }
+    }
+}

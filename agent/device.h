@@ -1,0 +1,68 @@
+/*
+ * device.h - the core's view of a worker: the link of its present epoch and the step in flight. The
+ * scheduler's steps go out as records, results come back checked. Anything that does not fit the
+ * step that was sent fences the epoch.
+ */
+#ifndef AGENT_DEVICE_H
+#define AGENT_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/request.h"
+#include "agent/sched.h"
+#include "base/must.h"
+#include "ipc/death.h"
+#include "ipc/link.h"
+#include "plan/plan.h"
+
+enum device_state {
+    DEVICE_ABSENT,  /* No link: the worker is being started, or is lost. */
+    DEVICE_JOINING, /* Our segment is sent, the worker's has not come. */
+    DEVICE_LOADING, /* Linked; its READY record has not come. */
+    DEVICE_READY,
+};
+
+struct device {
+    enum device_state state;
+    uint32_t index;
+    struct link link;
+    struct death_watch *watch;
+    struct record_bounds bounds;
+    struct plan plan;
+    uint64_t step; /* Number of the step in flight or last sent. */
+    uint64_t sent_us;
+    struct record_result *results; /* [slots_max] of the step in flight */
+    struct record_logprob *pairs;  /* [slots_max * 21] likewise */
+    uint32_t result_count;
+    uint32_t pair_count;
+    uint32_t pairs_max;
+    uint64_t compute_us; /* Of the step that finished last. */
+};
+
+int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
+                uint32_t slots_max) MUST_CHECK;
+size_t device_bytes(uint32_t slots_max);
+void device_close(struct device *device);
+
+/* A link from the supervisor: what was there before is fenced. Takes over the socket. */
+int device_link(struct device *device, int socket, uint32_t index, uint32_t epoch) MUST_CHECK;
+
+/* Ends the present link, if any. The worker itself is the supervisor's. */
+void device_fence(struct device *device);
+
+/* Takes the worker's half of the link when it has come. 0, or -errno: fence it. */
+int device_join(struct device *device) MUST_CHECK;
+
+/* Sends a step. 0, or -errno: fence it. */
+int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
+                const struct requests *requests, uint64_t now_us) MUST_CHECK;
+
+/* Reads what has come. 1: the step in flight is done, results hold it; 0: nothing whole yet;
+ * -errno: fence it. A READY record moves LOADING to READY. */
+int device_collect(struct device *device, const struct sched_step *step) MUST_CHECK;
+
+/* True when the worker's life word says that it died. */
+bool device_died(const struct device *device);
+
+#endif /* AGENT_DEVICE_H */

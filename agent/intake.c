@@ -1,0 +1,244 @@
+/*
+ * intake.c - see intake.h. Two stages of the core's loop, on its thread; owns nothing. Invariant: a
+ * message changes at most its own request, and everything that is wrong with it is said by id.
+ */
+#include "agent/intake.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/admit.h"
+#include "agent/answer.h"
+
+static void reply(struct core *core, const struct request_address *address, uint8_t command,
+                  struct wire_bytes body)
+{
+    if (front_send(&core->front, address, command, body)) {
+        core->counters.replies_dropped++;
+    }
+}
+
+void intake_refuse(struct core *core, const struct request_address *address,
+                   const struct wire_error *error)
+{
+    core->counters.refused++;
+    reply(core, address, WIRE_ERROR, codec_encode_error(core->codec, error, &address->id));
+}
+
+static void refuse(struct core *core, const struct request_address *address,
+                   enum wire_error_code code, const char *message)
+{
+    const struct wire_error error = {.code = code, .message = message};
+    intake_refuse(core, address, &error);
+}
+
+static void on_hello(struct core *core, const struct request_address *address,
+                     struct wire_bytes body)
+{
+    struct wire_hello hello;
+    struct wire_error error;
+    if (codec_decode_hello(core->codec, body, &hello, &error)) {
+        intake_refuse(core, address, &error);
+        return;
+    }
+    const char *name = core->config->model.name;
+    if (name[0] == '\0') { /* The last part of the path. */
+        const char *slash = strrchr(core->config->model.path, '/');
+        name = slash && slash[1] ? slash + 1 : core->config->model.path;
+    }
+    const struct wire_welcome welcome = {
+        .instance = core->instance,
+        .minor = WIRE_MINOR,
+        .version = {SLUICE_VERSION, strlen(SLUICE_VERSION)},
+        .model = {name, strlen(name)},
+        .context_tokens_max = core->context_max,
+        .vocab = core->hparams.vocab,
+        .page_tokens = core->config->kv.page_tokens,
+        .credit_tokens = core->config->stream.credit_tokens,
+        .message_bytes_max = core->config->zmq.message_bytes_max,
+        .max_tokens_default = ADMIT_MAX_TOKENS_DEFAULT,
+        .eos_ids = core->hparams.eos_ids,
+        .eos_count = core->hparams.eos_count,
+        .tokenizer = core->tokenizer != NULL,
+        .chat = core->chat != CHAT_NONE,
+    };
+    reply(core, address, WIRE_WELCOME, codec_encode_welcome(core->codec, &welcome));
+}
+
+static void on_ping(struct core *core, const struct request_address *address)
+{
+    const struct wire_pong pong = {.instance = core->instance, .steps = core->counters.steps};
+    reply(core, address, WIRE_PONG, codec_encode_pong(core->codec, &pong));
+}
+
+static void on_stats(struct core *core, const struct request_address *address)
+{
+    const struct core_counters *count = &core->counters;
+    const struct wire_stat stats[] = {
+        {"requests_running", core->sched.running_count},
+        {"requests_waiting", core->sched.waiting_count},
+        {"requests_total", count->requests},
+        {"finished_total", count->finished},
+        {"cancelled_total", count->cancelled},
+        {"failed_total", count->failed},
+        {"refused_total", count->refused},
+        {"prompt_tokens_total", count->prompt_tokens},
+        {"tokens_generated_total", count->generated_tokens},
+        {"steps_total", count->steps},
+        {"step_us_last", count->last_step_us},
+        {"preemptions_total", core->sched.preemptions},
+        {"recomputed_tokens_total", core->sched.recomputed_tokens},
+        {"worker_losses_total", count->worker_losses},
+        {"workers_ready", core->device.state == DEVICE_READY},
+        {"pages_free", core->sched.pages.free_count},
+        {"pages_total", core->sched.pages.count},
+        {"malformed_frames_total", count->malformed_frames},
+        {"replies_dropped_total", count->replies_dropped},
+    };
+    reply(core, address, WIRE_RESULT,
+          codec_encode_stats(core->codec, stats, sizeof stats / sizeof stats[0]));
+}
+
+static void on_cancel(struct core *core, const struct request_address *address)
+{
+    struct request *request = requests_find(&core->requests, address);
+    if (!request || request->cancelled || request->state == REQUEST_ENDING) {
+        refuse(core, address, WIRE_NOT_FOUND, NULL);
+    } else if (request->state == REQUEST_TEXT) {
+        request->cancelled = true; /* Its ids are the tokenizer's until it comes back. */
+    } else {
+        answer_finish(core, request, WIRE_FINISH_CANCELLED);
+    }
+}
+
+static void on_credit(struct core *core, const struct request_address *address,
+                      struct wire_bytes body)
+{
+    struct wire_credit credit;
+    struct wire_error error;
+    if (codec_decode_credit(core->codec, body, &credit, &error)) {
+        intake_refuse(core, address, &error);
+        return;
+    }
+    struct request *request = requests_find(&core->requests, address);
+    if (request) { /* One that has just ended may still get credit: no error. */
+        request->credit += credit.tokens;
+        request->credit_explicit = true;
+    }
+}
+
+static void on_text_job(struct core *core, const struct request_address *address, uint8_t command,
+                        struct wire_bytes body)
+{
+    if (!core->tokenizer) {
+        refuse(core, address, WIRE_UNSUPPORTED, "this model has no tokenizer: send ids");
+        return;
+    }
+    struct scribe_job *job = scribe_take(core->scribe);
+    must(job); /* The loop reads no message while there is none. */
+    job->command = command;
+    job->address = *address;
+    job->body_bytes = body.count;
+    memcpy(job->body, body.bytes, body.count);
+    scribe_submit(core->scribe, job);
+}
+
+static void on_command(struct core *core, const struct request_address *address, uint8_t command,
+                       struct wire_bytes body)
+{
+    struct wire_error error = {.code = WIRE_OK};
+    if (command >= WIRE_CANCEL && command != WIRE_CREDIT && command != WIRE_TOKENIZE &&
+        command != WIRE_DETOKENIZE && command <= WIRE_STATS &&
+        codec_decode_empty(core->codec, body, &error)) {
+        intake_refuse(core, address, &error);
+        return;
+    }
+    switch (command) {
+    case WIRE_HELLO:
+        on_hello(core, address, body);
+        break;
+    case WIRE_GENERATE:
+        admit_generate(core, address, body);
+        break;
+    case WIRE_CANCEL:
+        on_cancel(core, address);
+        break;
+    case WIRE_CREDIT:
+        on_credit(core, address, body);
+        break;
+    case WIRE_PING:
+        on_ping(core, address);
+        break;
+    case WIRE_TOKENIZE:
+    case WIRE_DETOKENIZE:
+        on_text_job(core, address, command, body);
+        break;
+    case WIRE_STATS:
+        on_stats(core, address);
+        break;
+    default:
+        core->counters.malformed_frames++;
+        refuse(core, address, WIRE_UNSUPPORTED, "unknown command");
+        break;
+    }
+}
+
+static void on_message(struct core *core, struct front_message *message)
+{
+    struct wire_head head = {0};
+    struct request_address *address = &message->address;
+    const int code = wire_head_parse(message->frames, &head);
+    address->id = head.id;
+    if (head.id.count == 0) { /* Nothing to answer by: protocol.md gives this id. */
+        address->id = (struct wire_id){.count = 1, .bytes = {'?'}};
+    }
+    if (message->malformed || code) {
+        core->counters.malformed_frames++;
+        if (!message->malformed && code == -ENOTSUP) {
+            refuse(core, address, WIRE_UNSUPPORTED, "this server speaks protocol version 1");
+        } else {
+            refuse(core, address, WIRE_INVALID_ARGUMENT,
+                   "a message has four frames: SLCE and version, command, request id, map");
+        }
+        return;
+    }
+    on_command(core, address, head.command, message->frames[3]);
+}
+
+void intake_messages(struct core *core, uint32_t max)
+{
+    struct front_message message;
+    for (uint32_t i = 0; i < max && scribe_has_room(core->scribe); i++) {
+        if (front_recv(&core->front, &message)) {
+            break;
+        }
+        on_message(core, &message);
+    }
+}
+
+static void on_text_done(struct core *core, const struct scribe_job *job)
+{
+    const struct request_address *address = &job->address;
+    if (job->command == WIRE_GENERATE) {
+        admit_text(core, &core->requests.request[job->request], job);
+    } else if (job->error.code != WIRE_OK) {
+        intake_refuse(core, address, &job->error);
+    } else if (job->command == WIRE_TOKENIZE) {
+        reply(core, address, WIRE_RESULT, codec_encode_ids(core->codec, job->ids, job->id_count));
+    } else {
+        const struct wire_text text = {job->text, job->text_bytes};
+        reply(core, address, WIRE_RESULT, codec_encode_text(core->codec, text));
+    }
+}
+
+void intake_texts(struct core *core, uint32_t max)
+{
+    for (uint32_t i = 0; i < max; i++) {
+        struct scribe_job *job = scribe_done(core->scribe);
+        if (!job) {
+            return;
+        }
+        on_text_done(core, job);
+        scribe_release(core->scribe, job);
+    }
+}

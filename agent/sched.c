@@ -1,0 +1,361 @@
+/*
+ * sched.c - see sched.h. Called by the core's loop and by tests, on one thread; its memory comes
+ * from the caller's arena. Invariant: a request is in exactly one of: absent, the queue (which is
+ * in order of arrival), the running list (likewise); only running ones have a slot and pages.
+ */
+#include "agent/sched.h"
+
+#include <errno.h>
+#include <string.h>
+
+static uint32_t pages_for(const struct sched *sched, uint64_t tokens)
+{
+    const uint64_t page = sched->options.page_tokens;
+    return (uint32_t)((tokens + page - 1) / page);
+}
+
+static uint32_t pages_per_request(const struct sched_options *options)
+{
+    return (options->context_max + options->page_tokens - 1) / options->page_tokens;
+}
+
+size_t sched_bytes(const struct sched_options *options)
+{
+    const size_t requests = options->requests_max;
+    const size_t slots = options->slots_max;
+    const size_t entry = sizeof(struct sched_entry) + pages_per_request(options) * sizeof(uint32_t);
+    const size_t slot = 3 * sizeof(uint32_t) + sizeof(struct sched_slot);
+    const size_t page = sizeof(struct page) + sizeof(uint32_t);
+    return requests * entry + slots * slot + options->page_count * page + 16 * (size_t)64;
+}
+
+int sched_open(struct sched *sched, struct arena *arena, const struct sched_options *options)
+{
+    const size_t slots = options->slots_max;
+    const size_t table = pages_per_request(options);
+    *sched = (struct sched){
+        .options = *options,
+        .waiting_first = SCHED_NONE,
+        .waiting_last = SCHED_NONE,
+        .entry = arena_alloc(arena, options->requests_max, sizeof(struct sched_entry)),
+        .running = arena_alloc(arena, slots, sizeof(uint32_t)),
+        .free_slots = arena_alloc(arena, slots, sizeof(uint32_t)),
+        .generation = arena_alloc(arena, slots, sizeof(uint32_t)),
+        .closes = arena_alloc(arena, slots, sizeof(struct sched_slot)),
+        .pinned = arena_alloc(arena, options->page_count, sizeof(uint32_t)),
+        .free_slot_count = options->slots_max,
+    };
+    uint32_t *tables = arena_alloc(arena, options->requests_max * table, sizeof(uint32_t));
+    if (!sched->entry || !sched->running || !sched->free_slots || !sched->generation ||
+        !sched->closes || !sched->pinned || !tables) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < options->requests_max; i++) {
+        sched->entry[i].pages = tables + i * table;
+    }
+    for (uint32_t i = 0; i < slots; i++) {
+        sched->free_slots[i] = options->slots_max - 1 - i; /* Slot 0 is taken first. */
+    }
+    return pages_open(&sched->pages, arena, options->page_count);
+}
+
+bool sched_fits(const struct sched *sched, uint64_t tokens)
+{
+    return tokens <= sched->options.context_max &&
+           pages_for(sched, tokens) <= sched->options.page_count;
+}
+
+/* Into the queue before the first younger one, found from the front: returns are older than most.
+ */
+static void enqueue(struct sched *sched, uint32_t request)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    uint32_t after = SCHED_NONE;
+    uint32_t before = sched->waiting_last;
+    if (before != SCHED_NONE && sched->entry[before].order > entry->order) {
+        after = sched->waiting_first;
+        while (sched->entry[after].order < entry->order) {
+            after = sched->entry[after].after;
+        }
+        before = sched->entry[after].before;
+    }
+    entry->state = SCHED_WAITING;
+    entry->before = before;
+    entry->after = after;
+    *(before == SCHED_NONE ? &sched->waiting_first : &sched->entry[before].after) = request;
+    *(after == SCHED_NONE ? &sched->waiting_last : &sched->entry[after].before) = request;
+    sched->waiting_count++;
+    sched->waiting_tokens += entry->tokens;
+}
+
+static void dequeue(struct sched *sched, uint32_t request)
+{
+    const struct sched_entry *entry = &sched->entry[request];
+    *(entry->before == SCHED_NONE ? &sched->waiting_first : &sched->entry[entry->before].after) =
+        entry->after;
+    *(entry->after == SCHED_NONE ? &sched->waiting_last : &sched->entry[entry->after].before) =
+        entry->before;
+    sched->waiting_count--;
+    sched->waiting_tokens -= entry->tokens;
+}
+
+void sched_add(struct sched *sched, uint32_t request, uint32_t tokens)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    must(entry->state == SCHED_ABSENT && tokens > 0);
+    uint32_t *pages = entry->pages;
+    *entry = (struct sched_entry){.tokens = tokens, .pages = pages, .order = sched->next_order++};
+    enqueue(sched, request);
+}
+
+/* Gives slot and pages back and takes the request off the running list. */
+static void vacate(struct sched *sched, uint32_t request)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    uint32_t i = 0;
+    while (sched->running[i] != request) {
+        i++;
+        must(i < sched->running_count);
+    }
+    memmove(&sched->running[i], &sched->running[i + 1],
+            (sched->running_count - i - 1) * sizeof sched->running[0]);
+    sched->running_count--;
+    for (i = 0; i < entry->page_count; i++) {
+        pages_drop(&sched->pages, entry->pages[i]);
+    }
+    entry->page_count = 0;
+    entry->pages_told = 0;
+    entry->computed = 0;
+    entry->last_on_worker = false;
+    sched->free_slots[sched->free_slot_count++] = entry->slot;
+}
+
+static void tell_close(struct sched *sched, const struct sched_entry *entry, uint32_t request)
+{
+    sched->closes[sched->close_count++] =
+        (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
+}
+
+void sched_remove(struct sched *sched, uint32_t request)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    if (entry->state == SCHED_WAITING) {
+        dequeue(sched, request);
+    } else if (entry->state == SCHED_RUNNING) {
+        tell_close(sched, entry, request);
+        vacate(sched, request);
+    }
+    entry->state = SCHED_ABSENT;
+}
+
+void sched_hold(struct sched *sched, uint32_t request, bool held)
+{
+    sched->entry[request].held = held;
+}
+
+static void yield_pages(struct sched *sched, uint32_t request)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    sched->preemptions++;
+    sched->recomputed_tokens += entry->computed;
+    tell_close(sched, entry, request);
+    vacate(sched, request);
+    enqueue(sched, request);
+}
+
+/* Makes room for one more page of a running request; false when it had to yield itself. */
+static bool extend(struct sched *sched, uint32_t request)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    while (pages_take(&sched->pages, 1, &entry->pages[entry->page_count])) {
+        const uint32_t youngest = sched->running[sched->running_count - 1];
+        yield_pages(sched, youngest);
+        if (youngest == request) {
+            return false;
+        }
+    }
+    entry->page_count++;
+    return true;
+}
+
+static void add_row(struct sched *sched, struct sched_step *step, uint32_t request, uint32_t tokens)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    const bool sample = entry->computed + tokens == entry->tokens;
+    step->rows[step->row_count++] = (struct sched_row){
+        .request = request,
+        .slot = entry->slot,
+        .generation = sched->generation[entry->slot],
+        .position = entry->computed,
+        .tokens = tokens,
+        .from_last = sample && tokens == 1 && entry->last_on_worker,
+        .sample = sample,
+    };
+    step->token_count += tokens;
+}
+
+static void form_decodes(struct sched *sched, struct sched_step *step)
+{
+    for (uint32_t i = 0; i < sched->running_count; i++) {
+        const uint32_t request = sched->running[i];
+        struct sched_entry *entry = &sched->entry[request];
+        if (entry->held || entry->tokens - entry->computed != 1 ||
+            step->token_count == sched->options.tokens_max) {
+            continue;
+        }
+        const bool room = entry->page_count >= pages_for(sched, entry->tokens);
+        if (room || extend(sched, request)) {
+            add_row(sched, step, request, 1);
+        }
+    }
+}
+
+static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t request)
+{
+    const struct sched_entry *entry = &sched->entry[request];
+    const uint32_t left = entry->tokens - entry->computed;
+    const uint32_t budget = sched->options.tokens_max - step->token_count;
+    if (left > 1 && budget > 0 && !entry->held) {
+        add_row(sched, step, request, left < budget ? left : budget);
+    }
+}
+
+/* The queue's head takes a slot and pages for its tokens and the one after them. */
+static bool admit_head(struct sched *sched, struct sched_step *step)
+{
+    const uint32_t request = sched->waiting_first;
+    if (request == SCHED_NONE || sched->free_slot_count == 0 ||
+        step->token_count == sched->options.tokens_max) {
+        return false;
+    }
+    struct sched_entry *entry = &sched->entry[request];
+    uint32_t want = pages_for(sched, (uint64_t)entry->tokens + 1);
+    const uint32_t most = pages_for(sched, sched->options.context_max);
+    want = want < most ? want : most;
+    want = want < sched->options.page_count ? want : sched->options.page_count;
+    if (pages_take(&sched->pages, want, entry->pages)) {
+        return false;
+    }
+    dequeue(sched, request);
+    entry->state = SCHED_RUNNING;
+    entry->page_count = want;
+    entry->slot = sched->free_slots[--sched->free_slot_count];
+    sched->generation[entry->slot]++;
+    uint32_t at = sched->running_count++;
+    while (at > 0 && sched->entry[sched->running[at - 1]].order > entry->order) {
+        sched->running[at] = sched->running[at - 1];
+        at--;
+    }
+    sched->running[at] = request;
+    step->opens[step->open_count++] =
+        (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
+    const uint32_t left = entry->tokens;
+    const uint32_t budget = sched->options.tokens_max - step->token_count;
+    add_row(sched, step, request, left < budget ? left : budget);
+    return true;
+}
+
+static void pin_rows(struct sched *sched, const struct sched_step *step)
+{
+    sched->pinned_count = 0;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_entry *entry = &sched->entry[step->rows[i].request];
+        for (uint32_t p = 0; p < entry->page_count; p++) {
+            pages_pin(&sched->pages, entry->pages[p]);
+            sched->pinned[sched->pinned_count++] = entry->pages[p];
+        }
+    }
+    sched->in_flight = true;
+}
+
+static void unpin_rows(struct sched *sched)
+{
+    for (uint32_t i = 0; i < sched->pinned_count; i++) {
+        pages_unpin(&sched->pages, sched->pinned[i]);
+    }
+    sched->pinned_count = 0;
+    sched->in_flight = false;
+}
+
+bool sched_form(struct sched *sched, struct sched_step *step)
+{
+    must(!sched->in_flight);
+    step->row_count = 0;
+    step->token_count = 0;
+    step->open_count = 0;
+    form_decodes(sched, step);
+    const uint32_t resident = sched->running_count;
+    for (uint32_t i = 0; i < resident; i++) {
+        form_chunk(sched, step, sched->running[i]);
+    }
+    while (admit_head(sched, step)) {
+    }
+    if (step->row_count == 0) {
+        return false;
+    }
+    step->close_count = sched->close_count;
+    memcpy(step->closes, sched->closes, sched->close_count * sizeof step->closes[0]);
+    sched->close_count = 0;
+    pin_rows(sched, step);
+    return true;
+}
+
+bool sched_row_current(const struct sched *sched, const struct sched_row *row)
+{
+    const struct sched_entry *entry = &sched->entry[row->request];
+    return entry->state == SCHED_RUNNING && entry->slot == row->slot &&
+           sched->generation[row->slot] == row->generation;
+}
+
+void sched_commit(struct sched *sched, const struct sched_step *step)
+{
+    must(sched->in_flight);
+    unpin_rows(sched);
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        struct sched_entry *entry = &sched->entry[row->request];
+        if (sched_row_current(sched, row)) {
+            entry->computed += row->tokens;
+            entry->tokens += row->sample;
+            entry->last_on_worker = row->sample;
+        }
+    }
+}
+
+void sched_reset(struct sched *sched)
+{
+    if (sched->in_flight) {
+        unpin_rows(sched);
+    }
+    while (sched->running_count > 0) {
+        const uint32_t request = sched->running[sched->running_count - 1];
+        sched->recomputed_tokens += sched->entry[request].computed;
+        vacate(sched, request);
+        enqueue(sched, request);
+    }
+    sched->close_count = 0; /* The next worker has no open slots. */
+}
+
+void sched_verify(const struct sched *sched)
+{
+    uint32_t waiting = 0;
+    uint64_t order = 0;
+    uint32_t owned = 0;
+    pages_verify(&sched->pages);
+    for (uint32_t i = sched->waiting_first; i != SCHED_NONE; i = sched->entry[i].after) {
+        must(sched->entry[i].state == SCHED_WAITING && sched->entry[i].page_count == 0);
+        must(waiting == 0 || sched->entry[i].order > order);
+        order = sched->entry[i].order;
+        waiting++;
+    }
+    must(waiting == sched->waiting_count);
+    for (uint32_t i = 0; i < sched->running_count; i++) {
+        const struct sched_entry *entry = &sched->entry[sched->running[i]];
+        must(entry->state == SCHED_RUNNING && entry->computed < entry->tokens);
+        must(i == 0 || entry->order > sched->entry[sched->running[i - 1]].order);
+        must(entry->page_count >= pages_for(sched, entry->computed));
+        owned += entry->page_count;
+    }
+    must(sched->running_count + sched->free_slot_count == sched->options.slots_max);
+    must(sched->in_flight || owned + sched->pages.free_count == sched->pages.count);
+}

@@ -1,0 +1,136 @@
+/*
+ * sched.h - which rows run in the next step. Pure: no clock, no I/O, no randomness; the core feeds
+ * it in its loop, tests with a fake worker.
+ *
+ * Continuous batching: decode rows first, then prompts in chunks up to the token budget, first come
+ * first served. A request enters when pages for all its known tokens and one more are free. When a
+ * decode row needs a page and none is free, the youngest running request gives all of its pages
+ * back, returns to its place in the queue and is later computed again from its token log. The
+ * oldest therefore always proceeds, and admission refuses what could never fit: everything
+ * finishes.
+ *
+ *   ABSENT -> WAITING -> RUNNING -> ABSENT          RUNNING -> WAITING (preempted, worker lost)
+ */
+#ifndef AGENT_SCHED_H
+#define AGENT_SCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/must.h"
+#include "kv/pages.h"
+
+enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
+
+#define SCHED_NONE UINT32_MAX
+
+struct sched_entry { /* One request, by its index in the core's table. */
+    enum sched_state state;
+    uint64_t order;    /* Arrival: smaller is older, kept over preemption. */
+    uint32_t tokens;   /* Known ids: prompt and generated. */
+    uint32_t computed; /* Positions whose KV this residency has. */
+    uint32_t slot;
+    uint32_t page_count;
+    uint32_t pages_told; /* Of them, known to the worker. */
+    uint32_t *pages;     /* Block table, [pages_per_request]. */
+    bool last_on_worker; /* The newest token was sampled in this residency. */
+    bool held;           /* Its reader is behind: keeps its pages, gets no rows. */
+    uint32_t before;     /* Neighbours in the queue, when WAITING. */
+    uint32_t after;
+};
+
+struct sched_row {
+    uint32_t request;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t position;
+    uint32_t tokens;
+    bool from_last; /* Source: the token sampled last. */
+    bool sample;
+};
+
+struct sched_slot { /* A slot opened or closed by this step. */
+    uint32_t request;
+    uint32_t slot;
+    uint32_t generation;
+};
+
+/* What the worker is told: closes, then opens, then new pages of the rows, then the rows. */
+struct sched_step {
+    struct sched_row *rows; /* [slots_max] */
+    uint32_t row_count;
+    uint32_t token_count;
+    struct sched_slot *opens; /* [slots_max] */
+    uint32_t open_count;
+    struct sched_slot *closes; /* [slots_max] */
+    uint32_t close_count;
+};
+
+struct sched_options {
+    uint32_t requests_max; /* Entries: indices of the core's request table. */
+    uint32_t slots_max;
+    uint32_t tokens_max; /* Of one step. */
+    uint32_t page_tokens;
+    uint32_t page_count;
+    uint32_t context_max;
+};
+
+struct sched {
+    struct sched_options options;
+    struct pages pages;
+    struct sched_entry *entry; /* [requests_max] */
+    uint32_t *running;         /* [slots_max], oldest first */
+    uint32_t running_count;
+    uint32_t *free_slots; /* [slots_max] */
+    uint32_t free_slot_count;
+    uint32_t *generation;   /* [slots_max] of the slot's present or last residency */
+    uint32_t waiting_first; /* Oldest. */
+    uint32_t waiting_last;
+    uint32_t waiting_count;
+    uint64_t waiting_tokens;
+    uint64_t next_order;
+    uint64_t preemptions;
+    uint64_t recomputed_tokens; /* Known KV given up by preemption and lost workers. */
+    struct sched_slot *closes;  /* Told with the next step. */
+    uint32_t close_count;
+    uint32_t *pinned; /* Pages of the step in flight. */
+    uint32_t pinned_count;
+    bool in_flight;
+};
+
+int sched_open(struct sched *sched, struct arena *arena,
+               const struct sched_options *options) MUST_CHECK;
+
+/* Bytes of arena that sched_open() takes. */
+size_t sched_bytes(const struct sched_options *options);
+
+/* True when a request of so many tokens in all could ever run. */
+bool sched_fits(const struct sched *sched, uint64_t tokens);
+
+/* Request joins the queue's end. tokens: its known ids, at least 1. */
+void sched_add(struct sched *sched, uint32_t request, uint32_t tokens);
+
+/* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
+void sched_remove(struct sched *sched, uint32_t request);
+
+void sched_hold(struct sched *sched, uint32_t request, bool held);
+
+/* Forms the next step; none may be in flight. False when there is nothing to run; closes of slots
+ * then wait for the next step. */
+bool sched_form(struct sched *sched, struct sched_step *step);
+
+/* The step in flight has ended: its rows are computed. sampled rows gain one token each unless the
+ * request has been removed meanwhile. Call before sched_remove() of those that finished by it. */
+void sched_commit(struct sched *sched, const struct sched_step *step);
+
+/* True when the row's request is still in the residency that the row was formed for. */
+bool sched_row_current(const struct sched *sched, const struct sched_row *row);
+
+/* The worker is gone: the step in flight did not happen, everyone running waits again. */
+void sched_reset(struct sched *sched);
+
+/* must()s the invariants, for tests. */
+void sched_verify(const struct sched *sched);
+
+#endif /* AGENT_SCHED_H */

@@ -1,0 +1,167 @@
+/*
+ * stream.c - see stream.h. Stages of the core's loop, on its thread; owns nothing: messages are
+ * made from the token log when they can leave, so that a slow reader costs no memory. Invariant:
+ * tokens leave in order, each once, and DONE or ERROR after the last.
+ */
+#include "agent/stream.h"
+
+#include <errno.h>
+
+#include "agent/answer.h"
+
+/* Tokens of the answer that may be sent now. */
+static uint32_t sendable(const struct request *request)
+{
+    const uint32_t unsent = request->answer_tokens - request->sent_tokens;
+    if (!request->credit_explicit) {
+        return unsent;
+    }
+    const uint64_t room =
+        request->credit > request->sent_tokens ? request->credit - request->sent_tokens : 0;
+    return unsent < room ? unsent : (uint32_t)room;
+}
+
+static int send_tokens(struct core *core, struct request *request, uint32_t count)
+{
+    const uint32_t at = request->sent_tokens;
+    /* Text belongs to the newest token: it leaves with it, not while older ones wait for credit. */
+    const bool newest = at + count == request->answer_tokens;
+    const uint32_t text_bytes = newest ? request->text_free - request->sent_text : 0;
+    const struct wire_tokens tokens = {
+        .instance = core->instance,
+        .offset = at,
+        .ids = request->ids + request->prompt_tokens + at,
+        .id_count = count,
+        .text = {request->text + request->sent_text, text_bytes},
+        .logprobs = request->params.logprobs ? request->logprobs + at : NULL,
+    };
+    const int code = front_send(&core->front, &request->address, WIRE_TOKENS,
+                                codec_encode_tokens(core->codec, &tokens));
+    if (!code) {
+        request->sent_tokens += count;
+        request->sent_text += text_bytes;
+        request->progress_us = core->now_us;
+    }
+    return code;
+}
+
+static int send_end(struct core *core, struct request *request)
+{
+    if (request->error.code != WIRE_OK) {
+        return front_send(&core->front, &request->address, WIRE_ERROR,
+                          codec_encode_error(core->codec, &request->error, &request->address.id));
+    }
+    const bool whole = !request->params.stream;
+    const struct wire_done done = {
+        .instance = core->instance,
+        .finish = request->finish,
+        .usage = {.prompt_tokens = request->prompt_tokens,
+                  .completion_tokens = request->answer_tokens},
+        .whole = whole,
+        .ids = request->ids + request->prompt_tokens,
+        .id_count = request->answer_tokens,
+        .text = {request->text, request->text_free},
+        .logprobs = whole && request->params.logprobs ? request->logprobs : NULL,
+    };
+    return front_send(&core->front, &request->address, WIRE_DONE,
+                      codec_encode_done(core->codec, &done));
+}
+
+/* A reader that is a whole window behind pauses its sequence. */
+static void pace(struct core *core, const struct request *request)
+{
+    const uint32_t behind = request->answer_tokens - request->sent_tokens;
+    sched_hold(&core->sched, request_index(&core->requests, request),
+               request->params.stream && behind >= core->config->stream.credit_tokens);
+}
+
+static void forget(struct core *core, struct request *request)
+{
+    if (request->state == REQUEST_ACTIVE) {
+        answer_finish(core, request, WIRE_FINISH_CANCELLED);
+    }
+    request_move(&core->requests, request, REQUEST_FREE);
+}
+
+/* 0; -EAGAIN: the peer's queue is full; -EHOSTUNREACH: it is gone. */
+static int send_request(struct core *core, struct request *request)
+{
+    const bool streams = request->params.stream && request->error.code == WIRE_OK;
+    const uint32_t count = streams ? sendable(request) : 0;
+    const bool last_text = request->state == REQUEST_ENDING && streams &&
+                           request->text_free > request->sent_text &&
+                           request->sent_tokens + count == request->answer_tokens;
+    int code = 0;
+    if (count > 0 || last_text) {
+        code = send_tokens(core, request, count);
+    }
+    if (!code && request->state == REQUEST_ENDING &&
+        (!streams || request->sent_tokens == request->answer_tokens)) {
+        code = send_end(core, request);
+        if (!code) {
+            request_move(&core->requests, request, REQUEST_FREE);
+        }
+    }
+    return code;
+}
+
+bool stream_send(struct core *core)
+{
+    uint32_t left = core->requests.live;
+    bool blocked = false;
+    for (uint32_t i = 0; i < core->requests.count && left > 0; i++) {
+        struct request *request = &core->requests.request[i];
+        left -= request->state != REQUEST_FREE;
+        if (request->state != REQUEST_ACTIVE && request->state != REQUEST_ENDING) {
+            continue;
+        }
+        const int code = send_request(core, request);
+        if (code == -EHOSTUNREACH) {
+            forget(core, request);
+        } else if (request->state == REQUEST_ACTIVE) {
+            pace(core, request);
+        }
+        blocked = blocked || code == -EAGAIN;
+    }
+    return blocked;
+}
+
+/* A stream with something to send that has sent nothing for too long. */
+static bool stalled(const struct core *core, struct request *request)
+{
+    const bool waits = request->state == REQUEST_ENDING ||
+                       (request->params.stream && request->sent_tokens < request->answer_tokens);
+    if (!waits) {
+        request->progress_us = core->now_us;
+    }
+    return core->now_us - request->progress_us >
+           (uint64_t)core->config->stream.stall_timeout_ms * 1000;
+}
+
+void stream_expire(struct core *core)
+{
+    uint32_t left = core->requests.live;
+    for (uint32_t i = 0; i < core->requests.count && left > 0; i++) {
+        struct request *request = &core->requests.request[i];
+        left -= request->state != REQUEST_FREE;
+        if (request->state == REQUEST_ACTIVE) {
+            if (core->now_us >= request->deadline_us) {
+                answer_fail(core, request, WIRE_DEADLINE_EXCEEDED, NULL);
+            } else if (stalled(core, request)) {
+                answer_fail(core, request, WIRE_DEADLINE_EXCEEDED, "the stream was not read");
+            }
+        } else if (request->state == REQUEST_ENDING && stalled(core, request)) {
+            forget(core, request); /* Nobody reads: not even the error would leave. */
+        }
+    }
+}
+
+void stream_end_all(struct core *core, enum wire_error_code code)
+{
+    for (uint32_t i = 0; i < core->requests.count; i++) {
+        struct request *request = &core->requests.request[i];
+        if (request->state == REQUEST_ACTIVE) {
+            answer_fail(core, request, code, NULL);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+/*
+ * gguf_hparams.c - reads llama.* and tokenizer.ggml.* numbers of a GGUF into hparams. Called by
+ * weights.c and the tools at start; pure. Invariant: the same ranges and relations hold afterwards
+ * as after hparams_from_config().
+ */
+#include "model/gguf_hparams.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct reader {
+    const struct gguf *gguf;
+    struct model_error *error;
+    int code; /* The first failure stays. */
+};
+
+/* Integer in [min, max]; a fallback outside the range means required. */
+static uint32_t read_u32(struct reader *reader, const char *key, uint64_t min, uint64_t max,
+                         uint64_t fallback)
+{
+    uint64_t value = fallback;
+    const bool found = gguf_u64(reader->gguf, key, &value);
+    if ((value < min || value > max) && !reader->code) {
+        reader->code =
+            found ? model_error_set(reader->error, -EINVAL, "%s is %llu, must be from %llu to %llu",
+                                    key, (unsigned long long)value, (unsigned long long)min,
+                                    (unsigned long long)max)
+                  : model_error_set(reader->error, -EINVAL, "%s is missing", key);
+    }
+    return (uint32_t)value;
+}
+
+static double read_f64(struct reader *reader, const char *key, double min, double max,
+                       double fallback)
+{
+    double value = fallback;
+    (void)gguf_f64(reader->gguf, key, &value);
+    if (!(value >= min && value <= max) && !reader->code) {
+        reader->code =
+            model_error_set(reader->error, -EINVAL, "%s is missing or out of range", key);
+    }
+    return value;
+}
+
+static bool text_is(const struct gguf *gguf, const char *key, const char *wanted)
+{
+    const char *bytes;
+    size_t count;
+    return gguf_string(gguf, key, &bytes, &count) && count == strlen(wanted) &&
+           memcmp(bytes, wanted, count) == 0;
+}
+
+static void read_rope(struct reader *reader, struct hparams *hparams)
+{
+    struct rope_scaling *rope = &hparams->rope;
+    const char *type;
+    size_t type_bytes;
+    hparams->rope_theta = read_f64(reader, "llama.rope.freq_base", 1, 1e12, 10000);
+    hparams->rope_dim =
+        read_u32(reader, "llama.rope.dimension_count", 1, hparams->head_dim, hparams->head_dim);
+    rope->attention_factor = 1;
+    if (gguf_string(reader->gguf, "llama.rope.scaling.type", &type, &type_bytes) &&
+        !text_is(reader->gguf, "llama.rope.scaling.type", "none")) {
+        rope->factor = read_f64(reader, "llama.rope.scaling.factor", 1, 1e6, 1);
+        rope->original_positions = read_u32(reader, "llama.rope.scaling.original_context_length", 1,
+                                            LIMIT_CONTEXT_MAX, hparams->positions_max);
+        if (text_is(reader->gguf, "llama.rope.scaling.type", "linear")) {
+            rope->kind = ROPE_LINEAR;
+        } else if (text_is(reader->gguf, "llama.rope.scaling.type", "yarn")) {
+            rope->kind = ROPE_YARN;
+            rope->beta_fast = 32;
+            rope->beta_slow = 1;
+            rope->attention_factor = 0.1 * log(rope->factor) + 1;
+        } else if (!reader->code) {
+            reader->code = model_error_set(reader->error, -ENOTSUP,
+                                           "llama.rope.scaling.type is not linear or yarn");
+        }
+    }
+}
+
+/* Llama 3.1 and later: the converter stores a divisor a pair in place of the scaling's numbers. */
+static void read_rope_factors(struct reader *reader, struct hparams *hparams)
+{
+    const struct tensor *factors = tensor_find(gguf_tensors(reader->gguf), "rope_freqs.weight");
+    if (!factors || reader->code) {
+        return;
+    }
+    const uint32_t pairs = hparams->rope_dim / 2;
+    if (factors->dtype != TENSOR_F32 || factors->dims != 1 || factors->shape[0] != pairs ||
+        pairs > ROPE_PAIRS_MAX) {
+        reader->code = model_error_set(reader->error, -EINVAL,
+                                       "rope_freqs.weight must be %u f32 values", pairs);
+        return;
+    }
+    hparams->rope.kind = ROPE_FACTORS;
+    tensor_read_row(factors, 0, 0, pairs, hparams->rope.factors);
+    for (uint32_t i = 0; i < pairs; i++) {
+        if (!(hparams->rope.factors[i] > 0) && !reader->code) {
+            reader->code = model_error_set(reader->error, -EINVAL,
+                                           "rope_freqs.weight holds a value that is not positive");
+        }
+    }
+}
+
+static void read_tokens(struct reader *reader, struct hparams *hparams)
+{
+    uint64_t vocab = 0;
+    (void)gguf_array_count(reader->gguf, "tokenizer.ggml.tokens", &vocab);
+    hparams->vocab = read_u32(reader, "llama.vocab_size", 1, LIMIT_VOCAB_MAX, vocab);
+    hparams->bos_id = read_u32(reader, "tokenizer.ggml.bos_token_id", 0, UINT32_MAX, UINT32_MAX);
+    uint64_t eos;
+    if (gguf_u64(reader->gguf, "tokenizer.ggml.eos_token_id", &eos) && eos < hparams->vocab) {
+        hparams->eos_ids[hparams->eos_count++] = (uint32_t)eos;
+    }
+    uint64_t eot;
+    if (gguf_u64(reader->gguf, "tokenizer.ggml.eot_token_id", &eot) && eot < hparams->vocab &&
+        (hparams->eos_count == 0 || eot != eos)) {
+        hparams->eos_ids[hparams->eos_count++] = (uint32_t)eot;
+    }
+}
+
+int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct model_error *error)
+{
+    struct reader reader = {gguf, error, 0};
+    *hparams = (struct hparams){.temperature = (double)NAN,
+                                .top_p = (double)NAN,
+                                .min_p = (double)NAN,
+                                .top_k = UINT32_MAX};
+    if (!text_is(gguf, "general.architecture", "llama")) {
+        return model_error_set(error, -ENOTSUP, "general.architecture is not llama");
+    }
+    (void)snprintf(hparams->architecture, sizeof hparams->architecture, "llama");
+    hparams->hidden = read_u32(&reader, "llama.embedding_length", 1, 1 << 18, 0);
+    hparams->layers = read_u32(&reader, "llama.block_count", 1, LIMIT_LAYERS_MAX, 0);
+    hparams->heads = read_u32(&reader, "llama.attention.head_count", 1, 4096, 0);
+    hparams->kv_heads = read_u32(&reader, "llama.attention.head_count_kv", 1, 4096, hparams->heads);
+    hparams->ffn = read_u32(&reader, "llama.feed_forward_length", 1, 1 << 20, 0);
+    hparams->positions_max = read_u32(&reader, "llama.context_length", 1, LIMIT_CONTEXT_MAX, 0);
+    hparams->rms_eps = read_f64(&reader, "llama.attention.layer_norm_rms_epsilon", 0, 1, -1);
+    if (reader.code) {
+        return reader.code;
+    }
+    hparams->head_dim = read_u32(&reader, "llama.attention.key_length", 1, 2 * ROPE_PAIRS_MAX,
+                                 hparams->hidden / hparams->heads);
+    hparams->sliding_window = read_u32(&reader, "llama.attention.sliding_window", 0, UINT32_MAX, 0);
+    read_rope(&reader, hparams);
+    read_rope_factors(&reader, hparams);
+    read_tokens(&reader, hparams);
+    hparams->tied_embeddings = !tensor_find(gguf_tensors(gguf), "output.weight");
+    const struct tensor *typical = tensor_find(gguf_tensors(gguf), "blk.0.ffn_up.weight");
+    if (typical) {
+        (void)snprintf(hparams->stored_dtype, sizeof hparams->stored_dtype, "%s",
+                       tensor_dtype_name(typical->dtype));
+    }
+    return reader.code ? reader.code : hparams_check(hparams, error);
+}

@@ -1,0 +1,141 @@
+/*
+ * engine_bench.c - engine_bench MODEL [THREADS] [f32|bf16]: tokens per second of the bare engine in
+ * the cases of docs/benchmarks.md, with the time of each operation. Best of a few runs. Not a test.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "tests/unit/workers/probe.h"
+
+enum { BATCH_MAX = 64, PREFILL = 512, REPEATS = 5, CONTEXT = 1024, PAGE_TOKENS = 16 };
+
+struct bench {
+    struct probe probe;
+    uint32_t ids[PREFILL];
+    uint32_t pages[BATCH_MAX][CONTEXT / PAGE_TOKENS];
+};
+
+static const char *const operation_names[PLAN_OPERATION_COUNT] = {
+    [PLAN_ATTENTION_NORM] = "attention norm",
+    [PLAN_KQV] = "kqv",
+    [PLAN_ROPE_APPEND] = "rope, append",
+    [PLAN_ATTENTION] = "attention",
+    [PLAN_OUTPUT] = "output",
+    [PLAN_FFN_NORM] = "ffn norm",
+    [PLAN_UP_GATE] = "up, gate",
+    [PLAN_SILU_MUL] = "silu mul",
+    [PLAN_DOWN] = "down",
+};
+
+static void print_share(const char *name, uint64_t ns, uint64_t total_ns)
+{
+    (void)printf("    %-16s %9.3f ms %5.1f %%\n", name, (double)ns / 1e6,
+                 100.0 * (double)ns / (double)total_ns);
+}
+
+/* Runs the batch REPEATS times; prints the best and its profile. */
+static void measure(struct bench *bench, const char *name, const struct engine_batch *batch,
+                    uint32_t tokens)
+{
+    struct engine_profile best = {0};
+    uint64_t best_ns = UINT64_MAX;
+    engine_run(bench->probe.engine, batch); /* Touches the pages, wakes the cores. */
+    for (int i = 0; i < REPEATS; i++) {
+        struct engine_profile profile;
+        engine_take_profile(bench->probe.engine, &profile);
+        const uint64_t start_ns = clock_now_ns();
+        engine_run(bench->probe.engine, batch);
+        const uint64_t spent_ns = clock_now_ns() - start_ns;
+        engine_take_profile(bench->probe.engine, &profile);
+        if (spent_ns < best_ns) {
+            best_ns = spent_ns;
+            best = profile;
+        }
+    }
+    (void)printf("%-28s %9.1f tokens/s, %8.3f ms a step\n", name, tokens * 1e9 / (double)best_ns,
+                 (double)best_ns / 1e6);
+    print_share("embed", best.embed_ns, best_ns);
+    for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
+        print_share(operation_names[i], best.operation_ns[i], best_ns);
+    }
+    print_share("head", best.head_ns, best_ns);
+}
+
+static void measure_prefill(struct bench *bench)
+{
+    const struct engine_row row = {
+        .pages = bench->pages[0], .tokens = PREFILL, .wants_logits = true};
+    const struct engine_batch batch = {
+        .ids = bench->ids, .rows = &row, .row_count = 1, .plan = &bench->probe.plan};
+    measure(bench, "prefill 512", &batch, PREFILL);
+}
+
+/* One token of each of `rows` sequences at `position`. What the KV holds there costs the same. */
+static void measure_decode(struct bench *bench, uint32_t rows, uint32_t position)
+{
+    struct engine_row row[BATCH_MAX];
+    for (uint32_t i = 0; i < rows; i++) {
+        row[i] = (struct engine_row){.pages = bench->pages[i],
+                                     .first = i,
+                                     .tokens = 1,
+                                     .position = position,
+                                     .wants_logits = true};
+    }
+    const struct engine_batch batch = {
+        .ids = bench->ids, .rows = row, .row_count = rows, .plan = &bench->probe.plan};
+    char name[64];
+    (void)snprintf(name, sizeof name, "decode m = %u, context %u", rows, position);
+    measure(bench, name, &batch, rows);
+}
+
+/* Real keys and values below `position` for all sequences. */
+static void fill_context(struct bench *bench, uint32_t position)
+{
+    for (uint32_t i = 0; i < BATCH_MAX; i++) {
+        const struct engine_row row = {.pages = bench->pages[i], .tokens = position};
+        const struct engine_batch batch = {
+            .ids = bench->ids, .rows = &row, .row_count = 1, .plan = &bench->probe.plan};
+        engine_run(bench->probe.engine, &batch);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || argc > 4) {
+        (void)fprintf(stderr, "usage: engine_bench MODEL [THREADS] [f32|bf16]\n");
+        return 2;
+    }
+    struct bench *bench = calloc(1, sizeof *bench);
+    must(bench);
+    const uint64_t start_ns = clock_now_ns();
+    bench->probe = probe_open(
+        argv[1], (struct engine_options){
+                     .dtype = argc > 3 && strcmp(argv[3], "f32") == 0 ? KERN_F32 : KERN_BF16,
+                     .isa = kern_isa_detect(),
+                     .threads = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 2,
+                     .tokens_max = PREFILL,
+                     .rows_max = BATCH_MAX,
+                     .context_max = CONTEXT,
+                     .page_tokens = PAGE_TOKENS,
+                     .device_pages = BATCH_MAX * (CONTEXT / PAGE_TOKENS)});
+    (void)printf("loaded in %.2f s, weights %.1f MB\n", (double)(clock_now_ns() - start_ns) / 1e9,
+                 (double)engine_weight_bytes(bench->probe.engine) / 1e6);
+    for (uint32_t i = 0; i < PREFILL; i++) {
+        bench->ids[i] = (i * 7919u + 13u) % bench->probe.vocab;
+    }
+    for (uint32_t i = 0; i < BATCH_MAX; i++) {
+        for (uint32_t j = 0; j < CONTEXT / PAGE_TOKENS; j++) {
+            bench->pages[i][j] = j * BATCH_MAX + i;
+        }
+    }
+    measure_prefill(bench);
+    fill_context(bench, 190);
+    measure_decode(bench, 1, 190);
+    measure_decode(bench, BATCH_MAX, 190);
+    probe_close(&bench->probe);
+    free(bench);
+    return 0;
+}

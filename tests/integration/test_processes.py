@@ -1,0 +1,202 @@
+"""test_processes.py - start, stop, bad starts, deaths of the core and the supervisor, memory."""
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from agent_process import ROOT, binary, resident_bytes, wait_until
+from sluice_client import CREDIT, HELLO, PING, PONG, STATS, Client, assert_error
+from test_generate import PROMPT
+from test_streams import LONG
+
+
+def test_processes_keep_the_names_of_their_binaries(agent):
+    found = agent.processes()
+    assert sorted(p.executable for p in found) == ["sluice-agent", "sluice-agent",
+                                                   "sluice-worker-cpu"]
+    assert all(p.name == p.executable[:15] for p in found), found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_under_load_ends_every_stream(make_agent, number):
+    agent = make_agent({"stream.credit_tokens": 8}).start()
+    clients = [Client(agent.endpoint) for _ in range(32)]
+    answers = [client.start(ids=PROMPT, **LONG) for client in clients]
+    for client, answer in zip(clients[16:], answers[16:]):
+        client.send(CREDIT, {"tokens": 1}, answer.id)  # Half of them stand still.
+    assert clients[-1].pump(lambda: answers[-1].ids)
+    began = time.monotonic()
+    agent.terminate(number)
+    for client, answer in zip(clients, answers):
+        client.finish(answer, timeout_s=10)
+        assert answer.finish == "length" or answer.error, answer.finish
+        if answer.error:
+            assert_error(answer.error, "draining", answer.id)
+        client.close()
+    assert sum(1 for answer in answers if answer.error) >= 16
+    agent.stop()
+    assert time.monotonic() - began < 15
+
+
+def test_a_second_signal_ends_all_at_once(make_agent):
+    agent = make_agent().start()
+    agent.terminate(signal.SIGTERM)
+    agent.terminate(signal.SIGINT)
+    assert agent.wait() == 0
+    assert wait_until(lambda: not agent.processes(), 1), agent.processes()
+
+
+def test_a_stop_before_ready(make_agent):
+    agent = make_agent().spawn()
+    time.sleep(0.05)
+    agent.stop()
+
+
+def test_two_endpoints_serve_one_agent(own_agent, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        tcp = "tcp://127.0.0.1:%d" % probe.getsockname()[1]
+    ipc = f"ipc://{tmp_path}/api.sock"
+    agent = own_agent({"zmq.bind": f"[{ipc}, '{tcp}']"})
+    with Client(ipc) as one, Client(tcp) as other:
+        assert one.ask(HELLO).body["instance"] == other.ask(HELLO).body["instance"]
+    assert os.stat(f"{tmp_path}/api.sock").st_mode & 0o777 == 0o660
+    assert os.stat(f"{tmp_path}/api.sock.admin").st_mode & 0o777 == 0o600
+    assert len(agent.workers()) == 1
+
+
+def refused(make_agent, settings, *words):
+    """Such a start ends by itself, with a status and one line that holds the words."""
+    agent = make_agent(settings)
+    agent.spawn()
+    status = agent.wait(20)
+    assert status not in (0, None) and status > 0, agent.log()
+    assert "ready" not in agent.lines
+    assert len(agent.errors) == 1, agent.log()
+    for word in words:
+        assert word in agent.errors[0], agent.errors
+    assert wait_until(lambda: not agent.processes(), 2), agent.processes()
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"model.path": "/nowhere/model"}, ["/nowhere/model"]),
+    ({"model.path": ROOT}, ["config.json"]),
+    ({"model.colour": "blue"}, ["model.colour"]),
+    ({"kv.device_pages": "many"}, ["kv.device_pages"]),
+    ({"kv.page_tokens": 17}, ["kv.page_tokens"]),
+    ({"kv.device_pages": 0}, ["kv.device_pages"]),
+    ({"workers.tp": 3}, ["workers.tp"]),
+    ({"model.dtype": "int3"}, ["model.dtype"]),
+    ({"chat.template": "baroque"}, ["chat.template"]),
+    ({"zmq.bind": "tcp://0.0.0.0:5999"}, ["0.0.0.0"]),
+    ({"zmq.bind": "tcp://*:5999"}, ["tcp://*:5999"]),
+    ({"zmq.bind": "pigeon://roof"}, ["pigeon://roof"]),
+    ({"zmq.bind": "ipc:///dev/null/api.sock"}, ["/dev/null"]),
+    ({"zmq.bind": "ipc:///tmp/" + "x" * 120}, ["ipc:///tmp/xxx"]),
+    ({"kv.device_pages": 16000000}, ["kv.device_pages"]),
+])
+def test_a_bad_start_says_why_in_one_line(make_agent, settings, words):
+    refused(make_agent, settings, *words)
+
+
+def test_a_port_in_use_is_named(make_agent):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(make_agent, {"zmq.bind": f"tcp://127.0.0.1:{port}"}, str(port))
+
+
+def test_a_socket_that_another_agent_serves_is_in_use(agent, make_agent):
+    refused(make_agent, {"zmq.bind": agent.endpoint}, agent.endpoint)
+    with Client(agent.endpoint) as client:
+        assert client.ask(PING).command == PONG
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_no_permission_is_said(make_agent, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    refused(make_agent, {"zmq.bind": f"ipc://{tmp_path}/closed/api.sock"}, "closed")
+
+
+def run(*arguments):
+    return subprocess.run([binary("sluice-agent"), *arguments], capture_output=True, text=True,
+                          timeout=60, stdin=subprocess.DEVNULL, check=False)
+
+
+def test_check_reads_the_config_and_starts_nothing(tmp_path, model):
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"model:\n  path: {model}\nzmq:\n  bind: ipc://{tmp_path}/a.sock\n")
+    assert run("--config", str(config), "--check").returncode == 0
+    assert not (tmp_path / "a.sock").exists()
+    config.write_text(f"model:\n  path: {model}\n  colour: blue\n")
+    bad = run("--config", str(config), "--check")
+    assert bad.returncode not in (0, 2) and bad.stderr.count("\n") == 1
+    for word in (str(config), "3", "colour"):
+        assert word in bad.stderr
+    config.write_text("model: [unclosed\n")
+    assert run("--config", str(config), "--check").returncode not in (0, 2)
+
+
+def test_wrong_usage_is_status_2():
+    assert run("--colour").returncode == 2
+    assert run("--help").returncode == 0
+    assert run("--version").returncode == 0
+    missing = run("--config", "/nowhere/a.yaml")
+    assert missing.returncode not in (0, 2) and "/nowhere/a.yaml" in missing.stderr
+
+
+def test_a_killed_core_comes_back_as_a_new_instance(own_agent):
+    agent = own_agent()
+    with Client(agent.endpoint) as client:
+        wanted = client.generate(ids=PROMPT, **LONG)
+        before = client.ask(HELLO).body["instance"]
+    workers = {p.pid for p in agent.workers()}
+    for _ in range(3):
+        with Client(agent.endpoint) as client:
+            client.start(ids=PROMPT, **LONG)
+            assert client.pump(lambda: any(a.ids for a in client.answers.values()))
+            agent.kill_one(agent.core())
+        with Client(agent.endpoint) as client:
+            after = client.ask(HELLO, timeout_s=30).body["instance"]
+            assert after != before
+            assert client.generate(ids=PROMPT, **LONG).ids == wanted.ids
+            before = after
+    assert {p.pid for p in agent.workers()} == workers, "workers keep their weights"
+
+
+def test_a_killed_supervisor_leaves_no_process(make_agent):
+    agent = make_agent().start()
+    with Client(agent.endpoint) as client:
+        client.start(ids=PROMPT, **LONG)
+        agent.kill_one(agent.process.pid)
+        assert agent.wait() == -signal.SIGKILL
+        assert wait_until(lambda: not agent.processes(), 5), agent.processes()
+    after = make_agent({"zmq.bind": agent.endpoint}).start()  # The stale socket is no obstacle.
+    with Client(agent.endpoint) as client:
+        assert client.generate(ids=PROMPT, max_tokens=3).finish
+    after.endpoint, after.folder = agent.endpoint, agent.folder
+    after.stop()
+
+
+@pytest.mark.skipif("SLUICE_TEST_SCALE" in os.environ, reason="sanitizers keep freed memory")
+def test_500_requests_do_not_grow_the_processes(own_agent):
+    agent = own_agent()
+    pids = [agent.core(), agent.worker(), agent.process.pid]
+    with Client(agent.endpoint) as client:
+        def some(count):
+            for _ in range(count // 20):
+                client.answers.clear()
+                client.finish(*[client.start(prompt="Once upon a time there was", max_tokens=20,
+                                             stop=["never"], top_logprobs=3) for _ in range(20)])
+        some(200)
+        before = [resident_bytes(pid) for pid in pids]
+        some(500)
+        after = [resident_bytes(pid) for pid in pids]
+        stats = client.ask(STATS).body
+    grown = [b - a for a, b in zip(before, after)]
+    assert max(grown) <= 1 << 20, grown
+    assert stats["requests_running"] == 0

@@ -1,0 +1,48 @@
+"""test_service.py - the unit file: systemd finds nothing to say, the sandbox keeps its score."""
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from agent_process import ROOT, binary
+
+UNIT = f"{ROOT}/systemd/sluice-agent.service"
+EXPOSURE_MAX = 1.3  # Of 10; 1.2 with systemd 252.
+
+pytestmark = pytest.mark.skipif(not shutil.which("systemd-analyze"),
+                                reason="systemd-analyze is not installed")
+
+
+def analyze(*arguments):
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True,
+                          timeout=60, check=False)
+
+
+@pytest.fixture
+def unit(tmp_path):
+    """The unit as installed, but for the place of the binary, which verify looks for."""
+    with open(UNIT, encoding="ascii") as file:
+        text = file.read()
+    assert "ExecStart=/usr/bin/sluice-agent --config " in text
+    path = tmp_path / "sluice-agent.service"
+    path.write_text(text.replace("/usr/bin/sluice-agent", binary("sluice-agent")))
+    return str(path)
+
+
+def test_verify_prints_nothing(unit):
+    # It exits 0 on keys it does not know, so that only silence is success.
+    done = analyze("verify", unit)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_verify_would_have_spoken(unit):
+    with open(unit, "a", encoding="ascii") as file:
+        file.write("[Service]\nProtectEverything=yes\n")
+    assert "ProtectEverything" in analyze("verify", unit).stderr
+
+
+def test_the_sandbox_keeps_its_score(unit):
+    found = re.search(r"Overall exposure level .*: ([0-9.]+)",
+                      analyze("security", "--offline=true", unit).stdout)
+    assert found and float(found[1]) <= EXPOSURE_MAX, found

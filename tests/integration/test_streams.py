@@ -1,0 +1,190 @@
+"""test_streams.py - many clients at once: cancel, credit, slow readers, overload, leaving."""
+import time
+
+import pytest
+
+from sluice_client import (CANCEL, CREDIT, ERROR, GENERATE, PING, PONG, STATS, Client,
+                           assert_error, pack_ids, pump_all)
+from test_generate import PROMPT, prompt_of
+
+LONG = {"temperature": 0, "ignore_eos": True, "max_tokens": 400}
+
+
+def hold(client, **body):
+    """Starts a long request whose reader grants one token more than its window, and waits until
+    it stands still."""
+    answer = client.start(**{"ids": PROMPT, **LONG, **body})
+    client.send(CREDIT, {"tokens": 1}, answer.id)
+    settle(client, answer)
+    assert answer.ids and not answer.ended
+    return answer
+
+
+def settle(client, answer, quiet_s=0.4):
+    count = -1
+    while count != len(answer.ids):
+        count = len(answer.ids)
+        client.pump(lambda: answer.ended, quiet_s)
+
+
+@pytest.fixture
+def tight(own_agent):
+    """An agent with one slot and a queue of two."""
+    return own_agent({"batch.slots_max": 1, "queue.requests_max": 2, "stream.credit_tokens": 8})
+
+
+@pytest.fixture(scope="module")
+def narrow(make_agent):
+    """An agent whose window is 8 tokens."""
+    started = make_agent({"stream.credit_tokens": 8}).start()
+    yield started
+    started.stop()
+
+
+def test_cancel_in_mid_stream(narrow):
+    with Client(narrow.endpoint) as client:
+        answer = hold(client)
+        client.send(CANCEL, {}, answer.id)
+        client.finish(answer)
+        assert answer.finish == "cancelled" and 0 < len(answer.ids) < 400
+        assert answer.usage["prompt_tokens"] == len(PROMPT)
+        again = client.start(request_id=answer.id, ids=PROMPT, max_tokens=3, temperature=0)
+        assert client.finish(again).finish in ("length", "stop"), "an ended id is free again"
+
+
+def test_cancel_before_the_start(tight):
+    with Client(tight.endpoint) as client:
+        held = hold(client)
+        waiting = client.start(ids=PROMPT, max_tokens=5)
+        client.send(CANCEL, {}, waiting.id)
+        client.finish(waiting)
+        assert waiting.finish == "cancelled" and waiting.ids == []
+        client.send(CANCEL, {}, held.id)
+        client.finish(held)
+
+
+def test_cancel_of_an_unknown_id(client):
+    assert_error(client.ask(CANCEL, request_id=b"nobody").body, "not_found", b"nobody")
+
+
+def test_cancel_reaches_only_ones_own_requests(narrow):
+    with Client(narrow.endpoint) as one, Client(narrow.endpoint) as other:
+        held = hold(one)
+        assert_error(other.ask(CANCEL, request_id=held.id).body, "not_found")
+        one.send(CREDIT, {"tokens": 1000}, held.id)
+        assert one.finish(held).finish == "length"
+
+
+def test_credit_counts_tokens(narrow):
+    with Client(narrow.endpoint) as client:
+        wanted = client.generate(ids=PROMPT, **LONG)
+        answer = hold(client)
+        for grant in (1, 5, 30):
+            before = len(answer.ids)
+            client.send(CREDIT, {"tokens": grant}, answer.id)
+            settle(client, answer)
+            assert len(answer.ids) == before + grant
+        client.send(CREDIT, {"tokens": 1000}, answer.id)
+        assert client.finish(answer).ids == wanted.ids
+        client.send(CREDIT, {"tokens": 5}, answer.id)  # Too late: an error or nothing.
+        assert client.ask(PING).command == PONG
+
+
+def test_a_held_stream_does_not_hold_others(narrow):
+    with Client(narrow.endpoint) as client, Client(narrow.endpoint) as other:
+        held = hold(client)
+        assert len(other.generate(ids=PROMPT, **LONG).ids) == 400
+        client.send(CREDIT, {"tokens": 1000}, held.id)
+        assert len(client.finish(held).ids) == 400
+
+
+def test_a_duplicate_live_id_is_refused(narrow):
+    with Client(narrow.endpoint) as client, Client(narrow.endpoint) as other:
+        wanted = client.generate(ids=PROMPT, **LONG)
+        held = hold(client, request_id=b"twin")
+        assert other.generate(request_id=b"twin", ids=PROMPT, max_tokens=2).ids, "ids are one's own"
+        client.send(GENERATE, {"ids": pack_ids(PROMPT), "max_tokens": 2}, held.id)
+        refusal = client.receive(10)
+        assert refusal.command == ERROR
+        assert_error(refusal.body, "duplicate_id", b"twin")
+        client.send(CREDIT, {"tokens": 1000}, held.id)
+        assert client.finish(held).ids == wanted.ids, "the first of the two goes on"
+
+
+def test_overload_is_refused_with_a_time(tight):
+    with Client(tight.endpoint) as client:
+        held = hold(client)
+        waiting = [client.start(ids=PROMPT, max_tokens=4, temperature=0) for _ in range(8)]
+        refused = waiting[2:]
+        client.finish(*refused)
+        for answer in refused:
+            assert_error(answer.error, "overloaded", answer.id)
+        client.send(CREDIT, {"tokens": 1000}, held.id)
+        client.finish(held, *waiting[:2])
+        assert all(answer.finish for answer in waiting[:2])
+        assert client.generate(ids=PROMPT, max_tokens=4).finish, "it serves again"
+
+
+def test_64_clients_get_what_each_gets_alone(agent):
+    prompts = [prompt_of(seed, tokens=4 + seed % 40) for seed in range(64)]
+    options = {"temperature": 0, "ignore_eos": True}
+    with Client(agent.endpoint) as client:
+        alone = [client.generate(ids=prompt, max_tokens=24 + seed % 40, **options).ids
+                 for seed, prompt in enumerate(prompts)]
+    clients = [Client(agent.endpoint) for _ in prompts]
+    answers = [one.start(ids=prompt, max_tokens=24 + seed % 40, **options)
+               for seed, (one, prompt) in enumerate(zip(clients, prompts))]
+    pump_all(clients, answers)
+    assert [answer.ids for answer in answers] == alone
+    for one in clients:
+        one.close()
+
+
+def test_preemption_loses_nothing(own_agent, client):
+    """24 sequences of up to 160 tokens in 60 pages of 16: most of them are preempted."""
+    prompts = [prompt_of(seed, tokens=40) for seed in range(24)]
+    options = {"temperature": 0, "ignore_eos": True, "max_tokens": 120}
+    alone = [client.start(ids=prompt, **options) for prompt in prompts]
+    client.finish(*alone)
+    small = own_agent({"kv.device_pages": 60})
+    with Client(small.endpoint) as crowd:
+        answers = [crowd.start(ids=prompt, **options) for prompt in prompts]
+        crowd.finish(*answers, timeout_s=180)
+        assert [a.ids for a in answers] == [a.ids for a in alone]
+
+
+def test_a_slow_reader_slows_only_itself(own_agent):
+    agent = own_agent({"zmq.send_messages_max": 16})
+    with Client(agent.endpoint, recv_messages_max=1) as slow, Client(agent.endpoint) as quick:
+        wanted = quick.generate(ids=PROMPT, **LONG)
+        answers = [slow.start(ids=PROMPT, **LONG) for _ in range(60)]
+        time.sleep(1)
+        assert quick.generate(ids=PROMPT, **LONG).ids == wanted.ids
+        assert quick.ask(PING).command == PONG
+        slow.finish(*answers, timeout_s=180)
+        assert all(answer.ids == wanted.ids for answer in answers)
+
+
+def test_a_reader_that_never_takes_is_cut(own_agent):
+    agent = own_agent({"stream.stall_timeout_ms": 3000, "batch.slots_max": 1})
+    with Client(agent.endpoint) as stuck, Client(agent.endpoint) as quick:
+        held = hold(stuck)
+        assert quick.generate(ids=PROMPT, max_tokens=5, timeout_s=20).finish, "the slot is free"
+        stuck.finish(held, timeout_s=20)
+        assert held.error or held.finish == "cancelled"
+
+
+def test_a_client_that_leaves_frees_its_slots(own_agent):
+    agent = own_agent({"batch.slots_max": 4})
+    leaver = Client(agent.endpoint)
+    answers = [leaver.start(ids=PROMPT, **LONG) for _ in range(40)]
+    assert leaver.pump(lambda: any(answer.ids for answer in answers))
+    leaver.close()
+    with Client(agent.endpoint) as client:
+        assert client.generate(ids=PROMPT, max_tokens=8, temperature=0, timeout_s=30).finish
+        before = client.ask(STATS).body
+        time.sleep(0.5)
+        after = client.ask(STATS).body
+        assert after["tokens_generated"] == before["tokens_generated"], "nobody reads these"
+        assert after["tokens_generated"] < 40 * 400 // 2
+        assert after["requests_running"] == 0

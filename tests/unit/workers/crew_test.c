@@ -1,0 +1,162 @@
+/*
+ * crew_test.c - every unit runs exactly once, on a legal thread, whatever the cut; jobs that follow
+ * each other at once or after a sleep; more threads than cores.
+ */
+#include "workers/crew.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+enum { UNITS_MAX = 1000, GRAINS = 4, THREADS_MAX = 5 };
+
+struct marks {
+    _Atomic uint32_t runs[UNITS_MAX];
+    _Atomic uint32_t bad_threads;
+    uint32_t threads;
+};
+
+static void mark(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    struct marks *marks = context;
+    for (uint32_t i = first; i < first + count; i++) {
+        (void)atomic_fetch_add(&marks->runs[i], 1);
+    }
+    if (thread >= marks->threads) {
+        (void)atomic_fetch_add(&marks->bad_threads, 1);
+    }
+}
+
+static void run_and_check(struct crew *crew, struct marks *marks, uint32_t units, uint32_t grain)
+{
+    for (uint32_t i = 0; i < UNITS_MAX; i++) {
+        atomic_store(&marks->runs[i], 0);
+    }
+    const struct crew_job job = {.run = mark, .context = marks, .units = units, .grain = grain};
+    crew_run(crew, &job);
+    for (uint32_t i = 0; i < UNITS_MAX; i++) {
+        assert_int_equal(atomic_load(&marks->runs[i]), i < units ? 1 : 0);
+    }
+    assert_int_equal(atomic_load(&marks->bad_threads), 0);
+}
+
+static void every_unit_runs_once(void **state)
+{
+    (void)state;
+    static const uint32_t grains[GRAINS] = {1, 3, 64, 2000};
+    for (uint32_t threads = 1; threads <= THREADS_MAX; threads++) {
+        struct crew *crew;
+        struct marks marks = {.threads = threads};
+        assert_int_equal(crew_open(&crew, threads), 0);
+        assert_int_equal(crew_threads(crew), threads);
+        for (uint32_t i = 0; i < GRAINS; i++) {
+            run_and_check(crew, &marks, 0, grains[i]);
+            run_and_check(crew, &marks, 1, grains[i]);
+            run_and_check(crew, &marks, 65, grains[i]);
+            run_and_check(crew, &marks, UNITS_MAX, grains[i]);
+        }
+        crew_close(crew);
+    }
+}
+
+/* Writes of one job are read, without atomics, by other threads in the next. */
+struct chain {
+    uint64_t from[UNITS_MAX];
+    uint64_t to[UNITS_MAX];
+};
+
+static void add_neighbour(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    (void)thread;
+    struct chain *chain = context;
+    for (uint32_t i = first; i < first + count; i++) {
+        chain->to[i] = chain->from[i] + chain->from[(i + 1) % UNITS_MAX];
+    }
+}
+
+static void copy_back(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    (void)thread;
+    struct chain *chain = context;
+    for (uint32_t i = first; i < first + count; i++) {
+        chain->from[i] = chain->to[i];
+    }
+}
+
+static void a_job_sees_the_one_before(void **state)
+{
+    (void)state;
+    static struct chain chain;
+    static struct chain alone;
+    for (uint32_t i = 0; i < UNITS_MAX; i++) {
+        chain.from[i] = alone.from[i] = i;
+    }
+    struct crew *crew;
+    assert_int_equal(crew_open(&crew, 3), 0);
+    for (uint32_t round = 0; round < 300; round++) {
+        const struct crew_job add = {
+            .run = add_neighbour, .context = &chain, .units = UNITS_MAX, .grain = 1 + round % 50};
+        const struct crew_job copy = {
+            .run = copy_back, .context = &chain, .units = UNITS_MAX, .grain = 1 + round % 7};
+        crew_run(crew, &add);
+        crew_run(crew, &copy);
+        add_neighbour(&alone, 0, UNITS_MAX, 0);
+        copy_back(&alone, 0, UNITS_MAX, 0);
+    }
+    crew_close(crew);
+    assert_memory_equal(chain.from, alone.from, sizeof chain.from);
+}
+
+static void wakes_after_a_sleep(void **state)
+{
+    (void)state;
+    struct crew *crew;
+    struct marks marks = {.threads = 3};
+    assert_int_equal(crew_open(&crew, 3), 0);
+    for (int i = 0; i < 5; i++) {
+        const struct timespec pause = {.tv_nsec = 2000000}; /* Well past the spin. */
+        (void)nanosleep(&pause, NULL);
+        run_and_check(crew, &marks, 500, 1);
+    }
+    crew_close(crew);
+}
+
+static void gives_the_affinity_back(void **state)
+{
+    (void)state;
+    cpu_set_t before;
+    cpu_set_t after;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    struct crew *crew;
+    assert_int_equal(crew_open(&crew, 1), 0);
+    crew_close(crew);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&before, &after));
+}
+
+static void refuses_senseless_counts(void **state)
+{
+    (void)state;
+    struct crew *crew = NULL;
+    assert_int_equal(crew_open(&crew, 0), -EINVAL);
+    assert_int_equal(crew_open(&crew, UINT32_MAX), -EINVAL);
+    assert_null(crew);
+    crew_close(crew);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_unit_runs_once),     cmocka_unit_test(a_job_sees_the_one_before),
+        cmocka_unit_test(wakes_after_a_sleep),      cmocka_unit_test(gives_the_affinity_back),
+        cmocka_unit_test(refuses_senseless_counts),
+    };
+    return cmocka_run_group_tests_name("crew", tests, NULL, NULL);
+}

@@ -1,0 +1,501 @@
+/*
+ * step_test.c - the worker's side of the record contract, over a real link in one process: answers
+ * to steps equal what the engine gives directly, and every relation a core could break ends it.
+ */
+#include "workers/step.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/workers/probe.h"
+#include "tests/unit/workers/tiny_model.h"
+
+enum {
+    SLOTS = 4,
+    TOKENS_MAX = 24,
+    POSITIONS = 64,
+    PAGE_TOKENS = 16,
+    VOCAB = 67,
+    POISON = 66,
+    GENERATED = 20,
+    EPOCH = 7,
+};
+
+struct fixture {
+    char path[TINY_MODEL_PATH_BYTES];
+    struct probe probe;
+    struct record_bounds bounds;
+    struct step step;
+    struct link core;
+    struct link worker;
+    uint64_t steps;
+};
+
+static const struct tiny_model model = {.hidden = 48,
+                                        .layers = 3,
+                                        .heads = 6,
+                                        .kv_heads = 2,
+                                        .head_dim = 8,
+                                        .ffn = 100,
+                                        .vocab = VOCAB,
+                                        .positions = POSITIONS,
+                                        .poison_id = POISON,
+                                        .seed = 21};
+
+static void join(struct fixture *fixture, uint32_t epoch)
+{
+    int sockets[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets),
+                     0);
+    assert_int_equal(link_core_begin(&fixture->core, sockets[0], epoch, 3, 0), 0);
+    assert_int_equal(link_worker_connect(&fixture->worker, sockets[1], 1000), 0);
+    assert_int_equal(link_core_finish(&fixture->core), 0);
+    step_attach(&fixture->step, &fixture->worker);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    fixture = (struct fixture){0};
+    tiny_model_write(&model, fixture.path);
+    fixture.probe = probe_open(fixture.path, (struct engine_options){.dtype = KERN_F32,
+                                                                     .isa = kern_isa_detect(),
+                                                                     .threads = 2,
+                                                                     .tokens_max = TOKENS_MAX,
+                                                                     .rows_max = SLOTS});
+    fixture.bounds = (struct record_bounds){.slots = SLOTS,
+                                            .pages = fixture.probe.options.device_pages,
+                                            .vocab = VOCAB,
+                                            .positions = POSITIONS,
+                                            .rows = SLOTS,
+                                            .tokens = TOKENS_MAX};
+    assert_int_equal(step_open(&fixture.step, fixture.probe.engine, &fixture.bounds, PAGE_TOKENS),
+                     0);
+    join(&fixture, EPOCH);
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    link_close(&fixture->worker);
+    link_close(&fixture->core);
+    step_close(&fixture->step);
+    probe_close(&fixture->probe);
+    tiny_model_remove(fixture->path);
+    return 0;
+}
+
+/* The core's side. */
+
+static void push(struct fixture *fixture, union record record)
+{
+    record.head.epoch = record.head.epoch ? record.head.epoch : fixture->core.epoch;
+    record.head.group = fixture->core.group;
+    assert_int_equal(ring_push(&fixture->core.out, &record), 0);
+}
+
+static int serve(struct fixture *fixture)
+{
+    ring_publish(&fixture->core.out);
+    return step_serve(&fixture->step);
+}
+
+static void push_open(struct fixture *fixture, uint32_t slot, const struct sample_params *params)
+{
+    union record record = {0};
+    record.open = (struct record_open){.head.kind = RECORD_OPEN,
+                                       .slot = slot,
+                                       .generation = 1,
+                                       .seed = params->seed,
+                                       .temperature = params->temperature,
+                                       .top_p = 1.0f,
+                                       .top_logprobs = params->top_logprobs,
+                                       .logprobs = params->logprobs,
+                                       .min_position = params->min_position,
+                                       .stop_id_count = params->stop_id_count};
+    push(fixture, record);
+    record = (union record){0};
+    record.stop_ids = (struct record_stop_ids){
+        .head.kind = RECORD_STOP_IDS, .slot = slot, .count = params->stop_id_count};
+    memcpy(record.stop_ids.ids, params->stop_ids, params->stop_id_count * sizeof(uint32_t));
+    if (params->stop_id_count > 0) {
+        push(fixture, record);
+    }
+}
+
+/* The slot's block table: all pages of a context, apart from those of other slots. */
+static void push_pages(struct fixture *fixture, uint32_t slot, uint32_t count)
+{
+    union record record = {0};
+    record.pages = (struct record_pages){
+        .head.kind = RECORD_PAGES, .slot = slot, .generation = 1, .count = count};
+    for (uint32_t i = 0; i < count; i++) {
+        record.pages.pages[i] = SLOTS * i + (SLOTS - 1 - slot);
+    }
+    push(fixture, record);
+}
+
+static union record step_head(struct fixture *fixture, uint32_t rows, uint32_t tokens, uint32_t ids)
+{
+    const struct plan plan = plan_sequential();
+    union record record = {0};
+    record.step = (struct record_step){.head.kind = RECORD_STEP,
+                                       .step = fixture->steps++,
+                                       .plan_id = plan.id,
+                                       .plan_hash = plan.hash,
+                                       .row_count = rows,
+                                       .token_count = tokens,
+                                       .ids_count = ids};
+    return record;
+}
+
+static union record row_of(uint32_t slot, uint32_t position, uint32_t tokens, uint32_t ids_first)
+{
+    union record record = {0};
+    record.row = (struct record_row){
+        .head = {.kind = RECORD_ROW, .flags = RECORD_ROW_SAMPLE},
+        .slot = slot,
+        .generation = 1,
+        .position = position,
+        .tokens = tokens,
+        .ids_first = ids_first,
+    };
+    return record;
+}
+
+static union record last_row_of(uint32_t slot, uint32_t position)
+{
+    union record record = row_of(slot, position, 1, 0);
+    record.row.source = RECORD_SOURCE_LAST;
+    return record;
+}
+
+static void push_ids(struct fixture *fixture, const uint32_t *ids, uint32_t count)
+{
+    for (uint32_t first = 0; first < count; first += RECORD_IDS_PER_CELL) {
+        const uint32_t rest = count - first;
+        union record record = {0};
+        record.ids =
+            (struct record_ids){.head.kind = RECORD_IDS,
+                                .count = rest < RECORD_IDS_PER_CELL ? rest : RECORD_IDS_PER_CELL};
+        memcpy(record.ids.ids, ids + first, record.ids.count * sizeof *ids);
+        push(fixture, record);
+    }
+}
+
+static union record take(struct fixture *fixture, uint8_t kind)
+{
+    union record record;
+    struct record_bounds bounds = fixture->bounds;
+    bounds.epoch = fixture->core.epoch;
+    bounds.group = fixture->core.group;
+    assert_int_equal(ring_take(&fixture->core.in, &record), 0);
+    assert_int_equal(record_check_reply(&record, &bounds), 0);
+    assert_int_equal(record.head.kind, kind);
+    return record;
+}
+
+static void expect_silence(struct fixture *fixture)
+{
+    union record record;
+    assert_int_equal(ring_take(&fixture->core.in, &record), -EAGAIN);
+    ring_release(&fixture->core.in);
+}
+
+static const uint32_t prompt[] = {5, 9, 33, 2, 60, 7, 7, 41, 12, 50, 3, 19, 28, 55, 1, 64, 17, 8};
+enum { PROMPT = sizeof prompt / sizeof prompt[0] };
+
+static void greedy_directly(struct fixture *fixture, uint32_t *out)
+{
+    probe_restart(&fixture->probe);
+    const float *logits = probe_feed(&fixture->probe, prompt, PROMPT);
+    for (uint32_t i = 0; i < GENERATED; i++) {
+        out[i] = probe_best(logits, VOCAB, NULL);
+        logits = probe_feed(&fixture->probe, &out[i], 1);
+    }
+}
+
+/* Two chunks of the prompt, then tokens that never leave the worker. */
+static void answers_as_the_engine_does(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t expected[GENERATED];
+    greedy_directly(fixture, expected);
+    push_open(fixture, 2, &(struct sample_params){0});
+    push_pages(fixture, 2, 4);
+    push(fixture, step_head(fixture, 1, 5, 5));
+    union record first_row = row_of(2, 0, 5, 0);
+    first_row.head.flags = 0;
+    push(fixture, first_row);
+    push_ids(fixture, prompt, 5);
+    assert_int_equal(serve(fixture), 0);
+    assert_int_equal(take(fixture, RECORD_DONE).done.result_count, 0);
+    push(fixture, step_head(fixture, 1, PROMPT - 5, PROMPT - 5));
+    push(fixture, row_of(2, 5, PROMPT - 5, 0));
+    push_ids(fixture, prompt + 5, PROMPT - 5);
+    for (uint32_t i = 0; i < GENERATED; i++) {
+        assert_int_equal(serve(fixture), 0);
+        const struct record_result result = take(fixture, RECORD_RESULT).result;
+        assert_int_equal(result.step, fixture->steps - 1);
+        assert_int_equal(result.slot, 2);
+        assert_int_equal(result.generation, 1);
+        assert_int_equal(result.position, PROMPT + i);
+        assert_int_equal(result.id, expected[i]);
+        assert_int_equal(result.logprob_count, 0);
+        const struct record_done done = take(fixture, RECORD_DONE).done;
+        assert_int_equal(done.step, fixture->steps - 1);
+        assert_int_equal(done.result_count, 1);
+        expect_silence(fixture);
+        push(fixture, step_head(fixture, 1, 1, 0));
+        push(fixture, last_row_of(2, PROMPT + i));
+    }
+}
+
+/* Three rows in one step, ids listed out of row order, logprobs for two of them. */
+static void lists_logprobs_of_those_who_asked(void **state)
+{
+    struct fixture *fixture = *state;
+    push_open(fixture, 0, &(struct sample_params){.logprobs = true, .top_logprobs = 20});
+    push_open(fixture, 1, &(struct sample_params){0});
+    push_open(fixture, 3, &(struct sample_params){.logprobs = true});
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        if (slot != 2) {
+            push_pages(fixture, slot, 1);
+        }
+    }
+    push(fixture, step_head(fixture, 3, 14, 14));
+    push(fixture, row_of(0, 0, 3, 11));
+    push(fixture, row_of(1, 0, 1, 10));
+    push(fixture, row_of(3, 0, 10, 0));
+    push_ids(fixture, prompt, 14);
+    assert_int_equal(serve(fixture), 0);
+
+    const struct record_result first = take(fixture, RECORD_RESULT).result;
+    assert_int_equal(first.slot, 0);
+    assert_int_equal(first.logprob_first, 0);
+    assert_int_equal(first.logprob_count, 21);
+    float before = 0;
+    for (uint32_t taken = 0; taken < 21; taken += RECORD_LOGPROBS_PER_CELL) {
+        const struct record_logprobs cell = take(fixture, RECORD_LOGPROBS).logprobs;
+        assert_int_equal(cell.count, taken + 6 <= 21 ? 6 : 3);
+        if (taken == 0) {
+            assert_int_equal(cell.pairs[0].id, first.id);
+            assert_int_equal(cell.pairs[1].id, first.id); /* Greedy: the best is the chosen. */
+        }
+        for (uint32_t i = taken == 0 ? 1 : 0; i < cell.count; i++) {
+            assert_true(cell.pairs[i].logprob <= before);
+            before = cell.pairs[i].logprob;
+        }
+    }
+    const struct record_result second = take(fixture, RECORD_RESULT).result;
+    assert_int_equal(second.slot, 1);
+    assert_int_equal(second.logprob_count, 0);
+    const struct record_result third = take(fixture, RECORD_RESULT).result;
+    assert_int_equal(third.slot, 3);
+    assert_int_equal(third.logprob_first, 21);
+    assert_int_equal(third.logprob_count, 1);
+    assert_int_equal(take(fixture, RECORD_LOGPROBS).logprobs.pairs[0].id, third.id);
+    const struct record_done done = take(fixture, RECORD_DONE).done;
+    assert_int_equal(done.result_count, 3);
+    assert_int_equal(done.logprob_count, 22);
+
+    /* Each row got its own ids. */
+    probe_restart(&fixture->probe);
+    assert_int_equal(first.id,
+                     probe_best(probe_feed(&fixture->probe, prompt + 11, 3), VOCAB, NULL));
+    probe_restart(&fixture->probe);
+    assert_int_equal(third.id, probe_best(probe_feed(&fixture->probe, prompt, 10), VOCAB, NULL));
+}
+
+static void masks_stop_ids_of_the_slot(void **state)
+{
+    struct fixture *fixture = *state;
+    probe_restart(&fixture->probe);
+    const uint32_t best = probe_best(probe_feed(&fixture->probe, prompt, PROMPT), VOCAB, NULL);
+    struct sample_params params = {
+        .min_position = PROMPT + 1, .stop_id_count = 1, .stop_ids = {best}};
+    push_open(fixture, 0, &params);
+    params.min_position = PROMPT;
+    push_open(fixture, 1, &params);
+    for (uint32_t slot = 0; slot < 2; slot++) {
+        push_pages(fixture, slot, 2);
+        push(fixture, step_head(fixture, 1, PROMPT, PROMPT));
+        push(fixture, row_of(slot, 0, PROMPT, 0));
+        push_ids(fixture, prompt, PROMPT);
+    }
+    assert_int_equal(serve(fixture), 0);
+    assert_int_not_equal(take(fixture, RECORD_RESULT).result.id, best);
+    (void)take(fixture, RECORD_DONE);
+    assert_int_equal(take(fixture, RECORD_RESULT).result.id, best);
+    (void)take(fixture, RECORD_DONE);
+}
+
+static void a_row_of_nan_harms_no_other(void **state)
+{
+    struct fixture *fixture = *state;
+    const uint32_t ids[] = {5, POISON, 5, 9};
+    push_open(fixture, 0, &(struct sample_params){.logprobs = true});
+    push_open(fixture, 1, &(struct sample_params){0});
+    push_pages(fixture, 0, 1);
+    push_pages(fixture, 1, 1);
+    push(fixture, step_head(fixture, 2, 4, 4));
+    push(fixture, row_of(0, 0, 2, 0));
+    push(fixture, row_of(1, 0, 2, 2));
+    push_ids(fixture, ids, 4);
+    assert_int_equal(serve(fixture), 0);
+    const struct record_result sick = take(fixture, RECORD_RESULT).result;
+    assert_int_equal(sick.head.flags, RECORD_RESULT_INVALID);
+    assert_int_equal(sick.logprob_count, 0);
+    const struct record_result well = take(fixture, RECORD_RESULT).result;
+    assert_int_equal(well.head.flags, 0);
+    probe_restart(&fixture->probe);
+    assert_int_equal(well.id, probe_best(probe_feed(&fixture->probe, prompt, 2), VOCAB, NULL));
+    assert_int_equal(take(fixture, RECORD_DONE).done.result_count, 2);
+    /* The sick row has no last token to go on from. */
+    push(fixture, step_head(fixture, 1, 1, 0));
+    push(fixture, last_row_of(0, 2));
+    assert_int_equal(serve(fixture), -EBADMSG);
+}
+
+static void drops_records_of_another_epoch(void **state)
+{
+    struct fixture *fixture = *state;
+    push_open(fixture, 0, &(struct sample_params){0});
+    union record stale = {0};
+    stale.close = (struct record_close){
+        .head = {.kind = RECORD_CLOSE, .epoch = EPOCH - 1}, .slot = 0, .generation = 1};
+    push(fixture, stale);
+    push_pages(fixture, 0, 1);
+    assert_int_equal(serve(fixture), 0);
+    assert_true(fixture->step.slots.slot[0].open);
+    assert_int_equal(fixture->step.slots.slot[0].page_count, 1);
+}
+
+static void a_new_link_starts_afresh(void **state)
+{
+    struct fixture *fixture = *state;
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 0, 1);
+    assert_int_equal(serve(fixture), 0);
+    link_close(&fixture->worker);
+    link_close(&fixture->core);
+    join(fixture, EPOCH + 1);
+    fixture->steps = 0;
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 0, 1);
+    push(fixture, step_head(fixture, 1, 2, 2));
+    push(fixture, row_of(0, 0, 2, 0));
+    push_ids(fixture, prompt, 2);
+    assert_int_equal(serve(fixture), 0);
+    assert_int_equal(take(fixture, RECORD_RESULT).result.head.epoch, EPOCH + 1);
+    (void)take(fixture, RECORD_DONE);
+}
+
+/* Each case is a step for slot 0, which is open with two pages and nothing computed. */
+enum broken {
+    BROKEN_NOTHING,
+    BROKEN_PLAN,
+    BROKEN_ROW_MISSING,
+    BROKEN_TOKEN_SUM,
+    BROKEN_IDS_MISSING,
+    BROKEN_IDS_SHORT_CELL,
+    BROKEN_IDS_RANGE,
+    BROKEN_GENERATION,
+    BROKEN_GAP,
+    BROKEN_PAGES,
+    BROKEN_LAST_WITHOUT_ONE,
+    BROKEN_TWICE,
+    BROKEN_COUNT,
+};
+
+static void push_broken(struct fixture *fixture, enum broken broken)
+{
+    const uint32_t pages = broken == BROKEN_PAGES ? 1 : 2;
+    const uint32_t rows = broken == BROKEN_TWICE || broken == BROKEN_ROW_MISSING ? 2 : 1;
+    const uint32_t tokens = broken == BROKEN_LAST_WITHOUT_ONE ? 1 : 18;
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 0, pages);
+    union record head = step_head(fixture, rows, tokens, 18);
+    head.step.ids_count = broken == BROKEN_LAST_WITHOUT_ONE ? 0 : 18;
+    head.step.plan_hash ^= broken == BROKEN_PLAN;
+    head.step.token_count += broken == BROKEN_TOKEN_SUM || rows == 2;
+    push(fixture, head);
+    union record row = row_of(0, 0, tokens, 0);
+    row.row.ids_first = broken == BROKEN_IDS_RANGE;
+    row.row.generation += broken == BROKEN_GENERATION;
+    row.row.position += broken == BROKEN_GAP;
+    row.row.source = broken == BROKEN_LAST_WITHOUT_ONE;
+    push(fixture, row);
+    if (broken == BROKEN_TWICE) {
+        push(fixture, row_of(0, 0, 1, 0));
+    }
+    if (broken == BROKEN_IDS_SHORT_CELL) {
+        push_ids(fixture, prompt, 11);
+        push_ids(fixture, prompt, 7);
+    } else if (broken != BROKEN_IDS_MISSING && head.step.ids_count > 0) {
+        push_ids(fixture, prompt, 18);
+    }
+}
+
+static void a_broken_step_ends_the_worker(void **state)
+{
+    struct fixture *fixture = *state;
+    for (enum broken broken = BROKEN_NOTHING; broken < BROKEN_COUNT; broken++) {
+        link_close(&fixture->worker);
+        link_close(&fixture->core);
+        join(fixture, EPOCH + 1 + broken);
+        push_broken(fixture, broken);
+        const int status = serve(fixture);
+        if (status != (broken == BROKEN_NOTHING ? 0 : -EBADMSG)) {
+            fail_msg("case %d: %d", (int)broken, status);
+        }
+        if (broken != BROKEN_NOTHING) {
+            expect_silence(fixture);
+        }
+    }
+}
+
+static void refuses_a_sample_past_the_context(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t ids[POSITIONS];
+    for (uint32_t i = 0; i < POSITIONS; i++) {
+        ids[i] = i % 60;
+    }
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 0, 4);
+    for (uint32_t position = 0; position < POSITIONS - 16; position += 16) {
+        push(fixture, step_head(fixture, 1, 16, 16));
+        push(fixture, row_of(0, position, 16, 0));
+        push_ids(fixture, ids + position, 16);
+    }
+    assert_int_equal(serve(fixture), 0);
+    push(fixture, step_head(fixture, 1, 16, 16));
+    push(fixture, row_of(0, POSITIONS - 16, 16, 0));
+    push_ids(fixture, ids, 16);
+    assert_int_equal(serve(fixture), -EBADMSG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(answers_as_the_engine_does, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_logprobs_of_those_who_asked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(masks_stop_ids_of_the_slot, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_row_of_nan_harms_no_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(drops_records_of_another_epoch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_new_link_starts_afresh, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_broken_step_ends_the_worker, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_a_sample_past_the_context, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("step", tests, NULL, NULL);
+}

@@ -1,0 +1,382 @@
+/*
+ * codec_encode.c - structs to msgpack bodies: replies for the core, requests for the tools.
+ *
+ * Each encoder starts the codec's one buffer anew; the buffer keeps the size that the largest
+ * message so far needed. Packing fails only when memory ends, which is must(). Request encoders
+ * leave out what has its default, so that a request reads as short as it was meant.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "wire/codec_state.h"
+
+static void put_map(struct codec *codec, size_t pairs)
+{
+    must(msgpack_pack_map(&codec->packer, pairs) == 0);
+}
+
+static void put_array(struct codec *codec, size_t items)
+{
+    must(msgpack_pack_array(&codec->packer, items) == 0);
+}
+
+static void put_str(struct codec *codec, const char *bytes, size_t count)
+{
+    must(msgpack_pack_str(&codec->packer, count) == 0);
+    must(msgpack_pack_str_body(&codec->packer, bytes, count) == 0);
+}
+
+static void put_bin(struct codec *codec, const void *bytes, size_t count)
+{
+    must(msgpack_pack_bin(&codec->packer, count) == 0);
+    must(msgpack_pack_bin_body(&codec->packer, bytes, count) == 0);
+}
+
+static void put_key(struct codec *codec, const char *key)
+{
+    put_str(codec, key, strlen(key));
+}
+
+static void put_number(struct codec *codec, uint64_t value)
+{
+    must(msgpack_pack_uint64(&codec->packer, value) == 0);
+}
+
+static void put_float(struct codec *codec, float value)
+{
+    must(msgpack_pack_float(&codec->packer, value) == 0);
+}
+
+static void put_truth(struct codec *codec, bool value)
+{
+    must((value ? msgpack_pack_true(&codec->packer) : msgpack_pack_false(&codec->packer)) == 0);
+}
+
+/* Key and value. */
+static void put_u64(struct codec *codec, const char *key, uint64_t value)
+{
+    put_key(codec, key);
+    put_number(codec, value);
+}
+
+static void put_f64(struct codec *codec, const char *key, double value)
+{
+    put_key(codec, key);
+    must(msgpack_pack_double(&codec->packer, value) == 0);
+}
+
+static void put_bool(struct codec *codec, const char *key, bool value)
+{
+    put_key(codec, key);
+    put_truth(codec, value);
+}
+
+static void put_text(struct codec *codec, const char *key, struct wire_text text)
+{
+    put_key(codec, key);
+    put_str(codec, text.bytes, text.count);
+}
+
+/* Token ids as bin of little-endian u32, which is how they lie in the memory of every machine that
+ * Sluice runs on. */
+static void put_ids(struct codec *codec, const char *key, const uint32_t *ids, size_t count)
+{
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ids are sent as they lie in memory");
+    put_key(codec, key);
+    put_bin(codec, ids, count * sizeof *ids);
+}
+
+/* [{id, logprob, top: [[id, logprob], ...]}, ...] */
+static void put_logprobs(struct codec *codec, const struct wire_token_logprobs *tokens,
+                         size_t count)
+{
+    put_key(codec, "logprobs");
+    put_array(codec, count);
+    for (size_t i = 0; i < count; i++) {
+        put_map(codec, 3);
+        put_u64(codec, "id", tokens[i].chosen.id);
+        put_key(codec, "logprob");
+        put_float(codec, tokens[i].chosen.logprob);
+        put_key(codec, "top");
+        put_array(codec, tokens[i].top_count);
+        for (uint32_t j = 0; j < tokens[i].top_count; j++) {
+            put_array(codec, 2);
+            put_number(codec, tokens[i].top[j].id);
+            put_float(codec, tokens[i].top[j].logprob);
+        }
+    }
+}
+
+static void begin(struct codec *codec, size_t pairs)
+{
+    msgpack_sbuffer_clear(&codec->buffer);
+    put_map(codec, pairs);
+}
+
+static struct wire_bytes end(const struct codec *codec)
+{
+    return (struct wire_bytes){(const uint8_t *)codec->buffer.data, codec->buffer.size};
+}
+
+struct wire_bytes codec_encode_welcome(struct codec *codec, const struct wire_welcome *in)
+{
+    begin(codec, 13);
+    put_u64(codec, "instance", in->instance);
+    put_u64(codec, "minor", in->minor);
+    put_text(codec, "version", in->version);
+    put_text(codec, "model", in->model);
+    put_u64(codec, "context_tokens_max", in->context_tokens_max);
+    put_u64(codec, "vocab", in->vocab);
+    put_u64(codec, "page_tokens", in->page_tokens);
+    put_u64(codec, "credit_tokens", in->credit_tokens);
+    put_u64(codec, "message_bytes_max", in->message_bytes_max);
+    put_u64(codec, "max_tokens_default", in->max_tokens_default);
+    put_ids(codec, "eos_ids", in->eos_ids, in->eos_count);
+    put_bool(codec, "tokenizer", in->tokenizer);
+    put_bool(codec, "chat", in->chat);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tokens *in)
+{
+    begin(codec, in->logprobs ? 5 : 4);
+    put_u64(codec, "instance", in->instance);
+    put_u64(codec, "offset", in->offset);
+    put_ids(codec, "ids", in->ids, in->id_count);
+    put_text(codec, "text", in->text);
+    if (in->logprobs) {
+        put_logprobs(codec, in->logprobs, in->id_count);
+    }
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
+{
+    const bool logprobs = in->whole && in->logprobs;
+
+    begin(codec, 3u + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u));
+    put_u64(codec, "instance", in->instance);
+    put_key(codec, "finish_reason");
+    put_key(codec, codec_finish_name(in->finish));
+    put_key(codec, "usage");
+    put_map(codec, 3);
+    put_u64(codec, "prompt_tokens", in->usage.prompt_tokens);
+    put_u64(codec, "completion_tokens", in->usage.completion_tokens);
+    put_u64(codec, "cached_tokens", in->usage.cached_tokens);
+    if (in->whole) {
+        put_ids(codec, "ids", in->ids, in->id_count);
+        put_text(codec, "text", in->text);
+    }
+    if (logprobs) {
+        put_logprobs(codec, in->logprobs, in->id_count);
+    }
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_error(struct codec *codec, const struct wire_error *in,
+                                     const struct wire_id *id)
+{
+    static const struct wire_id unread = {.count = 1, .bytes = "?"};
+    const struct wire_error_row *row = wire_error_row(in->code);
+    const char *message = in->message ? in->message : row->message;
+
+    if (!id || id->count == 0) {
+        id = &unread;
+    }
+    begin(codec, 6);
+    put_key(codec, "code");
+    put_key(codec, row->code);
+    put_u64(codec, "status", row->status);
+    put_key(codec, "message");
+    put_key(codec, message);
+    put_bool(codec, "retryable", row->retryable);
+    put_u64(codec, "retry_after_ms", in->retry_after_ms);
+    put_key(codec, "request_id");
+    put_bin(codec, id->bytes, id->count);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_pong(struct codec *codec, const struct wire_pong *in)
+{
+    begin(codec, 2);
+    put_u64(codec, "instance", in->instance);
+    put_u64(codec, "steps", in->steps);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_ids(struct codec *codec, const uint32_t *ids, size_t count)
+{
+    begin(codec, 1);
+    put_ids(codec, "ids", ids, count);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_text(struct codec *codec, struct wire_text text)
+{
+    begin(codec, 1);
+    put_text(codec, "text", text);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_stats(struct codec *codec, const struct wire_stat *stats,
+                                     size_t count)
+{
+    begin(codec, count);
+    for (size_t i = 0; i < count; i++) {
+        put_u64(codec, stats[i].name, stats[i].value);
+    }
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_hello(struct codec *codec, const struct wire_hello *in)
+{
+    begin(codec, 1);
+    put_u64(codec, "minor_max", in->minor_max);
+    return end(codec);
+}
+
+static size_t generate_pairs(const struct wire_generate *in)
+{
+    const bool others[] = {
+        in->prompt.bytes,
+        in->ids.bytes,
+        in->message_count > 0,
+        in->min_tokens > 0,
+        in->ignore_eos,
+        !in->stream,
+        in->logprobs,
+        !in->add_special,
+        in->parse_special,
+        !in->skip_special,
+        in->strict,
+        in->timeout_ms > 0,
+        in->stop_count > 0,
+        in->stop_id_count > 0,
+    };
+    size_t pairs = (size_t)__builtin_popcount(in->given);
+
+    for (size_t i = 0; i < sizeof others; i++) {
+        pairs += others[i];
+    }
+    return pairs;
+}
+
+static void put_prompt(struct codec *codec, const struct wire_generate *in)
+{
+    if (in->prompt.bytes) {
+        put_text(codec, "prompt", in->prompt);
+    }
+    if (in->ids.bytes) {
+        put_key(codec, "ids");
+        put_bin(codec, in->ids.bytes, in->ids.count);
+    }
+    if (in->message_count > 0) {
+        put_key(codec, "messages");
+        put_array(codec, in->message_count);
+        for (uint32_t i = 0; i < in->message_count; i++) {
+            put_map(codec, 2);
+            put_text(codec, "role", in->messages[i].role);
+            put_text(codec, "content", in->messages[i].content);
+        }
+    }
+}
+
+/* What enum wire_given tells about. */
+static void put_given(struct codec *codec, const struct wire_generate *in)
+{
+    if (in->given & WIRE_GIVEN_MAX_TOKENS) {
+        put_u64(codec, "max_tokens", in->max_tokens);
+    }
+    if (in->given & WIRE_GIVEN_TEMPERATURE) {
+        put_f64(codec, "temperature", in->temperature);
+    }
+    if (in->given & WIRE_GIVEN_TOP_K) {
+        put_u64(codec, "top_k", in->top_k);
+    }
+    if (in->given & WIRE_GIVEN_TOP_P) {
+        put_f64(codec, "top_p", in->top_p);
+    }
+    if (in->given & WIRE_GIVEN_MIN_P) {
+        put_f64(codec, "min_p", in->min_p);
+    }
+    if (in->given & WIRE_GIVEN_SEED) {
+        put_u64(codec, "seed", in->seed);
+    }
+}
+
+/* A flag whose default is the other value. */
+static void put_unusual(struct codec *codec, const char *key, bool value, bool usual)
+{
+    if (value != usual) {
+        put_bool(codec, key, value);
+    }
+}
+
+static void put_stops(struct codec *codec, const struct wire_generate *in)
+{
+    if (in->stop_count > 0) {
+        put_key(codec, "stop");
+        put_array(codec, in->stop_count);
+        for (uint32_t i = 0; i < in->stop_count; i++) {
+            put_str(codec, in->stop[i].bytes, in->stop[i].count);
+        }
+    }
+    if (in->stop_id_count > 0) {
+        put_ids(codec, "stop_ids", in->stop_ids, in->stop_id_count);
+    }
+}
+
+struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_generate *in)
+{
+    begin(codec, generate_pairs(in));
+    put_prompt(codec, in);
+    put_given(codec, in);
+    if (in->min_tokens > 0) {
+        put_u64(codec, "min_tokens", in->min_tokens);
+    }
+    if (in->logprobs) {
+        put_u64(codec, "top_logprobs", in->top_logprobs);
+    }
+    if (in->timeout_ms > 0) {
+        put_u64(codec, "timeout_ms", in->timeout_ms);
+    }
+    put_unusual(codec, "ignore_eos", in->ignore_eos, false);
+    put_unusual(codec, "stream", in->stream, true);
+    put_unusual(codec, "add_special", in->add_special, true);
+    put_unusual(codec, "parse_special", in->parse_special, false);
+    put_unusual(codec, "skip_special", in->skip_special, true);
+    put_unusual(codec, "strict", in->strict, false);
+    put_stops(codec, in);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_credit(struct codec *codec, const struct wire_credit *in)
+{
+    begin(codec, 1);
+    put_u64(codec, "tokens", in->tokens);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_tokenize(struct codec *codec, const struct wire_tokenize *in)
+{
+    begin(codec, 3);
+    put_text(codec, "text", in->text);
+    put_bool(codec, "add_special", in->add_special);
+    put_bool(codec, "parse_special", in->parse_special);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_detokenize(struct codec *codec, const struct wire_detokenize *in)
+{
+    begin(codec, 2);
+    put_key(codec, "ids");
+    put_bin(codec, in->ids.bytes, in->ids.count);
+    put_bool(codec, "skip_special", in->skip_special);
+    return end(codec);
+}
+
+struct wire_bytes codec_encode_empty(struct codec *codec)
+{
+    begin(codec, 0);
+    return end(codec);
+}

@@ -1,0 +1,397 @@
+/*
+ * engine.c - see engine.h. Opened, run and closed on a worker's main thread (or a test's); owns the
+ * model, the KV pool, one arena for all buffers, and the crew. Invariant: between open and close
+ * nothing is allocated; a run writes only the buffers and the pages that its rows name.
+ */
+#include "workers/engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "workers/load_llama.h"
+#include "workers/pipe.h"
+
+struct engine {
+    struct engine_options options;
+    struct arena arena;
+    struct llama llama;
+    struct pipe pipe;
+    struct engine_profile profile;
+};
+
+/* A buffer of the arena: where its address goes, and its size. */
+struct buffer {
+    void **out;
+    size_t count;
+    size_t item_bytes;
+};
+
+enum { BUFFERS_MAX = 24 };
+
+static uint32_t rows_padded(const struct llama *llama, uint32_t tokens_max)
+{
+    uint32_t most = tokens_max;
+    for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
+        const uint32_t padded = matmul_rows_padded(llama->shape[i], tokens_max);
+        most = padded > most ? padded : most;
+    }
+    return most;
+}
+
+/* Scratch of one thread: one operation runs at a time, so the largest need is the need. */
+static size_t scratch_bytes(const struct llama *llama)
+{
+    const struct hparams *hparams = &llama->hparams;
+    size_t most = kern_attend_scratch_floats(hparams->heads, hparams->kv_heads, hparams->head_dim) *
+                  sizeof(float);
+    for (enum llama_matrix i = 0; i < LLAMA_MATRICES; i++) {
+        const size_t bytes = matmul_scratch_bytes(llama->shape[i]);
+        most = bytes > most ? bytes : most;
+    }
+    return (most + 63) / 64 * 64;
+}
+
+/* Attention items of the worst batch: every row cut into full blocks and one rest. */
+static size_t items_max(const struct engine *engine)
+{
+    const struct engine_options *options = &engine->options;
+    return ((size_t)options->tokens_max / KERN_ATTEND_ROWS_MAX + options->rows_max) *
+           engine->llama.hparams.kv_heads;
+}
+
+static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_MAX])
+{
+    struct llama *llama = &engine->llama;
+    struct llama_batch *batch = &llama->batch;
+    const struct hparams *hparams = &llama->hparams;
+    const struct engine_options *options = &engine->options;
+    const size_t act = kern_dtype_bytes(llama->dtype);
+    const size_t tokens = rows_padded(llama, options->tokens_max);
+    const size_t rows = matmul_rows_padded(llama->shape[LLAMA_HEAD], options->rows_max);
+    const size_t hidden = hparams->hidden;
+    const size_t q_cols = (size_t)hparams->heads * hparams->head_dim;
+    const size_t qkv_cols = llama_matrix_rows(hparams, LLAMA_QKV);
+    const size_t rope_cols = hparams->rope_dim / 2;
+    const struct buffer buffers[] = {
+        {(void **)&llama->layers, hparams->layers, sizeof *llama->layers},
+        {&llama->embed, hparams->vocab, hidden * act},
+        {(void **)&llama->norms, 2 * (size_t)hparams->layers + 1, hidden * sizeof(float)},
+        {(void **)&llama->cosine, options->context_max, rope_cols * sizeof(float)},
+        {(void **)&llama->sine, options->context_max, rope_cols * sizeof(float)},
+        {(void **)&batch->page, tokens, sizeof *batch->page},
+        {(void **)&batch->position, tokens, sizeof *batch->position},
+        {(void **)&batch->sequence, options->rows_max, sizeof *batch->sequence},
+        {(void **)&batch->item, items_max(engine), sizeof *batch->item},
+        {(void **)&batch->logit_token, options->rows_max, sizeof *batch->logit_token},
+        {(void **)&llama->x, tokens, hidden * sizeof(float)},
+        {&llama->normed, tokens, hidden * act},
+        {(void **)&llama->qkv, tokens, qkv_cols * sizeof(float)},
+        {&llama->q, tokens, q_cols * act},
+        {&llama->attended, tokens, q_cols * act},
+        {(void **)&llama->gate_up, tokens, 2 * (size_t)hparams->ffn * sizeof(float)},
+        {&llama->gated, tokens, hparams->ffn * act},
+        {&llama->head_in, rows, hidden * act},
+        {(void **)&llama->logits, rows, hparams->vocab * sizeof(float)},
+        {(void **)&llama->scratch, crew_threads(llama->crew), llama->scratch_bytes},
+    };
+    const uint32_t count = sizeof buffers / sizeof buffers[0];
+    static_assert(sizeof buffers / sizeof buffers[0] <= BUFFERS_MAX, "room for all");
+    for (uint32_t i = 0; i < count; i++) {
+        list[i] = buffers[i];
+    }
+    return count;
+}
+
+static int allocate_buffers(struct engine *engine)
+{
+    struct buffer list[BUFFERS_MAX];
+    const uint32_t count = list_buffers(engine, list);
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t bytes;
+        if (!checked_mul(list[i].count, list[i].item_bytes, &bytes) ||
+            !checked_add(total, bytes, &total) || !checked_add(total, 64, &total)) {
+            return -ENOMEM;
+        }
+    }
+    const int error = arena_open(&engine->arena, total);
+    if (error) {
+        return error;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        *list[i].out = arena_alloc(&engine->arena, list[i].count, list[i].item_bytes);
+        must(*list[i].out);
+    }
+    arena_seal(&engine->arena);
+    return 0;
+}
+
+/* What cannot run at all, before anything is allocated. */
+static int check_options(const struct engine_options *options, const struct hparams *hparams,
+                         struct model_error *error)
+{
+    const unsigned bf16 = KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16;
+    if (options->dtype == KERN_BF16 && (options->isa & bf16) == 0) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "model.dtype bf16 needs AVX512_BF16 or AMX, which this CPU lacks: "
+                       "set model.dtype to f32 or auto");
+        return -ENOTSUP;
+    }
+    if (options->context_max > hparams->positions_max) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "a context of %u tokens is more than the model's %u positions: "
+                       "lower model.context_tokens_max",
+                       options->context_max, hparams->positions_max);
+        return -ENOTSUP;
+    }
+    if (hparams->sliding_window > 0 && hparams->sliding_window < options->context_max) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "the model's sliding_window of %u tokens is shorter than the served context "
+                       "of %u: set model.context_tokens_max to %u or less",
+                       hparams->sliding_window, options->context_max, hparams->sliding_window);
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+/* The mappings are lazy, so that too much would only fail in the middle of a request. */
+static int check_memory(const struct engine_options *options, const struct hparams *hparams,
+                        size_t page_bytes, struct model_error *error)
+{
+    const uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t embed =
+        hparams->tied_embeddings ? (uint64_t)hparams->vocab * hparams->hidden : 0;
+    const uint64_t weights =
+        (hparams_parameters(hparams) + embed) * kern_dtype_bytes(options->dtype);
+    uint64_t pool;
+    uint64_t page_all;
+    if (!checked_mul(page_bytes, hparams->layers, &page_all) || page_all == 0 ||
+        !checked_mul(page_all, options->device_pages, &pool)) {
+        pool = UINT64_MAX;
+    }
+    if (weights >= machine) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "the weights need %llu MB and the machine has %llu MB: "
+                       "a smaller model%s would fit",
+                       (unsigned long long)(weights >> 20), (unsigned long long)(machine >> 20),
+                       options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
+        return -ENOMEM;
+    }
+    if (pool > machine - weights) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "the KV pool of %u pages does not fit beside %llu MB of weights in %llu MB: "
+                       "set kv.device_pages to %llu or less",
+                       options->device_pages, (unsigned long long)(weights >> 20),
+                       (unsigned long long)(machine >> 20),
+                       (unsigned long long)(page_all > 0 ? (machine - weights) / page_all : 0));
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static int open_parts(struct engine *engine, const struct weights *weights)
+{
+    const struct engine_options *options = &engine->options;
+    struct llama *llama = &engine->llama;
+    const struct hparams *hparams = &llama->hparams;
+    kern_ops_init(&llama->ops, options->isa);
+    int error = crew_open(&llama->crew, options->threads);
+    if (error) {
+        return error;
+    }
+    error = llama_shapes_open(llama, options->tokens_max, options->rows_max);
+    if (error) {
+        return error;
+    }
+    llama->scratch_bytes = scratch_bytes(llama);
+    error = allocate_buffers(engine);
+    if (error) {
+        return error;
+    }
+    error = kvpool_open(&llama->kv, hparams->layers, options->device_pages,
+                        kern_kv_page_bytes(llama->dtype, options->page_tokens, hparams->kv_heads,
+                                           hparams->head_dim));
+    if (error) {
+        return error;
+    }
+    hparams_rope_table(hparams, 0, options->context_max, llama->cosine, llama->sine);
+    return llama_load(llama, weights);
+}
+
+int engine_open(struct engine **out, const struct weights *weights,
+                const struct engine_options *options, struct model_error *error)
+{
+    const struct hparams *hparams = weights_hparams(weights);
+    int status = check_options(options, hparams, error);
+    if (status) {
+        return status;
+    }
+    const size_t page_bytes = kern_kv_page_bytes(options->dtype, options->page_tokens,
+                                                 hparams->kv_heads, hparams->head_dim);
+    status = check_memory(options, hparams, page_bytes, error);
+    if (status) {
+        return status;
+    }
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        return -ENOMEM;
+    }
+    engine->options = *options;
+    engine->llama.hparams = *hparams;
+    engine->llama.dtype = options->dtype;
+    engine->llama.page_tokens = options->page_tokens;
+    engine->pipe.model = &engine->llama;
+    engine->pipe.layers = hparams->layers;
+    for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
+        engine->pipe.operation[i] = llama_operations[i];
+    }
+    status = open_parts(engine, weights);
+    if (status) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "the model cannot be made ready with batch.tokens_max %u and "
+                       "workers.threads %u: %s",
+                       options->tokens_max, options->threads,
+                       status == -ENOMEM ? "not enough memory, lower batch.tokens_max"
+                                         : "this machine does not support it");
+        engine_close(engine);
+        return status;
+    }
+    *out = engine;
+    return 0;
+}
+
+void engine_close(struct engine *engine)
+{
+    if (!engine) {
+        return;
+    }
+    llama_unload(&engine->llama);
+    kvpool_close(&engine->llama.kv);
+    arena_close(&engine->arena);
+    crew_close(engine->llama.crew);
+    free(engine);
+}
+
+/* Page and position of each token of a row. */
+static void place_tokens(struct llama *llama, const struct engine_row *row)
+{
+    for (uint32_t i = 0; i < row->tokens; i++) {
+        const uint32_t position = row->position + i;
+        llama->batch.position[row->first + i] = position;
+        llama->batch.page[row->first + i] = row->pages[position / llama->page_tokens];
+    }
+}
+
+/* Cuts a row into attention items, its last tokens first: they look back furthest. */
+static void cut_row(struct llama *llama, uint32_t sequence, uint32_t tokens)
+{
+    struct llama_batch *batch = &llama->batch;
+    uint32_t end = tokens;
+    while (end > 0) {
+        const uint32_t count = end < KERN_ATTEND_ROWS_MAX ? end : KERN_ATTEND_ROWS_MAX;
+        end -= count;
+        for (uint32_t head = 0; head < llama->hparams.kv_heads; head++) {
+            batch->item[batch->items++] = (struct kern_attend_item){
+                .sequence = sequence, .row_first = end, .row_count = count, .kv_head = head};
+        }
+    }
+}
+
+static void fill_batch(struct engine *engine, const struct engine_batch *in)
+{
+    struct llama *llama = &engine->llama;
+    struct llama_batch *batch = &llama->batch;
+    must(in->row_count >= 1 && in->row_count <= engine->options.rows_max);
+    batch->ids = in->ids;
+    batch->tokens = 0;
+    batch->rows = in->row_count;
+    batch->items = 0;
+    batch->logit_rows = 0;
+    for (uint32_t i = 0; i < in->row_count; i++) {
+        const struct engine_row *row = &in->rows[i];
+        must(row->first == batch->tokens && row->tokens >= 1 &&
+             row->tokens <= engine->options.tokens_max - batch->tokens &&
+             row->position < engine->options.context_max &&
+             row->tokens <= engine->options.context_max - row->position);
+        batch->tokens += row->tokens;
+        batch->sequence[i] = (struct kern_sequence){.pages = row->pages,
+                                                    .row_first = row->first,
+                                                    .row_count = row->tokens,
+                                                    .position = row->position};
+        place_tokens(llama, row);
+        if (row->wants_logits) {
+            batch->logit_token[batch->logit_rows++] = row->first + row->tokens - 1;
+        }
+    }
+    /* Chunks of prompts before single tokens: what takes long is claimed first. */
+    for (uint32_t i = 0; i < in->row_count; i++) {
+        if (in->rows[i].tokens > 1) {
+            cut_row(llama, i, in->rows[i].tokens);
+        }
+    }
+    for (uint32_t i = 0; i < in->row_count; i++) {
+        if (in->rows[i].tokens == 1) {
+            cut_row(llama, i, 1);
+        }
+    }
+}
+
+void engine_run(struct engine *engine, const struct engine_batch *batch)
+{
+    const uint64_t start_ns = clock_now_ns();
+    fill_batch(engine, batch);
+    llama_embed(&engine->llama);
+    const uint64_t embed_ns = clock_now_ns();
+    pipe_run(&engine->pipe, batch->plan);
+    const uint64_t head_ns = clock_now_ns();
+    llama_head(&engine->llama);
+    engine->profile.embed_ns += embed_ns - start_ns;
+    engine->profile.head_ns += clock_now_ns() - head_ns;
+}
+
+const float *engine_logits(const struct engine *engine, uint32_t index)
+{
+    must(index < engine->llama.batch.logit_rows);
+    return engine->llama.logits + (size_t)index * engine->llama.hparams.vocab;
+}
+
+const struct hparams *engine_hparams(const struct engine *engine)
+{
+    return &engine->llama.hparams;
+}
+
+uint64_t engine_weight_bytes(const struct engine *engine)
+{
+    return llama_weight_bytes(&engine->llama);
+}
+
+uint64_t engine_kv_bytes(const struct engine *engine)
+{
+    return engine->llama.kv.bytes;
+}
+
+struct crew *engine_crew(const struct engine *engine)
+{
+    return engine->llama.crew;
+}
+
+const struct kern_ops *engine_ops(const struct engine *engine)
+{
+    return &engine->llama.ops;
+}
+
+void engine_take_profile(struct engine *engine, struct engine_profile *out)
+{
+    for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
+        engine->profile.operation_ns[i] = engine->pipe.spent_ns[i];
+        engine->pipe.spent_ns[i] = 0;
+    }
+    *out = engine->profile;
+    engine->profile = (struct engine_profile){0};
+}

@@ -1,0 +1,266 @@
+/*
+ * load_llama.c - see load_llama.h. Runs on a worker's main thread and, for the packing, on the
+ * crew; owns the row buffers while it runs.
+ *
+ * The work is a flat list of units: each layer's matrices slice by slice, then the head's slices,
+ * then, unless it is tied to the head, the embedding in blocks of rows. A unit reads its rows from
+ * the file as float, then packs or narrows them. Invariant: no two units write the same bytes.
+ */
+#include "workers/load_llama.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/bf16.h"
+
+enum {
+    SLICE_BYTES = 256 << 10, /* Aim: large against a call, small against what a thread waits. */
+    SLICE_COLUMNS_MIN = 64,  /* The products' own block. */
+    EMBED_BLOCK_ROWS = 256,
+};
+
+/* The tensors that a matrix stacks, in the order of its rows. */
+static const struct {
+    enum weight_role role[3];
+    uint32_t count;
+} stacks[LLAMA_MATRICES] = {
+    [LLAMA_QKV] = {{WEIGHT_Q, WEIGHT_K, WEIGHT_V}, 3},
+    [LLAMA_OUTPUT] = {{WEIGHT_O}, 1},
+    [LLAMA_GATE_UP] = {{WEIGHT_GATE, WEIGHT_UP}, 2},
+    [LLAMA_DOWN] = {{WEIGHT_DOWN}, 1},
+    [LLAMA_HEAD] = {{WEIGHT_HEAD}, 1},
+};
+
+/* Slices of a matrix: by its bytes, yet a few for each thread of the crew. */
+static uint32_t slices_wanted(const struct llama *llama, uint32_t rows, uint32_t cols)
+{
+    const uint64_t bytes = (uint64_t)rows * cols * kern_dtype_bytes(llama->dtype);
+    const uint64_t by_bytes = bytes / SLICE_BYTES;
+    const uint64_t by_threads = 2 * (uint64_t)crew_threads(llama->crew);
+    const uint64_t most = rows / SLICE_COLUMNS_MIN;
+    const uint64_t wanted = by_bytes > by_threads ? by_bytes : by_threads;
+    const uint64_t slices = wanted < most ? wanted : most;
+    return slices > 0 ? (uint32_t)slices : 1;
+}
+
+int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_max)
+{
+    for (enum llama_matrix matrix = 0; matrix < LLAMA_MATRICES; matrix++) {
+        const uint32_t rows = llama_matrix_rows(&llama->hparams, matrix);
+        const uint32_t cols = llama_matrix_cols(&llama->hparams, matrix);
+        const struct matmul_options options = {
+            .n = rows,
+            .k = cols,
+            .slices = slices_wanted(llama, rows, cols),
+            .rows_max = matrix == LLAMA_HEAD ? rows_max : tokens_max,
+            .dtype = llama->dtype,
+        };
+        const int error = matmul_shape_open(&llama->shape[matrix], &options);
+        if (error) {
+            return error;
+        }
+    }
+    return 0;
+}
+
+struct load {
+    struct llama *llama;
+    const struct weights *weights;
+    uint32_t layer_units; /* Slices of one layer's four matrices. */
+    size_t rows_floats;   /* Of one thread's row buffer. */
+    float *rows;          /* [threads][rows_floats] */
+    _Atomic int error;    /* The last one; any ends the load. */
+};
+
+/* Rows [first, first + count) of a stacked matrix. */
+static void read_stack(const struct load *load, enum llama_matrix matrix, uint32_t layer,
+                       uint32_t first, uint32_t count, float *out)
+{
+    const size_t cols = llama_matrix_cols(&load->llama->hparams, matrix);
+    for (uint32_t i = 0; i < stacks[matrix].count && count > 0; i++) {
+        const enum weight_role role = stacks[matrix].role[i];
+        const uint32_t rows = weights_rows(load->weights, role);
+        if (first >= rows) {
+            first -= rows;
+            continue;
+        }
+        const uint32_t here = count < rows - first ? count : rows - first;
+        weights_read(load->weights, role, layer, first, here, out);
+        out += here * cols;
+        count -= here;
+        first = 0;
+    }
+    must(count == 0);
+}
+
+static void store_embed(struct llama *llama, uint32_t first, uint32_t count, const float *rows)
+{
+    const size_t hidden = llama->hparams.hidden;
+    if (llama->dtype == KERN_F32) {
+        memcpy((float *)llama->embed + first * hidden, rows, count * hidden * sizeof *rows);
+        return;
+    }
+    uint16_t *out = (uint16_t *)llama->embed + first * hidden;
+    for (size_t i = 0; i < count * hidden; i++) {
+        out[i] = bf16_from_float(rows[i]);
+    }
+}
+
+static void load_slice(struct load *load, enum llama_matrix matrix, uint32_t layer, uint32_t slice,
+                       float *rows)
+{
+    struct llama *llama = load->llama;
+    const struct matmul_shape *shape = llama->shape[matrix];
+    const uint32_t first = matmul_slice_first(shape, slice);
+    const uint32_t count = matmul_slice_count(shape, slice);
+    read_stack(load, matrix, layer, first, count, rows);
+    struct matmul_weight *weight =
+        matrix == LLAMA_HEAD ? llama->head : llama->layers[layer].matrix[matrix];
+    const int error = matmul_weight_pack(weight, slice, rows);
+    if (error) {
+        atomic_store_explicit(&load->error, error, memory_order_relaxed); /* Read after the job. */
+    }
+    if (matrix == LLAMA_HEAD && llama->hparams.tied_embeddings) {
+        store_embed(llama, first, count, rows);
+    }
+}
+
+static void load_embed_block(struct load *load, uint32_t block, float *rows)
+{
+    const uint32_t vocab = load->llama->hparams.vocab;
+    const uint32_t first = block * EMBED_BLOCK_ROWS;
+    const uint32_t rest = vocab - first;
+    const uint32_t count = rest < EMBED_BLOCK_ROWS ? rest : EMBED_BLOCK_ROWS;
+    weights_read(load->weights, WEIGHT_EMBED, 0, first, count, rows);
+    store_embed(load->llama, first, count, rows);
+}
+
+static void load_unit(struct load *load, uint32_t unit, float *rows)
+{
+    const struct llama *llama = load->llama;
+    const uint32_t layer = unit / load->layer_units;
+    if (layer < llama->hparams.layers) {
+        uint32_t slice = unit % load->layer_units;
+        enum llama_matrix matrix = 0;
+        while (slice >= matmul_shape_slices(llama->shape[matrix])) {
+            slice -= matmul_shape_slices(llama->shape[matrix]);
+            matrix++;
+        }
+        load_slice(load, matrix, layer, slice, rows);
+        return;
+    }
+    const uint32_t rest = unit - llama->hparams.layers * load->layer_units;
+    const uint32_t head_slices = matmul_shape_slices(llama->shape[LLAMA_HEAD]);
+    if (rest < head_slices) {
+        load_slice(load, LLAMA_HEAD, 0, rest, rows);
+    } else {
+        load_embed_block(load, rest - head_slices, rows);
+    }
+}
+
+static void run_load(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    struct load *load = context;
+    for (uint32_t unit = first; unit < first + count; unit++) {
+        load_unit(load, unit, load->rows + thread * load->rows_floats);
+    }
+}
+
+static void load_norms(struct llama *llama, const struct weights *weights)
+{
+    const size_t hidden = llama->hparams.hidden;
+    float *norm = llama->norms;
+    for (uint32_t layer = 0; layer < llama->hparams.layers; layer++, norm += 2 * hidden) {
+        llama->layers[layer].attention_norm = norm;
+        llama->layers[layer].ffn_norm = norm + hidden;
+        weights_read(weights, WEIGHT_ATTN_NORM, layer, 0, 1, norm);
+        weights_read(weights, WEIGHT_FFN_NORM, layer, 0, 1, norm + hidden);
+    }
+    llama->final_norm = norm;
+    weights_read(weights, WEIGHT_OUTPUT_NORM, 0, 0, 1, norm);
+}
+
+static int open_matrices(struct llama *llama)
+{
+    int error = matmul_weight_open(&llama->head, llama->shape[LLAMA_HEAD]);
+    for (uint32_t layer = 0; layer < llama->hparams.layers && !error; layer++) {
+        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES && !error; i++) {
+            error = matmul_weight_open(&llama->layers[layer].matrix[i], llama->shape[i]);
+        }
+    }
+    return error;
+}
+
+/* Largest unit of all kinds. */
+static size_t row_buffer_floats(const struct llama *llama)
+{
+    size_t most = (size_t)EMBED_BLOCK_ROWS * llama->hparams.hidden;
+    for (enum llama_matrix matrix = 0; matrix < LLAMA_MATRICES; matrix++) {
+        const struct matmul_shape *shape = llama->shape[matrix];
+        for (uint32_t slice = 0; slice < matmul_shape_slices(shape); slice++) {
+            const size_t floats = (size_t)matmul_slice_count(shape, slice) *
+                                  llama_matrix_cols(&llama->hparams, matrix);
+            most = floats > most ? floats : most;
+        }
+    }
+    return most;
+}
+
+int llama_load(struct llama *llama, const struct weights *weights)
+{
+    int error = open_matrices(llama);
+    if (error) {
+        return error;
+    }
+    load_norms(llama, weights);
+    struct load load = {
+        .llama = llama, .weights = weights, .rows_floats = row_buffer_floats(llama)};
+    load.rows = calloc(crew_threads(llama->crew), load.rows_floats * sizeof *load.rows);
+    if (!load.rows) {
+        return -ENOMEM;
+    }
+    for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
+        load.layer_units += matmul_shape_slices(llama->shape[i]);
+    }
+    const uint32_t embed_blocks = (llama->hparams.vocab - 1) / EMBED_BLOCK_ROWS + 1;
+    const struct crew_job job = {
+        .run = run_load,
+        .context = &load,
+        .units = llama->hparams.layers * load.layer_units +
+                 matmul_shape_slices(llama->shape[LLAMA_HEAD]) +
+                 (llama->hparams.tied_embeddings ? 0 : embed_blocks),
+        .grain = 1,
+    };
+    crew_run(llama->crew, &job);
+    free(load.rows);
+    return atomic_load_explicit(&load.error, memory_order_relaxed);
+}
+
+void llama_unload(struct llama *llama)
+{
+    for (uint32_t layer = 0; llama->layers && layer < llama->hparams.layers; layer++) {
+        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
+            matmul_weight_close(llama->layers[layer].matrix[i]);
+        }
+    }
+    matmul_weight_close(llama->head);
+    for (enum llama_matrix i = 0; i < LLAMA_MATRICES; i++) {
+        matmul_shape_close(llama->shape[i]);
+    }
+}
+
+uint64_t llama_weight_bytes(const struct llama *llama)
+{
+    const struct hparams *hparams = &llama->hparams;
+    uint64_t bytes = matmul_weight_bytes(llama->head) +
+                     (uint64_t)hparams->vocab * hparams->hidden * kern_dtype_bytes(llama->dtype) +
+                     (2 * (uint64_t)hparams->layers + 1) * hparams->hidden * sizeof(float);
+    for (uint32_t layer = 0; layer < hparams->layers; layer++) {
+        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
+            bytes += matmul_weight_bytes(llama->layers[layer].matrix[i]);
+        }
+    }
+    return bytes;
+}

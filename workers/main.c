@@ -1,0 +1,268 @@
+/*
+ * main.c - sluice-worker-cpu, the process of one device. Started by the supervisor, which hands it
+ * a control socket and the sealed config; linked to the core by shared memory. Owns one engine and
+ * one link at a time.
+ *
+ * Life: wait for a link, load the model, say ready, serve steps. A new link means that the core was
+ * restarted: everything about requests is forgotten, the weights stay. STOP or the end of the
+ * control socket ends the process with 0; a model that cannot load with 1, after FAILED; a core
+ * that breaks the contract with 1.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "ipc/control.h"
+#include "ipc/link.h"
+#include "kernels/kern.h"
+#include "model/weights.h"
+#include "workers/engine.h"
+#include "workers/step.h"
+
+enum {
+    LINK_TIMEOUT_MS = 5000, /* For the core's half of a handshake. */
+    STEP_SPIN_US = 50, /* Covers the core's turn between two steps; then the core is given away. */
+    IDLE_WAIT_US = 50000, /* Between looks at the control socket: bounds the answer to STOP. */
+};
+
+struct worker {
+    struct config config;
+    uint32_t index; /* Among the workers. */
+    struct link link;
+    bool linked;
+    bool stop;
+    struct engine *engine;
+    struct step step;
+    enum kern_dtype dtype;
+    uint64_t load_us;
+};
+
+static int tell_supervisor(const struct worker *worker, uint32_t kind, const char *text)
+{
+    struct control_message message = {.kind = kind,
+                                      .index = worker->index,
+                                      .epoch = worker->link.epoch,
+                                      .group = worker->link.group,
+                                      .rank = worker->link.rank};
+    (void)snprintf(message.text, sizeof message.text, "%s", text);
+    return control_send(CONTROL_FD, &message, -1);
+}
+
+/* Joins the core that is at the other end of socket; leaves the old one. */
+static void connect_link(struct worker *worker, int socket)
+{
+    struct link link;
+    const int error = link_worker_connect(&link, socket, LINK_TIMEOUT_MS);
+    if (error) {
+        /* The core may have died meanwhile; the supervisor then sends another link. */
+        log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
+        return;
+    }
+    if (worker->linked) {
+        link_close(&worker->link); /* After the new one has taken the hold of the life word. */
+    }
+    worker->link = link;
+    worker->linked = true;
+}
+
+/* Takes one message if there is one. True when it brought a new link. */
+static bool take_control(struct worker *worker)
+{
+    struct control_message message;
+    int fd = -1;
+    const int error = control_recv(CONTROL_FD, &message, &fd);
+    if (error == -EAGAIN) {
+        return false;
+    }
+    if (error || message.kind == CONTROL_STOP) {
+        worker->stop = true; /* An error: the supervisor is gone or not itself. */
+    } else if (message.kind == CONTROL_LINK && fd >= 0) {
+        worker->index = message.index;
+        connect_link(worker, fd);
+        return worker->linked;
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return false;
+}
+
+static bool wait_control(struct worker *worker)
+{
+    struct pollfd wait = {.fd = CONTROL_FD, .events = POLLIN};
+    (void)poll(&wait, 1, IDLE_WAIT_US / 1000);
+    return take_control(worker);
+}
+
+/* Leaves this worker its part of the cores, where there are enough for all. */
+static uint32_t take_cores(const struct worker *worker)
+{
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    if (sched_getaffinity(0, sizeof all, &all)) {
+        return 1;
+    }
+    const uint32_t cores = (uint32_t)CPU_COUNT(&all);
+    const uint32_t count = worker->config.workers.count;
+    if (count <= 1 || cores < count || worker->index >= count) {
+        return cores < count ? 1 : cores / count;
+    }
+    const uint32_t first = cores * worker->index / count;
+    const uint32_t end = cores * (worker->index + 1) / count;
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    uint32_t nth = 0;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &all) && nth++ >= first && nth <= end) {
+            CPU_SET(cpu, &own);
+        }
+    }
+    (void)sched_setaffinity(0, sizeof own, &own);
+    return end - first;
+}
+
+static enum kern_dtype choose_dtype(const struct config *config, unsigned isa)
+{
+    if (config->model.dtype == CONFIG_DTYPE_AUTO) {
+        return isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
+    }
+    return config->model.dtype == CONFIG_DTYPE_BF16 ? KERN_BF16 : KERN_F32;
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static int open_engine(struct worker *worker, const struct weights *weights,
+                       struct model_error *error)
+{
+    const struct config *config = &worker->config;
+    const struct hparams *hparams = weights_hparams(weights);
+    const unsigned isa = kern_isa_detect();
+    const uint32_t cores = take_cores(worker);
+    const uint32_t context = config->model.context_tokens_max;
+    worker->dtype = choose_dtype(config, isa);
+    const struct engine_options options = {
+        .dtype = worker->dtype,
+        .isa = isa,
+        .threads = config->workers.threads > 0 ? config->workers.threads : cores,
+        .tokens_max = config->batch.tokens_max,
+        .rows_max = smaller(config->batch.slots_max, config->batch.tokens_max),
+        .context_max = smaller(context > 0 ? context : hparams->positions_max, LIMIT_CONTEXT_MAX),
+        .page_tokens = config->kv.page_tokens,
+        .device_pages = config->kv.device_pages,
+    };
+    const int status = engine_open(&worker->engine, weights, &options, error);
+    if (status) {
+        return status;
+    }
+    const struct record_bounds bounds = {.slots = config->batch.slots_max,
+                                         .pages = options.device_pages,
+                                         .vocab = hparams->vocab,
+                                         .positions = options.context_max,
+                                         .rows = options.rows_max,
+                                         .tokens = options.tokens_max};
+    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens);
+}
+
+static int load(struct worker *worker)
+{
+    const uint64_t start_us = clock_now_us();
+    struct model_error error = {"out of memory"};
+    struct weights *weights = NULL;
+    int status = weights_open(&weights, worker->config.model.path, &error);
+    if (!status) {
+        status = open_engine(worker, weights, &error);
+        weights_close(weights);
+    }
+    if (status) {
+        log_error("worker %u: %s", worker->index, error.text);
+        (void)!tell_supervisor(worker, CONTROL_FAILED, error.text);
+        return status;
+    }
+    worker->load_us = clock_now_us() - start_us;
+    return 0;
+}
+
+/* Begins a link: the core learns what it is joined to, the supervisor that this worker serves. */
+static int announce(struct worker *worker)
+{
+    const struct hparams *hparams = engine_hparams(worker->engine);
+    union record record = {0};
+    record.ready = (struct record_ready){
+        .head = {.kind = RECORD_READY, .group = worker->link.group, .epoch = worker->link.epoch},
+        .vocab = hparams->vocab,
+        .device_pages = worker->config.kv.device_pages,
+        .page_tokens = worker->config.kv.page_tokens,
+        .dtype = worker->dtype == KERN_BF16 ? CONFIG_DTYPE_BF16 : CONFIG_DTYPE_F32,
+        .weight_bytes = engine_weight_bytes(worker->engine),
+        .kv_bytes = engine_kv_bytes(worker->engine),
+        .load_us = worker->load_us,
+    };
+    step_attach(&worker->step, &worker->link);
+    const int error = ring_push(&worker->link.out, &record);
+    if (error) {
+        return error;
+    }
+    link_worker_publish(&worker->link);
+    return tell_supervisor(worker, CONTROL_READY, "");
+}
+
+/* Until STOP. 0 or -errno. */
+static int serve(struct worker *worker)
+{
+    int error = announce(worker);
+    while (!error && !worker->stop) {
+        if (ring_wait(&worker->link.in, STEP_SPIN_US, IDLE_WAIT_US) == 0) {
+            error = step_serve(&worker->step);
+        }
+        if (!error && take_control(worker)) {
+            error = announce(worker);
+        }
+    }
+    return error;
+}
+
+static int run(struct worker *worker)
+{
+    int error = control_config_fetch(CONTROL_CONFIG_FD, &worker->config);
+    if (error) {
+        log_error("worker: started without the agent's config: this program is not for the shell");
+        return error;
+    }
+    while (!worker->linked && !worker->stop) {
+        (void)wait_control(worker);
+    }
+    if (worker->stop) {
+        return 0;
+    }
+    error = load(worker);
+    if (!error) {
+        error = serve(worker);
+    }
+    return error;
+}
+
+int main(void)
+{
+    (void)signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the supervisor decides. */
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        return EXIT_FAILURE;
+    }
+    worker->link.socket = -1;
+    worker->link.bell = -1;
+    const int error = run(worker);
+    step_close(&worker->step);
+    engine_close(worker->engine);
+    free(worker); /* The link stays mapped: the kernel marks its life word when this thread ends. */
+    return error ? EXIT_FAILURE : EXIT_SUCCESS;
+}

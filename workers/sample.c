@@ -1,0 +1,272 @@
+/*
+ * sample.c - see sample.h. Called by the step on any thread of the crew, one row a call; owns
+ * nothing and allocates nothing.
+ *
+ * Candidates stay in id order all the way: a filter finds the smallest value it keeps (and how many
+ * of the equal ones), then drops the rest in place. No sort: the drawn token then depends on the
+ * order of ids alone, and a bf16 replay whose logits differ in a last bit still draws the same one
+ * nearly always. The cut is found by a radix walk over the bits of the values: three passes,
+ * whatever the values are.
+ */
+#include "workers/sample.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/prng.h"
+
+enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS };
+
+struct work {
+    double mass[RADIX_BINS];
+    uint32_t count; /* Candidates, in rising id order. */
+    uint32_t vocab;
+    float arrays[]; /* value[vocab], weight[vocab], id[vocab] */
+};
+
+static float *values(struct work *work)
+{
+    return work->arrays;
+}
+
+static float *weights(struct work *work) /* exp((value - max) / temperature), or 1 to count. */
+{
+    return work->arrays + work->vocab;
+}
+
+static uint32_t *ids(struct work *work)
+{
+    return (uint32_t *)(void *)(work->arrays + 2 * (size_t)work->vocab);
+}
+
+size_t sample_work_bytes(uint32_t vocab)
+{
+    return sizeof(struct work) + 3 * sizeof(float) * vocab;
+}
+
+/* Unsigned order of the key is descending order of the value. */
+static uint32_t falling_key(float value)
+{
+    const float one_zero = value + 0.0f; /* -0 equals +0, so it gets the same key. */
+    uint32_t bits;
+    memcpy(&bits, &one_zero, sizeof bits);
+    return bits & 0x80000000u ? bits : ~bits & 0x7fffffffu;
+}
+
+struct cut {
+    uint32_t key;   /* Keep what has a smaller key, */
+    uint32_t equal; /* and of this key the first so many ids. */
+};
+
+/* Adds the weights of the candidates whose key has the bits of prefix above `known`, into bins of
+ * the bits [shift, known). */
+static void fill_bins(struct work *work, uint32_t prefix, uint32_t known, uint32_t shift)
+{
+    const uint32_t bins = 1u << (known - shift);
+    memset(work->mass, 0, bins * sizeof work->mass[0]);
+    for (uint32_t i = 0; i < work->count; i++) {
+        const uint32_t key = falling_key(values(work)[i]);
+        if ((uint64_t)key >> known == (uint64_t)prefix >> known) {
+            work->mass[key >> shift & (bins - 1)] += (double)weights(work)[i];
+        }
+    }
+}
+
+/*
+ * The shortest prefix of the candidates in falling order whose weights sum up to `want`: bins of
+ * the key's upper bits, then of the next ones within the bin where the sum is reached. Rounding may
+ * leave the sum below `want` at the end; then the last candidate with a weight is the cut.
+ */
+static struct cut find_cut(struct work *work, double want)
+{
+    struct cut cut = {0, 0};
+    double above = 0;  /* Sum over the bins before the chosen one. */
+    double inside = 0; /* Sum within it. */
+    for (uint32_t known = 32, shift; known > 0; known = shift) {
+        shift = known > RADIX_BITS ? known - RADIX_BITS : 0;
+        fill_bins(work, cut.key, known, shift);
+        uint32_t chosen = 0;
+        double reached = above;
+        for (uint32_t bin = 0; bin < 1u << (known - shift) && reached < want; bin++) {
+            if (work->mass[bin] > 0) {
+                chosen = bin;
+                above = reached;
+                reached += work->mass[bin];
+            }
+        }
+        inside = work->mass[chosen];
+        cut.key |= chosen << shift;
+    }
+    for (uint32_t i = 0; i < work->count; i++) {
+        cut.equal += falling_key(values(work)[i]) == cut.key;
+    }
+    const double each = inside / cut.equal; /* Equal values have equal weights. */
+    while (cut.equal > 1 && above + each * (cut.equal - 1) >= want) {
+        cut.equal--;
+    }
+    return cut;
+}
+
+static void keep(struct work *work, struct cut cut)
+{
+    uint32_t kept = 0;
+    uint32_t equal = 0;
+    for (uint32_t i = 0; i < work->count; i++) {
+        const uint32_t key = falling_key(values(work)[i]);
+        if (key > cut.key || (key == cut.key && equal++ >= cut.equal)) {
+            continue;
+        }
+        values(work)[kept] = values(work)[i];
+        weights(work)[kept] = weights(work)[i];
+        ids(work)[kept] = ids(work)[i];
+        kept++;
+    }
+    work->count = kept;
+}
+
+static bool masked(const struct sample_row *row, uint32_t id)
+{
+    for (uint32_t i = 0; i < row->params->stop_id_count; i++) {
+        if (row->params->stop_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Fills the candidates with all ids that are not masked and at least `floor`. A mask that would
+ * leave nothing is ignored. */
+static void gather(const struct sample_row *row, bool mask, float floor, struct work *work)
+{
+    uint32_t count = 0;
+    for (uint32_t id = 0; id < row->vocab; id++) {
+        if (row->logits[id] >= floor && !(mask && masked(row, id))) {
+            values(work)[count] = row->logits[id];
+            ids(work)[count] = id;
+            count++;
+        }
+    }
+    work->count = count;
+}
+
+/* Largest logit that is not masked, smallest id among equals. False when all are masked. */
+static bool find_best(const struct sample_row *row, uint32_t *out)
+{
+    uint32_t best = UINT32_MAX;
+    for (uint32_t id = 0; id < row->vocab; id++) {
+        if ((best == UINT32_MAX || row->logits[id] > row->logits[best]) && !masked(row, id)) {
+            best = id;
+        }
+    }
+    if (best == UINT32_MAX) {
+        return false;
+    }
+    *out = best;
+    return true;
+}
+
+/* weight = exp((value - max) / temperature); returns their sum. */
+static double weigh(struct work *work, float max, float temperature)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < work->count; i++) {
+        weights(work)[i] = expf((values(work)[i] - max) / temperature);
+        sum += (double)weights(work)[i];
+    }
+    return sum;
+}
+
+static void keep_top_k(struct work *work, uint32_t top_k)
+{
+    for (uint32_t i = 0; i < work->count; i++) {
+        weights(work)[i] = 1.0f;
+    }
+    keep(work, find_cut(work, (double)top_k));
+}
+
+static uint32_t draw(const struct sample_row *row, float max, bool mask)
+{
+    const struct sample_params *params = row->params;
+    struct work *work = row->work;
+    work->vocab = row->vocab;
+    /* min_p: p >= min_p * p(max), which is a bound on the logit. */
+    const float floor =
+        params->min_p > 0 ? max + params->temperature * logf(params->min_p) : -INFINITY;
+    gather(row, mask, floor, work);
+    if (params->top_k > 0 && params->top_k < work->count) {
+        keep_top_k(work, params->top_k);
+    }
+    double sum = weigh(work, max, params->temperature);
+    if (params->top_p < 1.0f) {
+        keep(work, find_cut(work, (double)params->top_p * sum));
+        sum = 0;
+        for (uint32_t i = 0; i < work->count; i++) {
+            sum += (double)weights(work)[i];
+        }
+    }
+    const double want = (double)prng_uniform(params->seed, row->position, 0) * sum;
+    double reached = 0;
+    uint32_t chosen = 0; /* The last one with a weight, should rounding leave want unreached. */
+    for (uint32_t i = 0; i < work->count && reached <= want; i++) {
+        reached += (double)weights(work)[i];
+        chosen = weights(work)[i] > 0 ? i : chosen;
+    }
+    return ids(work)[chosen];
+}
+
+/* The `count` largest logits in falling order: insertion into a short sorted list. */
+static void list_top(const struct sample_row *row, uint32_t count, struct record_logprob *top)
+{
+    uint32_t filled = 0;
+    for (uint32_t id = 0; id < row->vocab; id++) {
+        const float logit = row->logits[id];
+        if (filled == count && logit <= top[count - 1].logprob) {
+            continue;
+        }
+        uint32_t at = filled < count ? filled++ : count - 1;
+        for (; at > 0 && top[at - 1].logprob < logit; at--) {
+            top[at] = top[at - 1];
+        }
+        top[at] = (struct record_logprob){.id = id, .logprob = logit};
+    }
+}
+
+static void add_logprobs(const struct sample_row *row, const struct kern_softmax_stats *stats,
+                         struct sample_result *result)
+{
+    const uint32_t top_logprobs = row->params->top_logprobs;
+    const uint32_t top = top_logprobs < row->vocab ? top_logprobs : row->vocab;
+    result->logprobs[0] =
+        (struct record_logprob){.id = result->id, .logprob = row->logits[result->id]};
+    if (top > 0) {
+        list_top(row, top, result->logprobs + 1);
+    }
+    result->logprob_count = 1 + top;
+    const float log_sum = logf(stats->sum);
+    for (uint32_t i = 0; i < result->logprob_count; i++) {
+        result->logprobs[i].logprob = result->logprobs[i].logprob - stats->max - log_sum;
+    }
+}
+
+void sample_run(const struct sample_row *row, struct sample_result *result)
+{
+    const struct sample_params *params = row->params;
+    struct kern_softmax_stats stats;
+    const struct kern_logits_args args = {
+        .logits = row->logits, .vocab = row->vocab, .stats = &stats};
+    row->ops->logits(&args);
+    result->invalid = !stats.finite;
+    result->logprob_count = 0;
+    result->id = 0;
+    if (result->invalid) {
+        return;
+    }
+    uint32_t best = stats.argmax;
+    /* A mask over the whole vocabulary is no mask: some token has to come. */
+    const bool mask =
+        params->stop_id_count > 0 && row->position < params->min_position && find_best(row, &best);
+    result->id = params->temperature > 0 ? draw(row, row->logits[best], mask) : best;
+    if (params->logprobs) {
+        add_logprobs(row, &stats, result);
+    }
+}

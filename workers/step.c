@@ -1,0 +1,310 @@
+/*
+ * step.c - see step.h. Called by main.c on the worker's main thread; owns the slots and the arrays
+ * of one step. Invariant: nothing of a step is visible to the core before all of it is, so a death
+ * at any point means that the step did not happen.
+ */
+#include "workers/step.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "workers/crew.h"
+
+enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
+
+static_assert(LIMIT_STEP_ROWS_MAX * (1 + STEP_LOGPROB_CELLS) + 1 <= RING_CELLS,
+              "the answer of one step fits the ring");
+
+int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
+              uint32_t page_tokens)
+{
+    *step = (struct step){.engine = engine, .bounds = *bounds, .plan = plan_sequential()};
+    step->failpoint = failpoint_from_environment();
+    step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
+    const uint32_t threads = crew_threads(engine_crew(engine));
+    const uint32_t pages_max = (bounds->positions - 1) / page_tokens + 1;
+    const size_t rows = bounds->rows;
+    const size_t tokens = bounds->tokens;
+    const size_t slack = 7 * 64; /* Alignment of the arrays below. */
+    const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
+                             sizeof *step->sampled + sizeof *step->results;
+    int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +
+                                             tokens * (sizeof *step->listed + sizeof *step->ids) +
+                                             threads * step->work_bytes + slack);
+    if (error) {
+        return error;
+    }
+    error = slots_open(&step->slots, &step->arena, bounds->slots, pages_max, page_tokens);
+    must(!error);
+    step->rows = arena_alloc(&step->arena, rows, sizeof *step->rows);
+    step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
+    step->sampled = arena_alloc(&step->arena, rows, sizeof *step->sampled);
+    step->results = arena_alloc(&step->arena, rows, sizeof *step->results);
+    step->listed = arena_alloc(&step->arena, tokens, sizeof *step->listed);
+    step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
+    step->work = arena_alloc(&step->arena, threads, step->work_bytes);
+    must(step->rows && step->engine_rows && step->sampled && step->results && step->listed &&
+         step->ids && step->work);
+    arena_seal(&step->arena);
+    return 0;
+}
+
+void step_close(struct step *step)
+{
+    arena_close(&step->arena);
+}
+
+void step_attach(struct step *step, struct link *link)
+{
+    step->link = link;
+    step->bounds.epoch = link->epoch;
+    step->bounds.group = link->group;
+    slots_reset(&step->slots);
+}
+
+/* The next cell of this epoch, checked on its own. 0, -EAGAIN, -EBADMSG. */
+static int take(struct step *step, union record *record)
+{
+    int error;
+    do {
+        error = ring_take(&step->link->in, record);
+        if (!error) {
+            error = record_check_request(record, &step->bounds);
+        }
+    } while (error == -ESTALE);
+    return error;
+}
+
+/* Cells of a step come together: what should follow and is not there is an error of the core. */
+static int take_kind(struct step *step, uint8_t kind, union record *record)
+{
+    const int error = take(step, record);
+    return error || record->head.kind != kind ? -EBADMSG : 0;
+}
+
+static bool samples(const struct step *step, uint32_t row)
+{
+    return step->engine_rows[row].wants_logits;
+}
+
+static int take_rows(struct step *step, const struct record_step *head)
+{
+    uint32_t tokens = 0;
+    for (uint32_t i = 0; i < head->row_count; i++) {
+        union record record;
+        if (take_kind(step, RECORD_ROW, &record)) {
+            return -EBADMSG;
+        }
+        const struct record_row *row = &record.row;
+        struct slot *slot = slots_row(&step->slots, row, head->step);
+        const bool wants = (row->head.flags & RECORD_ROW_SAMPLE) != 0;
+        const bool listed = row->source == RECORD_SOURCE_LISTED;
+        if (!slot || row->tokens > head->token_count - tokens ||
+            (listed &&
+             (row->tokens > head->ids_count || row->ids_first > head->ids_count - row->tokens)) ||
+            (wants && row->tokens >= step->bounds.positions - row->position)) {
+            return -EBADMSG;
+        }
+        slot->step = head->step;
+        step->rows[i] = (struct step_row){.slot = slot,
+                                          .slot_index = row->slot,
+                                          .source = row->source,
+                                          .ids_first = row->ids_first};
+        step->engine_rows[i] = (struct engine_row){.pages = slot->pages,
+                                                   .first = tokens,
+                                                   .tokens = row->tokens,
+                                                   .position = row->position,
+                                                   .wants_logits = wants};
+        tokens += row->tokens;
+    }
+    return tokens == head->token_count ? 0 : -EBADMSG;
+}
+
+static int take_ids(struct step *step, uint32_t count)
+{
+    for (uint32_t first = 0; first < count; first += RECORD_IDS_PER_CELL) {
+        const uint32_t rest = count - first;
+        const uint32_t here = rest < RECORD_IDS_PER_CELL ? rest : RECORD_IDS_PER_CELL;
+        union record record;
+        if (take_kind(step, RECORD_IDS, &record) || record.ids.count != here) {
+            return -EBADMSG;
+        }
+        memcpy(step->listed + first, record.ids.ids, here * sizeof step->listed[0]);
+    }
+    return 0;
+}
+
+/* Token ids of the dense batch, and the list of rows that sample. Returns their number. */
+static uint32_t gather_ids(struct step *step, uint32_t row_count)
+{
+    uint32_t sampled = 0;
+    for (uint32_t i = 0; i < row_count; i++) {
+        const struct step_row *row = &step->rows[i];
+        const struct engine_row *engine_row = &step->engine_rows[i];
+        uint32_t *ids = step->ids + engine_row->first;
+        if (row->source == RECORD_SOURCE_LISTED) {
+            memcpy(ids, step->listed + row->ids_first, engine_row->tokens * sizeof *ids);
+        } else {
+            *ids = row->slot->last_id;
+        }
+        if (samples(step, i)) {
+            step->sampled[sampled++] = i;
+        }
+    }
+    return sampled;
+}
+
+static void run_samples(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    struct step *step = context;
+    for (uint32_t i = first; i < first + count; i++) {
+        const uint32_t row = step->sampled[i];
+        const struct engine_row *engine_row = &step->engine_rows[row];
+        const struct sample_row sample = {
+            .logits = engine_logits(step->engine, i),
+            .vocab = step->bounds.vocab,
+            .position = engine_row->position + engine_row->tokens,
+            .params = &step->rows[row].slot->sampling,
+            .ops = engine_ops(step->engine),
+            .work = step->work + thread * step->work_bytes,
+        };
+        sample_run(&sample, &step->results[i]);
+    }
+}
+
+static void advance_slots(struct step *step, uint32_t row_count)
+{
+    uint32_t sampled = 0;
+    for (uint32_t i = 0; i < row_count; i++) {
+        struct slot *slot = step->rows[i].slot;
+        slot->computed += step->engine_rows[i].tokens;
+        slot->sampled = false;
+        if (samples(step, i)) {
+            const struct sample_result *result = &step->results[sampled++];
+            slot->sampled = !result->invalid;
+            slot->last_id = result->id;
+        }
+    }
+}
+
+static struct record_head reply_head(const struct step *step, uint8_t kind, uint8_t flags)
+{
+    return (struct record_head){
+        .kind = kind, .flags = flags, .group = step->link->group, .epoch = step->link->epoch};
+}
+
+/* The room was checked before the run, and nobody else writes. */
+static void push(struct step *step, const union record *record)
+{
+    must(ring_push(&step->link->out, record) == 0);
+}
+
+static void push_result(struct step *step, uint64_t number, uint32_t index, uint32_t logprob_first)
+{
+    const struct sample_result *result = &step->results[index];
+    const uint32_t row = step->sampled[index];
+    const struct engine_row *engine_row = &step->engine_rows[row];
+    union record record = {0};
+    record.result = (struct record_result){
+        .head = reply_head(step, RECORD_RESULT, result->invalid ? RECORD_RESULT_INVALID : 0),
+        .step = number,
+        .slot = step->rows[row].slot_index,
+        .generation = step->rows[row].slot->generation,
+        .position = engine_row->position + engine_row->tokens,
+        .id = result->id,
+        .logprob_first = logprob_first,
+        .logprob_count = result->logprob_count,
+    };
+    push(step, &record);
+    for (uint32_t first = 0; first < result->logprob_count; first += RECORD_LOGPROBS_PER_CELL) {
+        const uint32_t rest = result->logprob_count - first;
+        const uint32_t count = rest < RECORD_LOGPROBS_PER_CELL ? rest : RECORD_LOGPROBS_PER_CELL;
+        union record cell = {0};
+        cell.logprobs =
+            (struct record_logprobs){.head = reply_head(step, RECORD_LOGPROBS, 0), .count = count};
+        memcpy(cell.logprobs.pairs, result->logprobs + first,
+               count * sizeof cell.logprobs.pairs[0]);
+        push(step, &cell);
+    }
+}
+
+static void answer(struct step *step, uint64_t number, uint32_t sampled)
+{
+    uint32_t logprobs = 0;
+    for (uint32_t i = 0; i < sampled; i++) {
+        push_result(step, number, i, logprobs);
+        logprobs += step->results[i].logprob_count;
+    }
+    union record record = {0};
+    record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
+                                       .step = number,
+                                       .compute_us = clock_now_us() - step->start_us,
+                                       .result_count = sampled,
+                                       .logprob_count = logprobs};
+    push(step, &record);
+    failpoint_pass(&step->failpoint, "publish");
+    link_worker_publish(step->link);
+}
+
+static void compute(struct step *step, const struct record_step *head, uint32_t sampled)
+{
+    bool prefill = false;
+    for (uint32_t i = 0; i < head->row_count; i++) {
+        prefill = prefill || step->rows[i].source == RECORD_SOURCE_LISTED;
+    }
+    failpoint_pass(&step->failpoint, prefill ? "prefill" : "decode");
+    const struct engine_batch batch = {.ids = step->ids,
+                                       .rows = step->engine_rows,
+                                       .row_count = head->row_count,
+                                       .plan = &step->plan};
+    engine_run(step->engine, &batch);
+    const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
+    crew_run(engine_crew(step->engine), &job);
+    advance_slots(step, head->row_count);
+}
+
+static int run_step(struct step *step, const struct record_step *head)
+{
+    step->start_us = clock_now_us();
+    if (head->plan_id != step->plan.id || head->plan_hash != step->plan.hash ||
+        take_rows(step, head) || take_ids(step, head->ids_count)) {
+        return -EBADMSG;
+    }
+    ring_release(&step->link->in);
+    const uint32_t sampled = gather_ids(step, head->row_count);
+    const int64_t room = ring_room(&step->link->out);
+    if (room < (int64_t)sampled * (1 + STEP_LOGPROB_CELLS) + 1) {
+        return room < 0 ? -EBADMSG : -ENOBUFS;
+    }
+    compute(step, head, sampled);
+    answer(step, head->step, sampled);
+    return 0;
+}
+
+int step_serve(struct step *step)
+{
+    for (;;) {
+        union record record;
+        int error = take(step, &record);
+        if (error == -EAGAIN) {
+            ring_release(&step->link->in);
+            return 0;
+        }
+        const char *what = "sent a malformed record";
+        if (!error && record.head.kind == RECORD_STEP) {
+            what = "sent a step that does not hold together";
+            error = run_step(step, &record.step);
+        } else if (!error) {
+            what = "sent a record that does not fit its slot";
+            error = slots_apply(&step->slots, &record);
+        }
+        if (error) {
+            log_error("worker: the core %s",
+                      error == -ENOBUFS ? "does not read its results" : what);
+            return error;
+        }
+    }
+}

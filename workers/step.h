@@ -1,0 +1,59 @@
+/*
+ * step.h - between the link and the engine: takes the core's records, checks every relation between
+ * them, runs each step, samples, and publishes its answer as one.
+ */
+#ifndef WORKERS_STEP_H
+#define WORKERS_STEP_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/failpoint.h"
+#include "base/must.h"
+#include "ipc/link.h"
+#include "plan/plan.h"
+#include "workers/engine.h"
+#include "workers/sample.h"
+#include "workers/slots.h"
+
+/* One row of the step in work. */
+struct step_row {
+    struct slot *slot;
+    uint32_t slot_index;
+    uint32_t source; /* enum record_source */
+    uint32_t ids_first;
+};
+
+struct step {
+    struct engine *engine;
+    struct link *link;           /* Borrowed; set by step_attach. */
+    struct record_bounds bounds; /* Epoch and group follow the link. */
+    struct plan plan;            /* The one that this worker runs. */
+    struct failpoint failpoint;
+    struct arena arena;
+    struct slots slots;
+    uint64_t start_us; /* When the step in work was taken. */
+
+    struct step_row *rows;          /* [bounds.rows] */
+    struct engine_row *engine_rows; /* [bounds.rows] */
+    uint32_t *listed;               /* [bounds.tokens] ids as the core lists them */
+    uint32_t *ids;                  /* [bounds.tokens] ids of the dense batch */
+    uint32_t *sampled;              /* [bounds.rows] rows that sample, in order */
+    struct sample_result *results;  /* [bounds.rows] one for each sampled row */
+    uint8_t *work;                  /* [threads][work_bytes] */
+    size_t work_bytes;
+};
+
+/* bounds: everything but epoch and group. 0 or -ENOMEM. */
+int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
+              uint32_t page_tokens) MUST_CHECK;
+void step_close(struct step *step); /* An all-zero step is allowed. */
+
+/* From now on records come from this link; all slots are forgotten. */
+void step_attach(struct step *step, struct link *link);
+
+/* Takes what the link holds now, running steps as they come. 0; -EBADMSG: the core broke the
+ * contract (logged), -ENOBUFS: it does not read its results (logged). Both end the worker. */
+int step_serve(struct step *step) MUST_CHECK;
+
+#endif /* WORKERS_STEP_H */
