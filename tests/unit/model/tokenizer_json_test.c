@@ -337,11 +337,13 @@ static void splits(void **state)
 }
 
 /* Each: a part that is wrong, the error, and a word of the message. */
-static const struct {
+struct refusal {
     struct file file;
     int code;
     const char *word;
-} REFUSED[] = {
+};
+
+static const struct refusal REFUSED[] = {
     {{.model = "\"type\":\"WordPiece\""}, -ENOTSUP, "WordPiece"},
     {{.model = "\"type\":7"}, -ENOTSUP, "model type"},
     {{.model = "\"type\":\"BPE\",\"dropout\":0.1"}, -ENOTSUP, "dropout"},
