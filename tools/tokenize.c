@@ -274,7 +274,7 @@ static int decode_input(const struct run *run)
     struct json_error reason = {{0}};
     struct json *list = NULL;
     const int code = json_parse(run->input, run->input_bytes, &list, &reason);
-    if (code || json_kind(list) != JSON_ARRAY) {
+    if (code || json_kind(list) != JSON_KIND_ARRAY) {
         (void)fprintf(stderr, "sluicectl: standard input: %s\n",
                       code == 0        ? "not an array"
                       : reason.text[0] ? reason.text
