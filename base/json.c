@@ -93,8 +93,8 @@ static char *spell_big_integers(const char *bytes, size_t count, size_t *out_cou
         const char next = i + more < count ? bytes[i + more] : ' ';
         if (digits > 0 && !in_real && next != '.' && (next | ' ') != 'e' &&
             is_too_big(bytes + i, digits)) {
-            memcpy(out + written, "e0", 2);
-            written += 2;
+            out[written++] = 'e';
+            out[written++] = '0';
         }
         if (digits == 0) {
             in_string = in_string != (bytes[i] == '"');

@@ -17,15 +17,23 @@
 #include "model/tokenizer_parts.h"
 #include "model/utf8.h"
 
+/* -1 for anything but an upper-case hexadecimal digit. */
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 int tokenizer_byte_named(const char *text, size_t bytes)
 {
-    static const char digits[] = "0123456789ABCDEF";
     if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
         return -1;
     }
-    const char *high = memchr(digits, text[3], 16);
-    const char *low = memchr(digits, text[4], 16);
-    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
+    const int high = digit_of(text[3]);
+    const int low = digit_of(text[4]);
+    return high >= 0 && low >= 0 ? high * 16 + low : -1;
 }
 
 int tokenizer_make_special(struct tokenizer *tokenizer, uint32_t id, struct model_error *error)

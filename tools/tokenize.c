@@ -233,8 +233,9 @@ int tokenize_main(int argc, char **argv)
 static int decode(const struct run *run, const struct json *list, char **out, size_t *bytes)
 {
     const size_t count = json_count(list);
+    const size_t step = DETOK_OUT_BYTES_MAX; /* Of one token, or of the end. */
     struct detok detok = {0};
-    size_t room = 2 * DETOK_OUT_BYTES_MAX;
+    size_t room = 2 * step;
     char *text = malloc(room);
     *bytes = 0;
     for (size_t i = 0; i < count && text; i++) {
@@ -249,7 +250,7 @@ static int decode(const struct run *run, const struct json *list, char **out, si
         tokenizer_decode(run->tokenizer, &detok, (uint32_t)id, run->options.flags, text + *bytes,
                          &more);
         *bytes += more;
-        if (room - *bytes < 2 * DETOK_OUT_BYTES_MAX) {
+        if (room - *bytes < 2 * step) {
             room *= 2;
             char *grown = realloc(text, room);
             if (!grown) {
