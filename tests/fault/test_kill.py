@@ -107,7 +107,7 @@ def test_kills_at_failpoints(make_agent, undisturbed, failpoint):
         pump_all(clients, answers, timeout_s=120)
         wrong = [n for n, answer in enumerate(answers) if answer.ids != alone[n]]
         assert not wrong, f"seed {SEED}, {failpoint}:{passes}: streams {wrong}\n{agent.log()}"
-        lives = clients[0].ask(STATS).body["worker_deaths"]
+        lives = clients[0].ask(STATS).body["worker_losses_total"]
         assert lives > 0, f"{failpoint}:{passes} was never reached"
         deaths += lives
         for client in clients:
