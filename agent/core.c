@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -23,7 +24,7 @@ struct start_error {
 
 static int say(struct start_error *error, int code, const char *text)
 {
-    (void)snprintf(error->text, sizeof error->text, "%s", text);
+    (void)snprintf(error->text, sizeof error->text, "%.*s", CONTROL_TEXT_BYTES - 1, text);
     return code;
 }
 
@@ -37,8 +38,7 @@ static int open_model(struct core *core, struct start_error *error)
     }
     code = tokenizer_open(&core->tokenizer, path, &model_error);
     if (code == -ENOENT) {
-        log_warning("%s has no tokenizer: serving token ids only", path);
-        core->tokenizer = NULL;
+        core->tokenizer = NULL; /* Serves ids only. */
     } else if (code) {
         return say(error, code, model_error.text);
     }
@@ -47,8 +47,6 @@ static int open_model(struct core *core, struct start_error *error)
     }
     if (core->chat != CHAT_NONE &&
         (!core->tokenizer || chat_template_check(core->chat, core->tokenizer))) {
-        log_warning("the model does not know the tokens of chat.template %s: chat is off",
-                    core->config->chat.template);
         core->chat = CHAT_NONE;
     }
     return 0;
@@ -153,21 +151,31 @@ static void core_close(struct core *core)
     arena_close(&core->arena);
 }
 
-int core_main(const struct config *config, int control_fd)
+static int core_run(struct core *core)
 {
-    struct core core = {.config = config, .control_fd = control_fd};
     struct start_error error = {{0}};
-    must(getrandom(&core.instance, sizeof core.instance, 0) == (ssize_t)sizeof core.instance);
-    must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGPIPE, SIG_IGN) != SIG_ERR);
-    if (core_open(&core, &error)) {
+    if (core_open(core, &error)) {
         struct control_message failed = {.kind = CONTROL_FAILED};
-        (void)snprintf(failed.text, sizeof failed.text, "%s", error.text);
-        if (control_send(control_fd, &failed, -1)) {
+        memcpy(failed.text, error.text, sizeof failed.text);
+        if (control_send(core->control_fd, &failed, -1)) {
             log_error("%s", error.text);
         }
         return 1; /* The process ends: what was opened goes with it. */
     }
-    loop_run(&core);
-    core_close(&core);
-    return core.exit_status;
+    loop_run(core);
+    core_close(core);
+    return core->exit_status;
+}
+
+int core_main(const struct config *config, int control_fd)
+{
+    struct core *core = calloc(1, sizeof *core); /* Too large for a stack. */
+    must(core);
+    core->config = config;
+    core->control_fd = control_fd;
+    must(getrandom(&core->instance, sizeof core->instance, 0) == (ssize_t)sizeof core->instance);
+    must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    const int status = core_run(core);
+    free(core);
+    return status;
 }

@@ -14,7 +14,7 @@ static bool text_is(const struct json *value, const char *text)
 {
     const char *bytes;
     size_t count;
-    return json_string(value, &bytes, &count) && count == strlen(text) &&
+    return json_text(value, &bytes, &count) && count == strlen(text) &&
            memcmp(bytes, text, count) == 0;
 }
 
@@ -23,20 +23,20 @@ static int unsupported(struct model_error *error, const char *what, const struct
 {
     const char *type = "?";
     size_t bytes = 1;
-    (void)json_string(json_get(value, "type"), &type, &bytes);
-    return tokenizer_refuse(error, -ENOTSUP, "tokenizer.json: %s '%.*s' is not supported here",
-                            what, bytes > 64 ? 64 : (int)bytes, type);
+    (void)json_text(json_get(value, "type"), &type, &bytes);
+    return model_error_set(error, -ENOTSUP, "tokenizer.json: %s '%.*s' is not supported here", what,
+                           bytes > 64 ? 64 : (int)bytes, type);
 }
 
 static int malformed(struct model_error *error, const char *what)
 {
-    return tokenizer_refuse(error, -EINVAL, "tokenizer.json: malformed %s", what);
+    return model_error_set(error, -EINVAL, "tokenizer.json: malformed %s", what);
 }
 
 /* Step index of a value that is one step or a Sequence of them; NULL behind the last. */
 static const struct json *step_at(const struct json *value, const char *list, size_t index)
 {
-    if (json_kind(value) <= JSON_NULL) {
+    if (json_kind(value) <= JSON_KIND_NULL) {
         return NULL;
     }
     if (text_is(json_get(value, "type"), "Sequence")) {
@@ -56,7 +56,7 @@ static bool short_text(const struct json *value, struct normalizer_text *out)
 {
     const char *bytes;
     size_t count;
-    if (!json_string(value, &bytes, &count) || count > NORMALIZER_TEXT_BYTES_MAX) {
+    if (!json_text(value, &bytes, &count) || count > NORMALIZER_TEXT_BYTES_MAX) {
         return false;
     }
     memcpy(out->bytes, bytes, count);
@@ -70,9 +70,9 @@ static int read_replace(const struct json *step, struct normalizer_op *op,
 {
     op->kind = NORMALIZER_REPLACE;
     if (json_get(json_get(step, "pattern"), "Regex")) {
-        return tokenizer_refuse(error, -ENOTSUP,
-                                "tokenizer.json: Replace by a regular expression "
-                                "is not supported");
+        return model_error_set(error, -ENOTSUP,
+                               "tokenizer.json: Replace by a regular expression "
+                               "is not supported");
     }
     return short_text(json_get(json_get(step, "pattern"), "String"), &op->pattern) &&
                    op->pattern.count > 0 && short_text(json_get(step, "content"), &op->text)
@@ -151,9 +151,9 @@ static int read_split(struct tokenizer *tokenizer, const struct json *step,
 {
     const struct json *pattern = json_get(step, "pattern");
     struct pretoken_rule rule = {.invert = flag(step, "invert", false)};
-    if (json_string(json_get(pattern, "String"), &rule.pattern, &rule.bytes)) {
+    if (json_text(json_get(pattern, "String"), &rule.pattern, &rule.bytes)) {
         rule.literal = true;
-    } else if (!json_string(json_get(pattern, "Regex"), &rule.pattern, &rule.bytes)) {
+    } else if (!json_text(json_get(pattern, "Regex"), &rule.pattern, &rule.bytes)) {
         return malformed(error, "Split");
     }
     if (rule.bytes == 0 || !read_behavior(json_get(step, "behavior"), &rule.behavior)) {
@@ -310,7 +310,7 @@ static int read_template_token(struct tokenizer *tokenizer, const struct json *t
     uint32_t *side = after ? tokenizer->after : tokenizer->before;
     const char *name;
     size_t bytes;
-    if (!json_string(json_get(token, "id"), &name, &bytes) || strlen(name) != bytes) {
+    if (!json_text(json_get(token, "id"), &name, &bytes) || strlen(name) != bytes) {
         return malformed(error, what);
     }
     const struct json *ids = json_get(json_get(json_get(template, "special_tokens"), name), "ids");
@@ -338,7 +338,8 @@ static int read_template(struct tokenizer *tokenizer, const struct json *templat
     const struct json *single = json_get(template, "single");
     bool after = false;
     int code = 0;
-    if (json_kind(single) != JSON_ARRAY) { /* Written as one string, it is older than any model. */
+    if (json_kind(single) !=
+        JSON_KIND_ARRAY) { /* Written as one string, it is older than any model. */
         return malformed(error, "TemplateProcessing");
     }
     for (size_t i = 0; !code && i < json_count(single); i++) {

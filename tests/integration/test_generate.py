@@ -236,12 +236,14 @@ def test_logprobs_equal_the_goldens(client):
             assert abs(logprob - (logits[token_id] - norm)) <= 2e-4 * max(map(abs, logits))
 
 
-def test_a_deadline_ends_a_held_request(client):
-    answer = client.start(ids=PROMPT, max_tokens=400, ignore_eos=True, timeout_ms=400)
-    client.send(CREDIT, {"tokens": 1}, answer.id)
-    client.finish(answer, timeout_s=20)
-    assert_error(answer.error, "deadline_exceeded", answer.id)
-    assert len(answer.ids) < 400
+def test_a_deadline_ends_a_held_request(own_agent):
+    agent = own_agent({"stream.credit_tokens": 8})
+    with Client(agent.endpoint) as client:
+        answer = client.start(ids=PROMPT, max_tokens=400, ignore_eos=True, timeout_ms=400)
+        client.send(CREDIT, {"tokens": 1}, answer.id)
+        client.finish(answer, timeout_s=20)
+        assert_error(answer.error, "deadline_exceeded", answer.id)
+        assert len(answer.ids) < 400
 
 
 def test_long_prompts_are_prefilled_in_chunks(own_agent, client):
