@@ -100,7 +100,7 @@ void child_end(struct child *child, uint32_t grace_ms, uint64_t now_us)
     if (child->pid == 0) {
         return;
     }
-    const uint64_t due_us = grace_ms == 0 ? CHILD_NEVER : now_us + grace_ms * 1000u;
+    const uint64_t due_us = grace_ms == 0 ? CHILD_NEVER : now_us + (uint64_t)grace_ms * 1000u;
     if (grace_ms == 0) {
         (void)kill(child->pid, SIGKILL);
     }
@@ -153,7 +153,7 @@ void child_reap(struct child *child, uint64_t now_us, char cause[CHILD_CAUSE_BYT
     if (child->ready_us > 0 && now_us - child->ready_us >= CHILD_STEADY_US) {
         child->backoff_ms = 0;
     }
-    child->due_us = now_us + child->backoff_ms * 1000u;
+    child->due_us = now_us + (uint64_t)child->backoff_ms * 1000u;
     child->backoff_ms = child->backoff_ms == 0 ? CHILD_BACKOFF_MS_MIN : child->backoff_ms * 2;
     if (child->backoff_ms > CHILD_BACKOFF_MS_MAX) {
         child->backoff_ms = CHILD_BACKOFF_MS_MAX;

@@ -27,9 +27,10 @@
 
 enum {
     SUPERVISOR_CHILDREN_MAX = 1 + LIMIT_WORKERS_MAX,
-    SUPERVISOR_MESSAGES_MAX = 64,   /* Of one child in one turn. */
-    SUPERVISOR_SLEEP_MS_MAX = 1000, /* A lost wake-up costs no more. */
-    SUPERVISOR_EXIT_MS = 1000,      /* For a child that said it failed, or hung up, to end. */
+    SUPERVISOR_MESSAGES_MAX = 512,     /* Of one child in one turn: more than a socket holds. */
+    SUPERVISOR_SLEEP_US_MAX = 1000000, /* A lost wake-up costs no more. */
+    SUPERVISOR_STOP_US = 4500000,      /* Of the 5 s that a stop may take. */
+    SUPERVISOR_EXIT_MS = 1000,         /* For a child that said it failed, or hung up, to end. */
 };
 
 enum supervisor_phase {
@@ -41,7 +42,8 @@ enum supervisor_phase {
 struct supervisor {
     const struct config *config;
     enum supervisor_phase phase;
-    uint32_t stopping; /* Row that is told to stop; the rows before it are gone. */
+    uint32_t stopping;   /* Row that is told to stop; the rows before it are gone. */
+    uint64_t stop_by_us; /* Whoever is left then, SIGKILL did not end. */
     int exit_status;
     int signals;   /* signalfd */
     int config_fd; /* Sealed memfd. */
@@ -87,6 +89,7 @@ static void supervisor_stop(struct supervisor *supervisor, int exit_status, uint
     }
     supervisor->phase = SUPERVISOR_STOPPING;
     supervisor->stopping = 0;
+    supervisor->stop_by_us = now_us + SUPERVISOR_STOP_US;
     supervisor->exit_status = exit_status;
     notify_stopping();
     supervisor_stop_row(supervisor, now_us);
@@ -137,7 +140,7 @@ static void supervisor_start(struct supervisor *supervisor, struct child *child,
     if (error) {
         child_label(child, label);
         log_error("%s: cannot start: %s", label, strerror(-error));
-        child->due_us = now_us + SUPERVISOR_SLEEP_MS_MAX * 1000u;
+        child->due_us = now_us + SUPERVISOR_SLEEP_US_MAX;
         if (!child->served) {
             supervisor_stop(supervisor, 1, now_us);
         }
@@ -279,9 +282,15 @@ static void supervisor_announce(struct supervisor *supervisor)
     notify_ready();
 }
 
-/* Tells the next rows to stop once a row is gone. True when no child is left. */
+/* Tells the next rows to stop once a row is gone. True when no child is left, or nothing can be
+ * done about those that are: the kernel is busy with them, and init reaps them. */
 static bool supervisor_gone(struct supervisor *supervisor, uint64_t now_us)
 {
+    if (now_us >= supervisor->stop_by_us) {
+        log_error("a child outlives its SIGKILL; leaving it to the kernel");
+        supervisor_kill_all(supervisor, now_us);
+        return true;
+    }
     while (supervisor->stopping < CHILD_KINDS) {
         for (uint32_t i = 0; i < supervisor->child_count; i++) {
             const struct child *child = &supervisor->children[i];
@@ -314,11 +323,13 @@ static void supervisor_take_signals(struct supervisor *supervisor, uint64_t now_
 static void supervisor_sleep(const struct supervisor *supervisor)
 {
     struct pollfd events[1 + SUPERVISOR_CHILDREN_MAX];
-    uint64_t due_us = clock_now_us() + SUPERVISOR_SLEEP_MS_MAX * 1000u;
+    const bool stopping = supervisor->phase == SUPERVISOR_STOPPING;
+    uint64_t due_us = clock_now_us() + SUPERVISOR_SLEEP_US_MAX;
+    due_us = stopping && supervisor->stop_by_us < due_us ? supervisor->stop_by_us : due_us;
     events[0] = (struct pollfd){.fd = supervisor->signals, .events = POLLIN};
     for (uint32_t i = 0; i < supervisor->child_count; i++) {
         const struct child *child = &supervisor->children[i];
-        const bool idle = child->state == CHILD_DOWN && supervisor->phase == SUPERVISOR_STOPPING;
+        const bool idle = child->state == CHILD_DOWN && stopping;
         events[1 + i] = (struct pollfd){.fd = child->control, .events = POLLIN};
         due_us = child->due_us < due_us && !idle ? child->due_us : due_us;
     }

@@ -21,7 +21,10 @@
 
 #include "base/setting.h"
 
-enum { CONFIG_FILE_BYTES_MAX = 64 << 10 }; /* Hundreds of lines; bounds the parser's memory. */
+enum {
+    CONFIG_FILE_BYTES_MAX = 64 << 10, /* Hundreds of lines; bounds the memory of the parser. */
+    CONFIG_MESSAGE_BYTES_MAX = 192,   /* Room for the largest fault of setting.c. */
+};
 
 struct config_origin { /* Where a value came from; all zero: its default. */
     uint32_t line;
@@ -64,22 +67,20 @@ static int config_fail(struct config_reader *reader, const char *name, const cha
 /* Writes "FILE:LINE: NAME: message", or "--set KEY=VALUE: message". Always -EINVAL. */
 static int config_fail(struct config_reader *reader, const char *name, const char *format, ...)
 {
-    const size_t room = CONFIG_ERROR_BYTES_MAX;
+    va_list args;
+    char message[CONFIG_MESSAGE_BYTES_MAX];
+    va_start(args, format);
+    (void)vsnprintf(message, sizeof message, format, args);
+    va_end(args);
     const char *join = name[0] ? ": " : "";
-    int used;
+    const size_t room = CONFIG_ERROR_BYTES_MAX;
     if (reader->now.override) {
-        used = snprintf(reader->error, room, "--set %s: ", reader->now.override);
+        (void)snprintf(reader->error, room, "--set %s: %s", reader->now.override, message);
     } else if (reader->now.line > 0) {
-        used = snprintf(reader->error, room, "%s:%u: %s%s", reader->file, reader->now.line, name,
-                        join);
+        (void)snprintf(reader->error, room, "%s:%u: %s%s%s", reader->file, reader->now.line, name,
+                       join, message);
     } else {
-        used = snprintf(reader->error, room, "%s%s", name, join);
-    }
-    if (used >= 0 && (size_t)used < room) {
-        va_list args;
-        va_start(args, format);
-        (void)vsnprintf(reader->error + used, room - (size_t)used, format, args);
-        va_end(args);
+        (void)snprintf(reader->error, room, "%s%s%s", name, join, message);
     }
     for (char *byte = reader->error; *byte; byte++) { /* Names come from outside: one line. */
         if ((unsigned char)*byte < ' ' || *byte == 0x7f) {

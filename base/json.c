@@ -61,6 +61,68 @@ static size_t depth_of(const char *bytes, size_t count)
     return deepest;
 }
 
+/* Whether a run of digits is an integer that jansson would refuse for its size. */
+static bool is_too_big(const char *digits, size_t count)
+{
+    static const char largest[] = "9223372036854775807";
+    const size_t most = sizeof largest - 1;
+    return count > most || (count == most && memcmp(digits, largest, most) > 0);
+}
+
+/*
+ * The text with "e0" behind every integer that does not fit 64 bits, which makes it a real:
+ * tokenizer_config.json files say 10^30, in full, for "no limit". malloc'd; NULL when there is no
+ * memory. Each insertion stands behind 19 digits at least.
+ */
+static char *spell_big_integers(const char *bytes, size_t count, size_t *out_count)
+{
+    char *out = malloc(count + count / 8 + 1);
+    size_t written = 0;
+    bool in_string = false;
+    bool in_real = false; /* Behind the point or the exponent's sign. */
+    for (size_t i = 0; i < count && out;) {
+        size_t digits = 0;
+        while (!in_string && i + digits < count && bytes[i + digits] >= '0' &&
+               bytes[i + digits] <= '9') {
+            digits++;
+        }
+        const size_t step = digits > 0 ? digits : in_string && bytes[i] == '\\' ? 2 : 1;
+        const size_t more = step < count - i ? step : count - i;
+        memcpy(out + written, bytes + i, more);
+        written += more;
+        const char next = i + more < count ? bytes[i + more] : ' ';
+        if (digits > 0 && !in_real && next != '.' && (next | ' ') != 'e' &&
+            is_too_big(bytes + i, digits)) {
+            out[written++] = 'e';
+            out[written++] = '0';
+        }
+        if (digits == 0) {
+            in_string = in_string != (bytes[i] == '"');
+            in_real = bytes[i] == '.' || (bytes[i] | ' ') == 'e' ||
+                      (in_real && (bytes[i] == '-' || bytes[i] == '+'));
+        }
+        i += more;
+    }
+    *out_count = written;
+    return out;
+}
+
+static json_t *load(const char *bytes, size_t count, json_error_t *at)
+{
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *root = json_loadb(bytes, count, flags, at);
+    if (root || json_error_code(at) != json_error_numeric_overflow) {
+        return root;
+    }
+    size_t spelled_count;
+    char *spelled = spell_big_integers(bytes, count, &spelled_count);
+    if (spelled) {
+        root = json_loadb(spelled, spelled_count, flags, at);
+        free(spelled);
+    }
+    return root;
+}
+
 int json_parse(const char *bytes, size_t count, struct json **out, struct json_error *error)
 {
     if (count > LIMIT_JSON_BYTES_MAX) {
@@ -72,8 +134,7 @@ int json_parse(const char *bytes, size_t count, struct json **out, struct json_e
         return -EINVAL;
     }
     json_error_t at;
-    json_t *root =
-        json_loadb(bytes, count, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &at);
+    json_t *root = load(bytes, count, &at);
     if (!root) {
         json_error_set(error, "line %d: %s", at.line, at.text);
         return json_error_code(&at) == json_error_out_of_memory ? -ENOMEM : -EINVAL;

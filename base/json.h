@@ -35,7 +35,8 @@ struct json_error {
  * Parses exactly bytes[0..count). Refuses (-EINVAL, error filled) trailing bytes, depth above
  * LIMIT_JSON_DEPTH_MAX (found by a scan before jansson recurses), duplicate keys and invalid UTF-8;
  * -EFBIG above LIMIT_JSON_BYTES_MAX; -ENOMEM. Any kind of value may be the root. \u0000 in strings
- * is allowed, and json_text() gives its count; in keys it is refused.
+ * is allowed, and json_text() gives its count; in keys it is refused. An integer beyond 64 bits is
+ * a real; a real beyond a double is refused.
  */
 int json_parse(const char *bytes, size_t count, struct json **out,
                struct json_error *error) MUST_CHECK;

@@ -186,7 +186,7 @@ static int setting_store_text(char *field, const struct setting *setting, const 
         return -EINVAL;
     }
     memset(field, 0, setting->max); /* The whole field: the struct travels as bytes. */
-    memcpy(field, text, bytes);
+    memcpy(field, text, bytes + 1);
     return 0;
 }
 

@@ -130,12 +130,13 @@ static bool record_ready_fits(const struct record_ready *ready)
            (ready->dtype == CONFIG_DTYPE_BF16 || ready->dtype == CONFIG_DTYPE_F32);
 }
 
+/* The token sampled from the last position of the context lies one beyond it. */
 static bool record_result_fits(const struct record_result *result,
                                const struct record_bounds *bounds)
 {
     const bool invalid = (result->head.flags & RECORD_RESULT_INVALID) != 0;
     return (result->head.flags & ~RECORD_RESULT_INVALID) == 0 && result->slot < bounds->slots &&
-           result->position < bounds->positions && (invalid || result->id < bounds->vocab) &&
+           result->position <= bounds->positions && (invalid || result->id < bounds->vocab) &&
            result->logprob_count <= RECORD_LOGPROBS_OF_ROW_MAX &&
            result->logprob_first <= bounds->rows * RECORD_LOGPROBS_OF_ROW_MAX;
 }

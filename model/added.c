@@ -44,7 +44,7 @@ static int reserve(struct added *added, size_t bytes)
 
 int added_add(struct added *added, const char *text, size_t bytes, uint32_t id, unsigned flags)
 {
-    if (bytes == 0) {
+    if (bytes == 0 || !utf8_valid(text, bytes)) {
         return 0;
     }
     if (bytes > VOCAB_TOKEN_BYTES_MAX || added->count == LIMIT_VOCAB_MAX) {

@@ -35,7 +35,8 @@ struct added {
     bool starts[256]; /* Bytes that some token starts with. */
 };
 
-/* Zeroed memory is an empty list. An empty text is passed over. 0, -ENOMEM, or -E2BIG above
+/* Zeroed memory is an empty list. What no text can contain is passed over: an empty token and one
+ * that is not UTF-8, which could match inside a character. 0, -ENOMEM, or -E2BIG above
  * VOCAB_TOKEN_BYTES_MAX or LIMIT_VOCAB_MAX. */
 int added_add(struct added *added, const char *text, size_t bytes, uint32_t id,
               unsigned flags) MUST_CHECK;

@@ -134,7 +134,7 @@ static uint32_t descending(float score)
 
 int bpe_rank_by_score(struct bpe *bpe, const float *scores)
 {
-    must(!bpe->ranks);
+    must(!bpe->ranks && bpe->vocab->count > 0);
     for (uint32_t id = 0; id < bpe->vocab->count; id++) {
         if (scores[id] != scores[id]) {
             return -EINVAL;

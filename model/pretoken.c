@@ -10,7 +10,6 @@
 #include "model/pretoken.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,10 +137,9 @@ int pretoken_add(struct pretoken *pretoken, const struct pretoken_rule *rule,
                  struct model_error *error)
 {
     if (pretoken->count == PRETOKEN_STEPS_MAX || rule->bytes > PRETOKEN_PATTERN_BYTES_MAX) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "pre-tokenizer: more than %d splits or %d bytes of pattern",
-                       PRETOKEN_STEPS_MAX, PRETOKEN_PATTERN_BYTES_MAX);
-        return -ENOTSUP;
+        return model_error_set(error, -ENOTSUP,
+                               "pre-tokenizer: more than %d splits or %d bytes of pattern",
+                               PRETOKEN_STEPS_MAX, PRETOKEN_PATTERN_BYTES_MAX);
     }
     int code = 0;
     size_t offset = 0;
@@ -149,10 +147,9 @@ int pretoken_add(struct pretoken *pretoken, const struct pretoken_rule *rule,
     if (!compiled) {
         char text[128];
         (void)pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
-        (void)snprintf(error->text, sizeof error->text,
-                       "pre-tokenizer: regular expression '%.*s': %s",
-                       rule->bytes > 200 ? 200 : (int)rule->bytes, rule->pattern, text);
-        return code == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -EINVAL;
+        return model_error_set(error, code == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -EINVAL,
+                               "pre-tokenizer: regular expression '%.*s': %s",
+                               rule->bytes > 200 ? 200 : (int)rule->bytes, rule->pattern, text);
     }
     pretoken->steps[pretoken->count++] =
         (struct step){.code = compiled, .behavior = rule->behavior, .invert = rule->invert};

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/must.h"
-#include "model/hparams.h"
+#include "model/model_error.h"
 
 /* What becomes of a match and of the text between matches. */
 enum pretoken_behavior {

@@ -7,7 +7,6 @@
 #include "model/tokenizer.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,34 +17,33 @@
 #include "model/tokenizer_parts.h"
 #include "model/utf8.h"
 
-int tokenizer_refuse(struct model_error *error, int code, const char *format, ...)
+/* -1 for anything but an upper-case hexadecimal digit. */
+static int digit_of(char c)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(error->text, sizeof error->text, format, arguments);
-    va_end(arguments);
-    return code;
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 int tokenizer_byte_named(const char *text, size_t bytes)
 {
-    static const char digits[] = "0123456789ABCDEF";
     if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
         return -1;
     }
-    const char *high = memchr(digits, text[3], 16);
-    const char *low = memchr(digits, text[4], 16);
-    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
+    const int high = digit_of(text[3]);
+    const int low = digit_of(text[4]);
+    return high >= 0 && low >= 0 ? high * 16 + low : -1;
 }
 
 int tokenizer_make_special(struct tokenizer *tokenizer, uint32_t id, struct model_error *error)
 {
     const struct vocab_token *token = vocab_at(&tokenizer->vocab, id);
     if (!token) {
-        return tokenizer_refuse(error, -EINVAL,
-                                "tokenizer: special token id %u is not in the "
-                                "vocabulary of %u",
-                                id, tokenizer->vocab.count);
+        return model_error_set(error, -EINVAL,
+                               "tokenizer: special token id %u is not in the "
+                               "vocabulary of %u",
+                               id, tokenizer->vocab.count);
     }
     if (token->flags & VOCAB_SPECIAL) {
         return 0;
@@ -53,7 +51,7 @@ int tokenizer_make_special(struct tokenizer *tokenizer, uint32_t id, struct mode
     vocab_mark_special(&tokenizer->vocab, id);
     const int code = added_add(&tokenizer->added, vocab_bytes(&tokenizer->vocab, token),
                                token->count, id, ADDED_SPECIAL);
-    return code ? tokenizer_refuse(error, code, "tokenizer: out of memory") : 0;
+    return code ? model_error_set(error, code, "tokenizer: out of memory") : 0;
 }
 
 static uint32_t find_merged(const struct tokenizer *tokenizer, const char *text, size_t bytes,
@@ -99,10 +97,10 @@ int tokenizer_add_merge(struct tokenizer *tokenizer, const struct tokenizer_merg
             return 0;
         }
     }
-    return tokenizer_refuse(error, -EINVAL,
-                            "tokenizer: merge %u uses or makes a token that is not in the "
-                            "vocabulary",
-                            merge->rank);
+    return model_error_set(error, -EINVAL,
+                           "tokenizer: merge %u uses or makes a token that is not in the "
+                           "vocabulary",
+                           merge->rank);
 }
 
 int tokenizer_build(struct tokenizer **out, const struct tokenizer_source *source,
@@ -112,7 +110,7 @@ int tokenizer_build(struct tokenizer **out, const struct tokenizer_source *sourc
     struct tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (!tokenizer || pretoken_open(&tokenizer->pretoken)) {
         free(tokenizer);
-        return tokenizer_refuse(error, -ENOMEM, "tokenizer: out of memory");
+        return model_error_set(error, -ENOMEM, "tokenizer: out of memory");
     }
     tokenizer->bos = VOCAB_NONE;
     tokenizer->eos = VOCAB_NONE;
@@ -149,18 +147,18 @@ static int open_json(struct tokenizer **out, const char *path, const char *folde
     struct json *config = NULL;
     const int room = (int)sizeof config_path;
     if (snprintf(config_path, sizeof config_path, "%s/tokenizer_config.json", folder) >= room) {
-        return tokenizer_refuse(error, -ENAMETOOLONG, "%.200s...: path too long", folder);
+        return model_error_set(error, -ENAMETOOLONG, "%.200s...: path too long", folder);
     }
     int code = json_parse_file(path, &root, &reason);
     if (code) {
-        return tokenizer_refuse(error, code, "%.200s: %s", path,
-                                reason.text[0] ? reason.text : strerror(-code));
+        return model_error_set(error, code, "%.200s: %s", path,
+                               reason.text[0] ? reason.text : strerror(-code));
     }
     reason = (struct json_error){{0}};
     code = json_parse_file(config_path, &config, &reason);
     if (code && code != -ENOENT) {
-        (void)tokenizer_refuse(error, code, "%.200s: %s", config_path,
-                               reason.text[0] ? reason.text : strerror(-code));
+        (void)model_error_set(error, code, "%.200s: %s", config_path,
+                              reason.text[0] ? reason.text : strerror(-code));
     } else {
         const struct tokenizer_source source = {.root = root, .config = config};
         code = tokenizer_build(out, &source, error);
@@ -189,7 +187,7 @@ int tokenizer_open(struct tokenizer **out, const char *path, struct model_error 
     struct stat status;
     if (stat(path, &status) != 0) {
         const int code = -errno;
-        return tokenizer_refuse(error, code, "%.200s: %s", path, strerror(-code));
+        return model_error_set(error, code, "%.200s: %s", path, strerror(-code));
     }
     if (!S_ISDIR(status.st_mode) && is_gguf(path)) {
         return open_gguf(out, path, error);
@@ -205,7 +203,7 @@ int tokenizer_open(struct tokenizer **out, const char *path, struct model_error 
         bytes = snprintf(file, sizeof file, "%s", path);
     }
     if (bytes >= (int)sizeof file) {
-        return tokenizer_refuse(error, -ENAMETOOLONG, "%.200s...: path too long", path);
+        return model_error_set(error, -ENAMETOOLONG, "%.200s...: path too long", path);
     }
     return open_json(out, file, folder, error);
 }

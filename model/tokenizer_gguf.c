@@ -27,7 +27,7 @@ static uint32_t item_u32(const uint8_t *items, uint64_t index)
 
 static int bad_key(struct model_error *error, const char *key)
 {
-    return tokenizer_refuse(error, -EINVAL, "GGUF: %s is missing or malformed", key);
+    return model_error_set(error, -EINVAL, "GGUF: %s is missing or malformed", key);
 }
 
 /* An optional array of one 32-bit item a token: *items is NULL where the key is absent. */
@@ -105,11 +105,11 @@ static int load_tokens(struct tokenizer *tokenizer, const struct gguf *gguf, boo
             text = flags ? plain : text;
         }
         if (flags & VOCAB_BYTE && byte < 0) {
-            return tokenizer_refuse(error, -EINVAL, "GGUF: byte token %u names no byte", id);
+            return model_error_set(error, -EINVAL, "GGUF: byte token %u names no byte", id);
         }
         if (add_token(tokenizer, id, text, bytes, flags)) {
-            return tokenizer_refuse(error, -EINVAL, "GGUF: token %u of %zu bytes is too long", id,
-                                    bytes);
+            return model_error_set(error, -EINVAL, "GGUF: token %u of %zu bytes is too long", id,
+                                   bytes);
         }
     }
     return 0;
@@ -173,7 +173,7 @@ static int load_scores(struct tokenizer *tokenizer, const struct gguf *gguf,
     }
     float *scores = calloc(count, sizeof *scores); /* Absent: all are equal. */
     if (!scores) {
-        return tokenizer_refuse(error, -ENOMEM, "tokenizer: out of memory");
+        return model_error_set(error, -ENOMEM, "tokenizer: out of memory");
     }
     for (uint32_t id = 0; id < count && items; id++) {
         const uint32_t bits = item_u32(items, id);
@@ -199,7 +199,7 @@ static int load_llama(struct tokenizer *tokenizer, const struct gguf *gguf,
         return code;
     }
     if (vocab_index(&tokenizer->vocab)) {
-        return tokenizer_refuse(error, -ENOMEM, "tokenizer: out of memory");
+        return model_error_set(error, -ENOMEM, "tokenizer: out of memory");
     }
     bpe_open(&tokenizer->bpe, &tokenizer->vocab, BPE_CHARS);
     tokenizer->bpe.fuse_unknown = true;
@@ -228,7 +228,7 @@ static int load_merges(struct tokenizer *tokenizer, const struct gguf *gguf,
         return bad_key(error, key);
     }
     if (bpe_reserve_merges(&tokenizer->bpe, count)) {
-        return tokenizer_refuse(error, -ENOMEM, "tokenizer: out of memory");
+        return model_error_set(error, -ENOMEM, "tokenizer: out of memory");
     }
     for (uint32_t rank = 0; rank < count; rank++) {
         const char *text;
@@ -238,7 +238,7 @@ static int load_merges(struct tokenizer *tokenizer, const struct gguf *gguf,
         }
         const char *space = memchr(text, ' ', bytes); /* The alphabet has none of its own. */
         if (!space) {
-            return tokenizer_refuse(error, -EINVAL, "GGUF: merge %u is no pair", rank);
+            return model_error_set(error, -EINVAL, "GGUF: merge %u is no pair", rank);
         }
         const struct tokenizer_merge merge = {.left = text,
                                               .left_bytes = (size_t)(space - text),
@@ -262,15 +262,15 @@ static int load_gpt2(struct tokenizer *tokenizer, const struct gguf *gguf,
     (void)gguf_string(gguf, "tokenizer.ggml.pre", &name, &bytes);
     const struct words *words = words_find(name, bytes);
     if (!words) {
-        return tokenizer_refuse(error, -ENOTSUP, "GGUF: tokenizer.ggml.pre '%.*s' is not supported",
-                                bytes > 64 ? 64 : (int)bytes, name);
+        return model_error_set(error, -ENOTSUP, "GGUF: tokenizer.ggml.pre '%.*s' is not supported",
+                               bytes > 64 ? 64 : (int)bytes, name);
     }
     int code = load_tokens(tokenizer, gguf, true, error);
     if (!code) {
         code = load_special(tokenizer, gguf, words->adds_bos, error);
     }
     if (!code && vocab_index(&tokenizer->vocab)) {
-        code = tokenizer_refuse(error, -ENOMEM, "tokenizer: out of memory");
+        code = model_error_set(error, -ENOMEM, "tokenizer: out of memory");
     }
     if (code) {
         return code;
@@ -295,7 +295,7 @@ int tokenizer_load_gguf(struct tokenizer *tokenizer, const struct gguf *gguf,
     const char *model;
     size_t bytes;
     if (!gguf_string(gguf, "tokenizer.ggml.model", &model, &bytes)) {
-        return tokenizer_refuse(error, -ENOENT, "GGUF: no tokenizer (tokenizer.ggml.model)");
+        return model_error_set(error, -ENOENT, "GGUF: no tokenizer (tokenizer.ggml.model)");
     }
     if (bytes == 5 && memcmp(model, "llama", 5) == 0) {
         const int code = load_llama(tokenizer, gguf, error);
@@ -305,6 +305,6 @@ int tokenizer_load_gguf(struct tokenizer *tokenizer, const struct gguf *gguf,
     if (bytes == 4 && memcmp(model, "gpt2", 4) == 0) {
         return load_gpt2(tokenizer, gguf, error);
     }
-    return tokenizer_refuse(error, -ENOTSUP, "GGUF: tokenizer.ggml.model '%.*s' is not supported",
-                            bytes > 64 ? 64 : (int)bytes, model);
+    return model_error_set(error, -ENOTSUP, "GGUF: tokenizer.ggml.model '%.*s' is not supported",
+                           bytes > 64 ? 64 : (int)bytes, model);
 }

@@ -14,12 +14,12 @@
 
 static int malformed(struct model_error *error, const char *what)
 {
-    return tokenizer_refuse(error, -EINVAL, "tokenizer.json: malformed %s", what);
+    return model_error_set(error, -EINVAL, "tokenizer.json: malformed %s", what);
 }
 
 static int no_memory(struct model_error *error)
 {
-    return tokenizer_refuse(error, -ENOMEM, "tokenizer: out of memory");
+    return model_error_set(error, -ENOMEM, "tokenizer: out of memory");
 }
 
 static bool flag(const struct json *value, const char *key)
@@ -49,9 +49,9 @@ static int refuse_unless_empty(const struct json *model, const char *key, struct
     const bool empty = json_kind(value) <= JSON_KIND_NULL ||
                        (json_text(value, &text, &bytes) && bytes == 0) ||
                        (json_f64(value, &number) && number == 0);
-    return empty ? 0
-                 : tokenizer_refuse(error, -ENOTSUP, "tokenizer.json: model.%s is not supported",
-                                    key);
+    return empty
+               ? 0
+               : model_error_set(error, -ENOTSUP, "tokenizer.json: model.%s is not supported", key);
 }
 
 static int check_model(const struct json *model, struct model_error *error)
@@ -60,9 +60,9 @@ static int check_model(const struct json *model, struct model_error *error)
     size_t bytes = 1;
     (void)json_text(json_get(model, "type"), &type, &bytes);
     if (bytes != 3 || memcmp(type, "BPE", 3) != 0) {
-        return tokenizer_refuse(error, -ENOTSUP,
-                                "tokenizer.json: model type '%.*s' is not supported (only BPE)",
-                                bytes > 64 ? 64 : (int)bytes, type);
+        return model_error_set(error, -ENOTSUP,
+                               "tokenizer.json: model type '%.*s' is not supported (only BPE)",
+                               bytes > 64 ? 64 : (int)bytes, type);
     }
     int code = refuse_unless_empty(model, "dropout", error);
     if (!code) {
@@ -85,16 +85,16 @@ static int open_vocab(struct tokenizer *tokenizer, const struct json *vocab,
     }
     for (struct json_member *i = json_first(vocab); i; i = json_next(vocab, i)) {
         if (!read_id(json_member_value(i), &id)) {
-            return tokenizer_refuse(error, -EINVAL, "tokenizer.json: id of '%.64s' is not in 0..%d",
-                                    json_member_key(i), LIMIT_VOCAB_MAX - 1);
+            return model_error_set(error, -EINVAL, "tokenizer.json: id of '%.64s' is not in 0..%d",
+                                   json_member_key(i), LIMIT_VOCAB_MAX - 1);
         }
         highest = id > highest ? id : highest;
     }
     for (size_t i = 0; i < json_count(added); i++) {
         if (!read_id(json_get(json_at(added, i), "id"), &id)) {
-            return tokenizer_refuse(error, -EINVAL,
-                                    "tokenizer.json: id of added token %zu is not in 0..%d", i,
-                                    LIMIT_VOCAB_MAX - 1);
+            return model_error_set(error, -EINVAL,
+                                   "tokenizer.json: id of added token %zu is not in 0..%d", i,
+                                   LIMIT_VOCAB_MAX - 1);
         }
         highest = id > highest ? id : highest;
     }
@@ -110,10 +110,10 @@ static int set_token(struct tokenizer *tokenizer, uint32_t id, const char *bytes
     case -ENOMEM:
         return no_memory(error);
     case -E2BIG:
-        return tokenizer_refuse(error, -EINVAL, "tokenizer.json: token %u has more than %d bytes",
-                                id, VOCAB_TOKEN_BYTES_MAX);
+        return model_error_set(error, -EINVAL, "tokenizer.json: token %u has more than %d bytes",
+                               id, VOCAB_TOKEN_BYTES_MAX);
     default:
-        return tokenizer_refuse(error, -EINVAL, "tokenizer.json: two tokens have the id %u", id);
+        return model_error_set(error, -EINVAL, "tokenizer.json: two tokens have the id %u", id);
     }
 }
 
@@ -283,7 +283,7 @@ static int load_matchers(struct tokenizer *tokenizer, const struct json *added,
     }
     added_seal(&tokenizer->added);
     added_seal(&tokenizer->added_normalized);
-    return code ? tokenizer_refuse(error, code, "tokenizer.json: added tokens: %s", strerror(-code))
+    return code ? model_error_set(error, code, "tokenizer.json: added tokens: %s", strerror(-code))
                 : 0;
 }
 
@@ -325,7 +325,7 @@ static int load_merges(struct tokenizer *tokenizer, const struct json *model, bo
     for (size_t i = 0; i < count; i++) {
         struct tokenizer_merge merge = {.rank = (uint32_t)i, .bytelevel = bytelevel};
         if (!read_merge(json_at(merges, i), &merge)) {
-            return tokenizer_refuse(error, -EINVAL, "tokenizer.json: merge %zu is no pair", i);
+            return model_error_set(error, -EINVAL, "tokenizer.json: merge %zu is no pair", i);
         }
         const int code = tokenizer_add_merge(tokenizer, &merge, error);
         if (code) {
@@ -346,8 +346,8 @@ static int load_unknown(struct tokenizer *tokenizer, const struct json *model,
     tokenizer->bpe.unknown = tokenizer_find(tokenizer, text, bytes);
     return tokenizer->bpe.unknown != VOCAB_NONE
                ? 0
-               : tokenizer_refuse(error, -EINVAL,
-                                  "tokenizer.json: unk_token is not in the vocabulary");
+               : model_error_set(error, -EINVAL,
+                                 "tokenizer.json: unk_token is not in the vocabulary");
 }
 
 int tokenizer_load_json(struct tokenizer *tokenizer, const struct json *root,

@@ -13,6 +13,7 @@
 #include "model/added.h"
 #include "model/bpe.h"
 #include "model/gguf.h"
+#include "model/model_error.h"
 #include "model/normalizer.h"
 #include "model/pretoken.h"
 #include "model/tokenizer.h"
@@ -110,9 +111,5 @@ int tokenizer_add_merge(struct tokenizer *tokenizer, const struct tokenizer_merg
 
 /* The byte that "<0xXX>" names, -1 for any other text. */
 int tokenizer_byte_named(const char *text, size_t bytes);
-
-/* Fills error and returns code. */
-int tokenizer_refuse(struct model_error *error, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif /* MODEL_TOKENIZER_PARTS_H */

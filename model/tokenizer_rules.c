@@ -24,13 +24,13 @@ static int unsupported(struct model_error *error, const char *what, const struct
     const char *type = "?";
     size_t bytes = 1;
     (void)json_text(json_get(value, "type"), &type, &bytes);
-    return tokenizer_refuse(error, -ENOTSUP, "tokenizer.json: %s '%.*s' is not supported here",
-                            what, bytes > 64 ? 64 : (int)bytes, type);
+    return model_error_set(error, -ENOTSUP, "tokenizer.json: %s '%.*s' is not supported here", what,
+                           bytes > 64 ? 64 : (int)bytes, type);
 }
 
 static int malformed(struct model_error *error, const char *what)
 {
-    return tokenizer_refuse(error, -EINVAL, "tokenizer.json: malformed %s", what);
+    return model_error_set(error, -EINVAL, "tokenizer.json: malformed %s", what);
 }
 
 /* Step index of a value that is one step or a Sequence of them; NULL behind the last. */
@@ -70,9 +70,9 @@ static int read_replace(const struct json *step, struct normalizer_op *op,
 {
     op->kind = NORMALIZER_REPLACE;
     if (json_get(json_get(step, "pattern"), "Regex")) {
-        return tokenizer_refuse(error, -ENOTSUP,
-                                "tokenizer.json: Replace by a regular expression "
-                                "is not supported");
+        return model_error_set(error, -ENOTSUP,
+                               "tokenizer.json: Replace by a regular expression "
+                               "is not supported");
     }
     return short_text(json_get(json_get(step, "pattern"), "String"), &op->pattern) &&
                    op->pattern.count > 0 && short_text(json_get(step, "content"), &op->text)
@@ -338,7 +338,8 @@ static int read_template(struct tokenizer *tokenizer, const struct json *templat
     const struct json *single = json_get(template, "single");
     bool after = false;
     int code = 0;
-    if (json_kind(single) != JSON_KIND_ARRAY) { /* Written as one string, it is older than any model. */
+    if (json_kind(single) !=
+        JSON_KIND_ARRAY) { /* Written as one string, it is older than any model. */
         return malformed(error, "TemplateProcessing");
     }
     for (size_t i = 0; !code && i < json_count(single); i++) {

@@ -66,3 +66,15 @@ bool codec_key_is(const msgpack_object *key, const char *word)
 
     return key->via.str.size == count && memcmp(key->via.str.ptr, word, count) == 0;
 }
+
+const char *codec_finish_name(enum wire_finish finish)
+{
+    static const char *const names[] = {
+        [WIRE_FINISH_STOP] = "stop",
+        [WIRE_FINISH_LENGTH] = "length",
+        [WIRE_FINISH_CANCELLED] = "cancelled",
+    };
+
+    must((size_t)finish < sizeof names / sizeof names[0]);
+    return names[finish];
+}

@@ -18,6 +18,9 @@ struct codec;
 int codec_open(struct codec **out) MUST_CHECK;
 void codec_close(struct codec *codec);
 
+/* "stop", "length" or "cancelled". */
+const char *codec_finish_name(enum wire_finish finish);
+
 /*
  * Decoders run validator_body() first. 0, or -EINVAL with *error filled (a code and a fixed text
  * that names the field). Unknown keys are ignored, or refused when the map has strict: true.
@@ -55,5 +58,25 @@ struct wire_bytes codec_encode_credit(struct codec *codec, const struct wire_cre
 struct wire_bytes codec_encode_tokenize(struct codec *codec, const struct wire_tokenize *in);
 struct wire_bytes codec_encode_detokenize(struct codec *codec, const struct wire_detokenize *in);
 struct wire_bytes codec_encode_empty(struct codec *codec);
+
+/* What the server sent. 0, or -EPROTO where it is not what protocol v1 says. Unknown keys are
+ * ignored. Arrays live in the codec's zone until the next decode. */
+int codec_decode_welcome(struct codec *codec, struct wire_bytes body,
+                         struct wire_welcome *out) MUST_CHECK;
+int codec_decode_tokens(struct codec *codec, struct wire_bytes body,
+                        struct wire_tokens *out) MUST_CHECK;
+int codec_decode_done(struct codec *codec, struct wire_bytes body,
+                      struct wire_done *out) MUST_CHECK;
+int codec_decode_error(struct codec *codec, struct wire_bytes body,
+                       struct wire_failure *out) MUST_CHECK;
+int codec_decode_pong(struct codec *codec, struct wire_bytes body,
+                      struct wire_pong *out) MUST_CHECK;
+int codec_decode_ids(struct codec *codec, struct wire_bytes body, const uint32_t **ids,
+                     uint32_t *count) MUST_CHECK;
+int codec_decode_text(struct codec *codec, struct wire_bytes body,
+                      struct wire_text *out) MUST_CHECK;
+/* numbers has room for LIMIT_MSGPACK_KEYS_MAX. */
+int codec_decode_stats(struct codec *codec, struct wire_bytes body, struct wire_number *numbers,
+                       uint32_t *count) MUST_CHECK;
 
 #endif /* WIRE_CODEC_H */

@@ -150,18 +150,6 @@ struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tok
     return end(codec);
 }
 
-static const char *finish_name(enum wire_finish finish)
-{
-    static const char *const names[] = {
-        [WIRE_FINISH_STOP] = "stop",
-        [WIRE_FINISH_LENGTH] = "length",
-        [WIRE_FINISH_CANCELLED] = "cancelled",
-    };
-
-    must((size_t)finish < sizeof names / sizeof names[0]);
-    return names[finish];
-}
-
 struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
 {
     const bool logprobs = in->whole && in->logprobs;
@@ -169,7 +157,7 @@ struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done 
     begin(codec, 3u + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u));
     put_u64(codec, "instance", in->instance);
     put_key(codec, "finish_reason");
-    put_key(codec, finish_name(in->finish));
+    put_key(codec, codec_finish_name(in->finish));
     put_key(codec, "usage");
     put_map(codec, 3);
     put_u64(codec, "prompt_tokens", in->usage.prompt_tokens);

@@ -151,4 +151,20 @@ struct wire_stat {
     uint64_t value;
 };
 
+/* An ERROR as a client reads it. */
+struct wire_failure {
+    struct wire_text code;
+    uint32_t status;
+    struct wire_text message;
+    bool retryable;
+    uint32_t retry_after_ms; /* 0: not stated. */
+    struct wire_bytes request_id;
+};
+
+/* One number of a STATS result as a client reads it. */
+struct wire_number {
+    struct wire_text name;
+    uint64_t value;
+};
+
 #endif /* WIRE_MESSAGE_H */

@@ -62,7 +62,9 @@ static void connect_link(struct worker *worker, int socket)
     const int error = link_worker_connect(&link, socket, LINK_TIMEOUT_MS);
     if (error) {
         /* The core may have died meanwhile; the supervisor then sends another link. */
-        log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
+        if (error != -ECONNRESET && error != -EPIPE) {
+            log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
+        }
         return;
     }
     if (worker->linked) {
@@ -184,8 +186,9 @@ static int load(struct worker *worker)
         weights_close(weights);
     }
     if (status) {
-        log_error("worker %u: %s", worker->index, error.text);
-        (void)!tell_supervisor(worker, CONTROL_FAILED, error.text);
+        if (tell_supervisor(worker, CONTROL_FAILED, error.text)) { /* It logs the reason itself. */
+            log_error("worker %u: %s", worker->index, error.text);
+        }
         return status;
     }
     worker->load_us = clock_now_us() - start_us;

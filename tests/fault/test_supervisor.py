@@ -358,3 +358,34 @@ def test_a_binary_that_cannot_run_is_named(tmp_path):
     broken.chmod(0o755)
     lines = Stub(tmp_path, tmp_path / "bin").spawn().end(1)
     assert len(lines) == 1 and str(broken) in lines[0] and "Exec format error" in lines[0], lines
+
+
+def run(*arguments):
+    return subprocess.run([os.path.join(STUB_BIN, "sluice-agent"), *arguments], timeout=60,
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def test_the_command_line(tmp_path):
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"model:\n  path: {tmp_path}\n")
+    assert run("--help").returncode == 0 and "| `kv.page_tokens` |" in run("--help").stdout
+    assert run("--version").stdout.startswith("sluice-agent ")
+    for wrong in ([], ["--colour"], ["--config"], ["--config", str(config), "extra"]):
+        done = run(*wrong)
+        assert done.returncode == 2 and done.stderr, wrong
+    assert run("--config", str(config), "--check").returncode == 0
+    assert run("--core").returncode == 1, "without the supervisor's descriptors"
+
+
+@pytest.mark.parametrize("setting, words", [
+    ("model.path=/nowhere/m.gguf", ["model.path", "/nowhere/m.gguf", "No such file"]),
+    ("kv.page_tokens=17", ["kv.page_tokens=17", "16, 32 or 64"]),
+    ("kv.page_tokens", ["key=value"]),
+])
+def test_what_cannot_start_says_so_in_one_line(tmp_path, setting, words):
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"model:\n  path: {tmp_path}\n")
+    for more in ([], ["--check"]):
+        done = run("--config", str(config), "--set", setting, *more)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and not done.stdout
+        assert all(word in done.stderr for word in words), done.stderr

@@ -48,7 +48,7 @@ static void fuzz_reply(const union record *record)
 {
     switch (record->head.kind) {
     case RECORD_RESULT:
-        must(record->result.slot < SLOTS && record->result.position < POSITIONS);
+        must(record->result.slot < SLOTS && record->result.position <= POSITIONS);
         must(record->head.flags == RECORD_RESULT_INVALID || record->result.id < VOCAB);
         break;
     case RECORD_LOGPROBS:

@@ -1,4 +1,4 @@
-"""test_service.py - the unit file: systemd finds nothing to say, and the sandbox keeps its score."""
+"""test_service.py - the unit file: systemd finds nothing to say, the sandbox keeps its score."""
 import re
 import shutil
 import subprocess

@@ -191,14 +191,14 @@ static void replies_are_bounded(void **state)
 
     union record result = cell(RECORD_RESULT);
     result.result.slot = 7;
-    result.result.position = 2047;
+    result.result.position = 2048;
     result.result.id = 511;
     result.result.logprob_first = 3 * (1 + LIMIT_TOP_LOGPROBS_MAX);
     result.result.logprob_count = 1 + LIMIT_TOP_LOGPROBS_MAX;
     PASSES(record_check_reply, result);
     REPLY_REFUSES(result, head.flags, 2);
     REPLY_REFUSES(result, result.slot, 8);
-    REPLY_REFUSES(result, result.position, 2048);
+    REPLY_REFUSES(result, result.position, 2049);
     REPLY_REFUSES(result, result.id, 512);
     REPLY_REFUSES(result, result.logprob_first, 4 * (1 + LIMIT_TOP_LOGPROBS_MAX) + 1);
     REPLY_REFUSES(result, result.logprob_count, 2 + LIMIT_TOP_LOGPROBS_MAX);

@@ -38,6 +38,7 @@ static void finds_the_leftmost_longest(void **state)
     add(&added, "\xc3\xa9", 4, 0);
     add(&added, "<a>", 9, 0); /* Given twice: the first stays. */
     add(&added, "", 8, 0);
+    add(&added, "\xa9", 8, 0); /* Would match inside a character. */
     added_seal(&added);
     assert_int_equal(added.count, 4);
     expect(&added, "x<a>y", false, 1, 4, 1);
