@@ -116,13 +116,11 @@ class Client:
     def send_raw(self, frames):
         self.socket.send_multipart(frames)
 
-    def receive(self, timeout_s, delimiter=False):
-        """The next message, or None. delimiter: it mirrors the empty frame of a REQ client."""
+    def receive(self, timeout_s):
+        """The next message, or None."""
         if not self.socket.poll(int(timeout_s * 1000)):
             return None
-        frames = self.socket.recv_multipart()
-        assert not delimiter or frames.pop(0) == b""
-        return Message(frames)
+        return Message(self.socket.recv_multipart())
 
     def start(self, request_id=None, **body):
         """Sends GENERATE; ids may be a list. Returns its Answer, which pump() fills."""
