@@ -12,6 +12,7 @@
 #include "tools/generate.h"
 #include "tools/options.h"
 #include "tools/status.h"
+#include "tools/tokenize.h"
 
 struct command {
     const char *name;
@@ -22,6 +23,8 @@ struct command {
 static const struct command commands[] = {
     {"generate", "send one request and print the answer", generate_main},
     {"chat", "talk with the model", dialogue_main},
+    {"tokenize", "text on stdin to token ids, without an agent", tokenize_main},
+    {"detokenize", "token ids on stdin to text, without an agent", detokenize_main},
     {"status", "show what the agent serves and does", status_main},
     {"cancel", "end a running request", cancel_main},
 };
