@@ -99,16 +99,50 @@ static void on_stats(struct core *core, const struct request_address *address)
           codec_encode_stats(core->codec, stats, sizeof stats / sizeof stats[0]));
 }
 
-static void on_cancel(struct core *core, const struct request_address *address)
+/* False where it is ending anyway. */
+static bool cancel(struct core *core, struct request *request)
 {
-    struct request *request = requests_find(&core->requests, address);
-    if (!request || request->cancelled || request->state == REQUEST_ENDING) {
-        refuse(core, address, WIRE_NOT_FOUND, NULL);
-    } else if (request->state == REQUEST_TEXT) {
+    if (request->cancelled || request->state == REQUEST_ENDING) {
+        return false;
+    }
+    if (request->state == REQUEST_TEXT) {
         request->cancelled = true; /* Its ids are the tokenizer's until it comes back. */
     } else {
         answer_finish(core, request, WIRE_FINISH_CANCELLED);
     }
+    return true;
+}
+
+/* The operator knows no routing ids: every client's request of this id is meant. */
+static uint64_t cancel_everywhere(struct core *core, const struct wire_id *id)
+{
+    uint64_t cancelled = 0;
+    for (uint32_t i = 0; i < core->requests.count; i++) {
+        struct request *request = &core->requests.request[i];
+        const struct wire_id *own = &request->address.id;
+        if (request->state != REQUEST_FREE && own->count == id->count &&
+            memcmp(own->bytes, id->bytes, id->count) == 0) {
+            cancelled += cancel(core, request);
+        }
+    }
+    return cancelled;
+}
+
+static void on_cancel(struct core *core, const struct request_address *address)
+{
+    if (address->admin) {
+        const struct wire_stat count = {"cancelled", cancel_everywhere(core, &address->id)};
+        if (count.value > 0) {
+            reply(core, address, WIRE_RESULT, codec_encode_stats(core->codec, &count, 1));
+            return;
+        }
+    } else {
+        struct request *request = requests_find(&core->requests, address);
+        if (request && cancel(core, request)) {
+            return; /* Its DONE is the answer. */
+        }
+    }
+    refuse(core, address, WIRE_NOT_FOUND, NULL);
 }
 
 static void on_credit(struct core *core, const struct request_address *address,
