@@ -307,11 +307,12 @@ static void merge_all(const struct walk *walk)
     }
 }
 
-/* Ids for bytes that no piece covers: byte tokens if there are all of them, else the unknown one.
- * *unknown_before: the id before these bytes was already an unknown that may swallow this one. */
-static int fall_back(const struct bpe *bpe, const char *bytes, size_t count, bool *unknown_before,
+/* Ids for a first symbol that is no piece: byte tokens if there are all of them, else the unknown
+ * one. *unknown_before: the id before it was already an unknown, which may swallow this one. */
+static int fall_back(const struct bpe *bpe, const char *bytes, bool *unknown_before,
                      struct ids *ids)
 {
+    const size_t count = bpe->unit == BPE_CHARS ? utf8_lead((uint8_t)*bytes) : 1;
     if (has_byte_tokens(bpe, bytes, count)) {
         *unknown_before = false;
         int error = 0;
@@ -335,7 +336,7 @@ static int emit(const struct walk *walk, struct ids *ids)
     for (uint32_t at = walk->first; at < walk->bytes && !error; at = symbols[at].next) {
         const struct symbol *symbol = &symbols[at];
         if (symbol->id == VOCAB_NONE) {
-            error = fall_back(walk->bpe, walk->word + at, symbol->next - at, &unknown_before, ids);
+            error = fall_back(walk->bpe, walk->word + at, &unknown_before, ids);
         } else {
             unknown_before = false;
             error = ids_push(ids, symbol->id);

@@ -142,6 +142,7 @@ static void falls_back_to_bytes_then_to_unknown(void **state)
     assert_int_equal(bpe_reserve_merges(&bpe, 0), 0);
     EXPECT(&bpe, "a\xc3\xa9\xe4\xb8\xad", 1, 2, 3, 4);
     EXPECT(&bpe, "a\xc3\xb1\x61", 1, 1); /* One byte of it has no token. */
+    EXPECT(&bpe, "\xc3\xa9\xc3\xb1\x61", 2, 3, 1);
     bpe.unknown = 0;
     EXPECT(&bpe,
            "xy"
