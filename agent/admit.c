@@ -70,8 +70,9 @@ static struct wire_error judge_early(const struct core *core, const struct reque
         error.code = WIRE_PERMISSION_DENIED;
     } else if (requests_find(&core->requests, address)) {
         error.code = WIRE_DUPLICATE_ID;
-    } else if (generate->ids.bytes == NULL && !core->tokenizer) {
-        error = (struct wire_error){WIRE_UNSUPPORTED, "this model has no tokenizer: send ids", 0};
+    } else if ((generate->ids.bytes == NULL || generate->stop_count > 0) && !core->tokenizer) {
+        error = (struct wire_error){
+            WIRE_UNSUPPORTED, "this model has no tokenizer: send ids, and no stop strings", 0};
     } else if (generate->message_count > 0 && core->chat == CHAT_NONE) {
         error = (struct wire_error){WIRE_UNSUPPORTED,
                                     "this model has no chat template: send prompt or ids", 0};

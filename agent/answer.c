@@ -95,6 +95,10 @@ static void leave(struct core *core, struct request *request)
 void answer_finish(struct core *core, struct request *request, enum wire_finish finish)
 {
     request->finish = finish;
+    if (finish == WIRE_FINISH_CANCELLED && request->params.stream) {
+        request->answer_tokens = request->sent_tokens; /* Nobody wants what has not left. */
+        request->text_free = request->sent_text;
+    }
     core->counters.finished += finish != WIRE_FINISH_CANCELLED;
     core->counters.cancelled += finish == WIRE_FINISH_CANCELLED;
     leave(core, request);

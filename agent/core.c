@@ -38,8 +38,7 @@ static int open_model(struct core *core, struct start_error *error)
     }
     code = tokenizer_open(&core->tokenizer, path, &model_error);
     if (code == -ENOENT) {
-        log_warning("%s has no tokenizer: serving token ids only", path);
-        core->tokenizer = NULL;
+        core->tokenizer = NULL; /* Serves ids only. */
     } else if (code) {
         return say(error, code, model_error.text);
     }
@@ -48,8 +47,6 @@ static int open_model(struct core *core, struct start_error *error)
     }
     if (core->chat != CHAT_NONE &&
         (!core->tokenizer || chat_template_check(core->chat, core->tokenizer))) {
-        log_warning("the model does not know the tokens of chat.template %s: chat is off",
-                    core->config->chat.template);
         core->chat = CHAT_NONE;
     }
     return 0;

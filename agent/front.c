@@ -69,7 +69,7 @@ static int prepare_folder(const char *path, char error[FRONT_ERROR_BYTES_MAX])
                        strerror(-code));
         return code;
     }
-    if (info.st_mode & S_IWOTH && !(info.st_mode & S_ISVTX)) {
+    if (S_ISDIR(info.st_mode) && info.st_mode & S_IWOTH && !(info.st_mode & S_ISVTX)) {
         log_warning("others can write to %s: they can take the socket's place", folder);
     }
     return 0;
@@ -120,6 +120,9 @@ static int bind_one(struct front *front, void *socket, const char *endpoint, mod
         code = -zmq_errno();
     } else if (ipc && chmod(path, mode)) {
         code = -errno;
+    }
+    if (ipc && !code) {
+        (void)snprintf(front->ipc_path[front->ipc_count++], FRONT_PATH_BYTES_MAX, "%s", path);
     }
     if (code) {
         (void)snprintf(error, FRONT_ERROR_BYTES_MAX,
@@ -187,6 +190,9 @@ void front_close(struct front *front)
     (void)zmq_close(front->clients);
     (void)zmq_close(front->admin);
     (void)zmq_ctx_term(front->context);
+    for (uint32_t i = 0; i < front->ipc_count; i++) {
+        (void)unlink(front->ipc_path[i]); /* libzmq leaves the file behind. */
+    }
     *front = (struct front){0};
 }
 
@@ -228,7 +234,8 @@ static void open_envelope(struct front_parts *parts, uint32_t count, struct fron
     must(routing.count <= LIMIT_ROUTING_ID_BYTES_MAX);
     memcpy(message->address.routing, routing.bytes, routing.count);
     message->address.routing_bytes = (uint8_t)routing.count;
-    const bool delimiter = count > 1 && zmq_msg_size(&parts->part[1]) == 0;
+    const bool delimiter = /* Four frames have none: then the magic is what is empty. */
+        count > 1 && count != 1 + WIRE_FRAMES && zmq_msg_size(&parts->part[1]) == 0;
     const uint32_t first = delimiter ? 2 : 1;
     message->address.delimiter = delimiter;
     message->malformed = count != first + WIRE_FRAMES;

@@ -13,13 +13,19 @@
 #include "base/must.h"
 #include "wire/frame.h"
 
-enum { FRONT_FDS_MAX = 8, FRONT_ERROR_BYTES_MAX = 200 };
+enum {
+    FRONT_FDS_MAX = 8,
+    FRONT_ERROR_BYTES_MAX = 200,
+    FRONT_PATH_BYTES_MAX = 108, /* sun_path of a Unix socket. */
+};
 
 struct front {
     void *context;
-    void *clients;             /* ROUTER */
-    void *admin;               /* ROUTER */
-    struct front_parts *parts; /* Of the message being read. */
+    void *clients;                                            /* ROUTER */
+    void *admin;                                              /* ROUTER */
+    struct front_parts *parts;                                /* Of the message being read. */
+    char ipc_path[LIMIT_BINDS_MAX + 1][FRONT_PATH_BYTES_MAX]; /* Bound: unlinked at the end. */
+    uint32_t ipc_count;
 };
 
 struct front_message {              /* Valid until the next front_recv(). */

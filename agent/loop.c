@@ -40,8 +40,10 @@ static void tell(const struct core *core, enum control_kind kind, const char *te
 /* The worker's epoch is over: nothing of it is read again, its requests wait for the next. */
 static void lose_worker(struct core *core, const char *why)
 {
-    log_warning("worker %u of epoch %u is lost: %s", core->device.index, core->device.bounds.epoch,
-                why);
+    if (core->ready) { /* Before that the supervisor says why there is no start. */
+        log_warning("worker %u of epoch %u is lost: %s", core->device.index,
+                    core->device.bounds.epoch, why);
+    }
     tell(core, CONTROL_SUSPECT, why);
     device_fence(&core->device);
     sched_reset(&core->sched);
@@ -110,6 +112,19 @@ static void stage_worker(struct core *core)
     }
 }
 
+/* What this model cannot do although the config asks for it, once it is known to serve. */
+static void tell_limits(const struct core *core)
+{
+    enum chat_template wanted = CHAT_NONE;
+    must(chat_template_find(core->config->chat.template, &wanted) == 0);
+    if (!core->tokenizer) {
+        log_warning("%s has no tokenizer: serving token ids only", core->config->model.path);
+    } else if (wanted != core->chat) {
+        log_warning("the model does not know the tokens of chat.template %s: chat is off",
+                    core->config->chat.template);
+    }
+}
+
 static void stage_results(struct core *core)
 {
     const int code = device_collect(&core->device, &core->step);
@@ -120,6 +135,7 @@ static void stage_results(struct core *core)
     }
     if (core->device.state == DEVICE_READY && !core->ready) {
         core->ready = true;
+        tell_limits(core);
         tell(core, CONTROL_READY, "");
     }
 }

@@ -63,11 +63,11 @@ void request_move(struct requests *requests, struct request *request, enum reque
     request->state = state;
 }
 
+/* The lowest free one: memory that was touched before is touched again. */
 struct request *requests_take(struct requests *requests, enum request_state state)
 {
     for (uint32_t i = 0; i < requests->count; i++) {
-        const uint32_t index = (requests->next + i) % requests->count;
-        struct request *request = &requests->request[index];
+        struct request *request = &requests->request[i];
         if (request->state != REQUEST_FREE) {
             continue;
         }
@@ -78,7 +78,6 @@ struct request *requests_take(struct requests *requests, enum request_state stat
             .logprobs = memory.logprobs,
             .text = memory.text,
         };
-        requests->next = (index + 1) % requests->count;
         request_move(requests, request, state);
         return request;
     }

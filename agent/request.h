@@ -83,7 +83,6 @@ struct requests {
     uint32_t live; /* Not FREE. */
     uint32_t context_max;
     uint32_t text_bytes_max; /* Of one answer. */
-    uint32_t next;           /* Where the search for a free one begins. */
 };
 
 int requests_open(struct requests *requests, struct arena *arena, uint32_t count,

@@ -16,8 +16,9 @@
 #include "kernels/bf16.h"
 
 enum {
-    SLICE_BYTES = 256 << 10, /* Aim: large against a call, small against what a thread waits. */
-    SLICE_COLUMNS_MIN = 64,  /* The products' own block. */
+    SLICE_BYTES = 512 << 10, /* Aim: large against a call, small against a thread's cache. */
+    BLOCK_COLUMNS = 64,      /* The products' own block: packed weights are padded to it. */
+    FEW_SLICES = 4,          /* A thread. */
     EMBED_BLOCK_ROWS = 256,
 };
 
@@ -33,16 +34,22 @@ static const struct {
     [LLAMA_HEAD] = {{WEIGHT_HEAD}, 1},
 };
 
-/* Slices of a matrix: by its bytes, yet a few for each thread of the crew. */
+/*
+ * Slices of a matrix: equal shares for the threads when they are few; when they are many, claims
+ * balance them, and whole blocks of columns save the padding of packed weights.
+ */
 static uint32_t slices_wanted(const struct llama *llama, uint32_t rows, uint32_t cols)
 {
+    const uint64_t threads = crew_threads(llama->crew);
     const uint64_t bytes = (uint64_t)rows * cols * kern_dtype_bytes(llama->dtype);
-    const uint64_t by_bytes = bytes / SLICE_BYTES;
-    const uint64_t by_threads = 2 * (uint64_t)crew_threads(llama->crew);
-    const uint64_t most = rows / SLICE_COLUMNS_MIN;
-    const uint64_t wanted = by_bytes > by_threads ? by_bytes : by_threads;
-    const uint64_t slices = wanted < most ? wanted : most;
-    return slices > 0 ? (uint32_t)slices : 1;
+    const uint64_t each = bytes / (SLICE_BYTES * threads);
+    const uint64_t most = (rows - 1) / BLOCK_COLUMNS + 1;
+    uint64_t slices = threads * (each > 0 ? each : 1);
+    if (slices > FEW_SLICES * threads) {
+        const uint64_t columns = (rows / slices / BLOCK_COLUMNS + 1) * BLOCK_COLUMNS;
+        slices = (rows - 1) / columns + 1;
+    }
+    return (uint32_t)(slices < most ? slices : most);
 }
 
 int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_max)

@@ -60,8 +60,10 @@ static void connect_link(struct worker *worker, int socket)
 {
     struct link link;
     const int error = link_worker_connect(&link, socket, LINK_TIMEOUT_MS);
+    if (error == -ECONNRESET || error == -EPIPE) {
+        return; /* The core died meanwhile: the supervisor knows, and sends another link. */
+    }
     if (error) {
-        /* The core may have died meanwhile; the supervisor then sends another link. */
         log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
         return;
     }
@@ -184,8 +186,9 @@ static int load(struct worker *worker)
         weights_close(weights);
     }
     if (status) {
-        log_error("worker %u: %s", worker->index, error.text);
-        (void)!tell_supervisor(worker, CONTROL_FAILED, error.text);
+        if (tell_supervisor(worker, CONTROL_FAILED, error.text)) { /* It prints the one line. */
+            log_error("worker %u: %s", worker->index, error.text);
+        }
         return status;
     }
     worker->load_us = clock_now_us() - start_us;

@@ -15,7 +15,11 @@
 
 #include "base/prng.h"
 
-enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS };
+enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS, BLOCK = 16 };
+
+/* A candidate this many temperatures below the best weighs less than 1e-13 of it: a vocabulary of
+ * LIMIT_VOCAB_MAX such ones is about what 24 random bits can tell apart. Most ids are below it. */
+static const float negligible = 30.0f;
 
 struct work {
     double mass[RADIX_BINS];
@@ -134,16 +138,36 @@ static bool masked(const struct sample_row *row, uint32_t id)
     return false;
 }
 
-/* Fills the candidates with all ids that are not masked and at least `floor`. A mask that would
- * leave nothing is ignored. */
+/* False when all logits of the block from `first` are below floor: most blocks are skipped so. */
+static bool block_reaches(const struct sample_row *row, uint32_t first, float floor)
+{
+    if (row->vocab - first < BLOCK) {
+        return true;
+    }
+    int reach = 0;
+    for (uint32_t i = 0; i < BLOCK; i++) { /* One vector instruction or a few. */
+        reach |= row->logits[first + i] >= floor;
+    }
+    return reach != 0;
+}
+
+static uint32_t block_end(const struct sample_row *row, uint32_t first)
+{
+    return row->vocab - first < BLOCK ? row->vocab : first + BLOCK;
+}
+
+/* Fills the candidates with all ids that are not masked and at least `floor`. */
 static void gather(const struct sample_row *row, bool mask, float floor, struct work *work)
 {
     uint32_t count = 0;
-    for (uint32_t id = 0; id < row->vocab; id++) {
-        if (row->logits[id] >= floor && !(mask && masked(row, id))) {
-            values(work)[count] = row->logits[id];
-            ids(work)[count] = id;
-            count++;
+    for (uint32_t first = 0; first < row->vocab; first += BLOCK) {
+        const uint32_t end = block_reaches(row, first, floor) ? block_end(row, first) : first;
+        for (uint32_t id = first; id < end; id++) {
+            if (row->logits[id] >= floor && !(mask && masked(row, id))) {
+                values(work)[count] = row->logits[id];
+                ids(work)[count] = id;
+                count++;
+            }
         }
     }
     work->count = count;
@@ -190,9 +214,8 @@ static uint32_t draw(const struct sample_row *row, float max, bool mask)
     struct work *work = row->work;
     work->vocab = row->vocab;
     /* min_p: p >= min_p * p(max), which is a bound on the logit. */
-    const float floor =
-        params->min_p > 0 ? max + params->temperature * logf(params->min_p) : -INFINITY;
-    gather(row, mask, floor, work);
+    const float depth = params->min_p > 0 ? fminf(-logf(params->min_p), negligible) : negligible;
+    gather(row, mask, max - params->temperature * depth, work);
     if (params->top_k > 0 && params->top_k < work->count) {
         keep_top_k(work, params->top_k);
     }
@@ -214,20 +237,33 @@ static uint32_t draw(const struct sample_row *row, float max, bool mask)
     return ids(work)[chosen];
 }
 
-/* The `count` largest logits in falling order: insertion into a short sorted list. */
+/* Puts an id into a falling list that has room for `count`; returns how many it holds then. */
+static uint32_t insert(struct record_logprob *top, uint32_t filled, uint32_t count,
+                       struct record_logprob entry)
+{
+    if (filled == count && entry.logprob <= top[count - 1].logprob) {
+        return filled;
+    }
+    uint32_t at = filled < count ? filled : count - 1;
+    for (; at > 0 && top[at - 1].logprob < entry.logprob; at--) {
+        top[at] = top[at - 1];
+    }
+    top[at] = entry;
+    return filled < count ? filled + 1 : count;
+}
+
+/* The `count` largest logits in falling order, smallest id first among equals. */
 static void list_top(const struct sample_row *row, uint32_t count, struct record_logprob *top)
 {
     uint32_t filled = 0;
-    for (uint32_t id = 0; id < row->vocab; id++) {
-        const float logit = row->logits[id];
-        if (filled == count && logit <= top[count - 1].logprob) {
+    for (uint32_t first = 0; first < row->vocab; first += BLOCK) {
+        if (filled == count && !block_reaches(row, first, top[count - 1].logprob)) {
             continue;
         }
-        uint32_t at = filled < count ? filled++ : count - 1;
-        for (; at > 0 && top[at - 1].logprob < logit; at--) {
-            top[at] = top[at - 1];
+        for (uint32_t id = first; id < block_end(row, first); id++) {
+            const struct record_logprob entry = {.id = id, .logprob = row->logits[id]};
+            filled = insert(top, filled, count, entry);
         }
-        top[at] = (struct record_logprob){.id = id, .logprob = logit};
     }
 }
 

@@ -102,6 +102,21 @@ static void fill_context(struct bench *bench, uint32_t position)
     }
 }
 
+/* Pages that are this process's own: weights, buffers, what was touched of the KV pool. */
+static void print_private_memory(const char *when)
+{
+    char line[128];
+    FILE *file = fopen("/proc/self/status", "r");
+    must(file);
+    while (fgets(line, sizeof line, file)) {
+        if (strncmp(line, "RssAnon:", 8) == 0) {
+            (void)printf("private memory %s: %.1f MB\n", when,
+                         (double)strtoul(line + 8, NULL, 10) * 1024 / 1e6);
+        }
+    }
+    (void)fclose(file);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 4) {
@@ -131,10 +146,13 @@ int main(int argc, char **argv)
             bench->pages[i][j] = j * BATCH_MAX + i;
         }
     }
+    print_private_memory("loaded");
     measure_prefill(bench);
     fill_context(bench, 190);
     measure_decode(bench, 1, 190);
     measure_decode(bench, BATCH_MAX, 190);
+    print_private_memory("at the end");
+    (void)printf("KV pool: %.1f MB\n", (double)engine_kv_bytes(bench->probe.engine) / 1e6);
     probe_close(&bench->probe);
     free(bench);
     return 0;

@@ -29,6 +29,8 @@ class Message:
     """One message of the server, its frames checked."""
 
     def __init__(self, frames):
+        if frames[0] == b"":  # What began with an empty frame, as a REQ's does, is answered so.
+            frames = frames[1:]
         assert len(frames) == 4, f"{len(frames)} frames"
         assert frames[0] == MAGIC and len(frames[1]) == 1
         self.command, self.id = frames[1][0], frames[2]

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/prng.h"
-
 #include <cmocka.h>
+
+#include "base/prng.h"
 
 enum { VOCAB = 300, VOCAB_LARGE = 49152 };
 

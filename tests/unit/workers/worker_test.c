@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -98,8 +99,8 @@ static struct control_message receive(const struct child *child)
     return message;
 }
 
-/* Exit status of the child, which must end by itself. */
-static int reap(const struct child *child)
+/* Wait status of the child, which must end by itself. */
+static int await_end(const struct child *child)
 {
     int status;
     const uint64_t deadline_us = clock_now_us() + (uint64_t)WAIT_MS * 1000;
@@ -113,6 +114,12 @@ static int reap(const struct child *child)
         (void)waitpid(child->pid, &status, 0);
         fail_msg("the worker did not end");
     }
+    return status;
+}
+
+static int reap(const struct child *child)
+{
+    const int status = await_end(child);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
@@ -157,8 +164,8 @@ static void push(struct link *core, union record record)
     assert_int_equal(ring_push(&core->out, &record), 0);
 }
 
-/* A greedy request of three tokens in slot 0: its first token. */
-static uint32_t ask(struct link *core)
+/* A greedy request of three tokens in slot 0. */
+static void push_request(struct link *core)
 {
     const struct plan plan = plan_sequential();
     push(core, (union record){.open = {.head.kind = RECORD_OPEN, .generation = 1, .top_p = 1.0f}});
@@ -176,6 +183,12 @@ static uint32_t ask(struct link *core)
                                       .generation = 1,
                                       .tokens = 3}});
     push(core, (union record){.ids = {.head.kind = RECORD_IDS, .count = 3, .ids = {1, 17, 30}}});
+}
+
+/* The first token of that request. */
+static uint32_t ask(struct link *core)
+{
+    push_request(core);
     ring_publish(&core->out);
     const struct record_result result = take(core, RECORD_RESULT).result;
     assert_int_equal(result.position, 3);
@@ -267,6 +280,55 @@ static void ends_when_the_core_breaks_the_contract(void **state)
     tiny_model_remove(path);
 }
 
+/* The second step decodes. A death at a failpoint leaves nothing of its step behind. */
+static void dies_at_failpoints_without_a_trace(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *point;
+        bool answered; /* The first step, of the prompt, is. */
+    } cases[] = {
+        {"prefill:1", false}, {"decode:1", true}, {"publish:1", false}, {"publish:2", true}};
+    char path[TINY_MODEL_PATH_BYTES];
+    tiny_model_write(&model, path);
+    const struct config config = config_for(path);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(setenv("SLUICE_FAILPOINT", cases[i].point, 1), 0);
+        const struct child child = start(&config);
+        struct link core;
+        join(&child, &core, 1);
+        (void)take(&core, RECORD_READY);
+        push_request(&core);
+        const struct plan plan = plan_sequential();
+        push(&core, (union record){.step = {.head.kind = RECORD_STEP,
+                                            .step = 1,
+                                            .plan_id = plan.id,
+                                            .plan_hash = plan.hash,
+                                            .row_count = 1,
+                                            .token_count = 1}});
+        push(&core, (union record){.row = {.head = {.kind = RECORD_ROW},
+                                           .generation = 1,
+                                           .position = 3,
+                                           .tokens = 1,
+                                           .source = RECORD_SOURCE_LAST}});
+        ring_publish(&core.out);
+        const int status = await_end(&child);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGKILL);
+        assert_true(death_seen(core.life));
+        if (cases[i].answered) {
+            (void)take(&core, RECORD_RESULT);
+            assert_int_equal(take(&core, RECORD_DONE).done.step, 0);
+        }
+        union record record;
+        assert_int_equal(ring_take(&core.in, &record), -EAGAIN);
+        link_close(&core);
+        (void)close(child.control);
+    }
+    assert_int_equal(unsetenv("SLUICE_FAILPOINT"), 0);
+    tiny_model_remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +336,7 @@ int main(void)
         cmocka_unit_test(ends_with_its_supervisor),
         cmocka_unit_test(says_why_a_model_cannot_load),
         cmocka_unit_test(ends_when_the_core_breaks_the_contract),
+        cmocka_unit_test(dies_at_failpoints_without_a_trace),
     };
     return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
 }

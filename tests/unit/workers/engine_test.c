@@ -1,0 +1,137 @@
+/*
+ * engine_test.c - what the engine refuses, with both numbers and the setting to change; what it
+ * says about itself; plans other than the sequential one.
+ */
+#include "workers/engine.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/workers/tiny_model.h"
+#include "workers/pipe.h"
+
+enum { POSITIONS = 128, WINDOW = 64, HUGE_PAGES = 1 << 24 };
+
+static const struct tiny_model plain = {.hidden = 64,
+                                        .layers = 2,
+                                        .heads = 4,
+                                        .kv_heads = 4,
+                                        .head_dim = 16,
+                                        .ffn = 96,
+                                        .vocab = 50,
+                                        .positions = POSITIONS,
+                                        .seed = 3};
+
+static struct engine_options usual(void)
+{
+    return (struct engine_options){.dtype = KERN_F32,
+                                   .isa = kern_isa_detect(),
+                                   .threads = 1,
+                                   .tokens_max = 16,
+                                   .rows_max = 4,
+                                   .context_max = POSITIONS,
+                                   .page_tokens = 16,
+                                   .device_pages = 8};
+}
+
+static int open_model(const struct tiny_model *model, const struct engine_options *options,
+                      struct model_error *error)
+{
+    char path[TINY_MODEL_PATH_BYTES];
+    struct weights *weights;
+    struct engine *engine = NULL;
+    tiny_model_write(model, path);
+    assert_int_equal(weights_open(&weights, path, error), 0);
+    const int status = engine_open(&engine, weights, options, error);
+    weights_close(weights);
+    engine_close(engine);
+    tiny_model_remove(path);
+    return status;
+}
+
+static void opens_with_usual_options(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    const struct engine_options options = usual();
+    assert_int_equal(open_model(&plain, &options, &error), 0);
+}
+
+static void refuses_a_window_shorter_than_the_context(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct tiny_model model = plain;
+    struct engine_options options = usual();
+    model.sliding_window = WINDOW;
+    assert_int_equal(open_model(&model, &options, &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "64"));
+    assert_non_null(strstr(error.text, "128"));
+    assert_non_null(strstr(error.text, "model.context_tokens_max"));
+    options.context_max = WINDOW;
+    assert_int_equal(open_model(&model, &options, &error), 0);
+}
+
+static void refuses_more_context_than_positions(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct engine_options options = usual();
+    options.context_max = POSITIONS + 1;
+    assert_int_equal(open_model(&plain, &options, &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "129"));
+    assert_non_null(strstr(error.text, "128"));
+}
+
+static void refuses_bf16_without_instructions(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct engine_options options = usual();
+    options.dtype = KERN_BF16;
+    options.isa = KERN_ISA_AVX2;
+    assert_int_equal(open_model(&plain, &options, &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "model.dtype"));
+}
+
+static void refuses_a_pool_beyond_the_machine(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct engine_options options = usual();
+    options.device_pages = HUGE_PAGES; /* 512 GiB. */
+    assert_int_equal(open_model(&plain, &options, &error), -ENOMEM);
+    assert_non_null(strstr(error.text, "kv.device_pages"));
+}
+
+static void accepts_the_sequential_plan_alone(void **state)
+{
+    (void)state;
+    struct plan plan = plan_sequential();
+    assert_true(pipe_accepts(&plan));
+    plan.nano[3].end_per64k /= 2;
+    assert_false(pipe_accepts(&plan));
+    plan = plan_sequential();
+    plan.nano[0].lane = 1;
+    plan.hash = plan_hash(&plan);
+    assert_false(pipe_accepts(&plan));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(opens_with_usual_options),
+        cmocka_unit_test(refuses_a_window_shorter_than_the_context),
+        cmocka_unit_test(refuses_more_context_than_positions),
+        cmocka_unit_test(refuses_bf16_without_instructions),
+        cmocka_unit_test(refuses_a_pool_beyond_the_machine),
+        cmocka_unit_test(accepts_the_sequential_plan_alone),
+    };
+    return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+}
