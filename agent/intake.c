@@ -108,7 +108,7 @@ static bool cancel(struct core *core, struct request *request)
     if (request->state == REQUEST_TEXT) {
         request->cancelled = true; /* Its ids are the tokenizer's until it comes back. */
     } else {
-        answer_finish(core, request, WIRE_FINISH_CANCELLED);
+        answer_cancel(core, request);
     }
     return true;
 }

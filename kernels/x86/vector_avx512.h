@@ -3,10 +3,9 @@
 #ifndef KERNELS_X86_VECTOR_AVX512_H
 #define KERNELS_X86_VECTOR_AVX512_H
 
+#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <immintrin.h>
 
 #include "kernels/kern.h"
 

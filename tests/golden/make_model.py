@@ -13,7 +13,8 @@ import numpy
 
 SPECIALS = ["<unk>", "<s>", "</s>"]
 BOS, EOS = 1, 2
-WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl", "named", "big", "red"]
+WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl", "named",
+         "big", "red"]
 GGUF_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
               "BF16": 30}
 ALIGNMENT = 32
