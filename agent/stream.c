@@ -138,13 +138,18 @@ static bool stalled(const struct core *core, struct request *request)
            (uint64_t)core->config->stream.stall_timeout_ms * 1000;
 }
 
+/* Has its outcome, but its reader has not granted all of its tokens. */
+static bool waits_for_credit(const struct request *request)
+{
+    return request->error.code == WIRE_OK && request->params.stream &&
+           request->sent_tokens < request->answer_tokens;
+}
+
 /* Tokens that wait for credit do not wait for ever; an error that cannot leave is forgotten. */
 static void expire_ending(struct core *core, struct request *request)
 {
-    const bool waits = request->error.code == WIRE_OK && request->params.stream &&
-                       request->sent_tokens < request->answer_tokens;
     const bool late = core->now_us >= request->deadline_us;
-    if (waits && (late || stalled(core, request))) {
+    if (waits_for_credit(request) && (late || stalled(core, request))) {
         request->error = (struct wire_error){.code = WIRE_DEADLINE_EXCEEDED};
         request->progress_us = core->now_us;
     } else if (stalled(core, request)) {
@@ -174,8 +179,11 @@ void stream_end_all(struct core *core, enum wire_error_code code)
 {
     for (uint32_t i = 0; i < core->requests.count; i++) {
         struct request *request = &core->requests.request[i];
+        const bool waits = request->state == REQUEST_ENDING && waits_for_credit(request);
         if (request->state == REQUEST_ACTIVE) {
             answer_fail(core, request, code, NULL);
+        } else if (waits) {
+            request->error = (struct wire_error){.code = code};
         }
     }
 }

@@ -44,6 +44,7 @@ struct walk {
     struct bpe_scratch *scratch;
     const char *word;
     uint32_t bytes;
+    uint32_t first; /* Offset of the first symbol. */
 };
 
 void bpe_open(struct bpe *bpe, const struct vocab *vocab, enum bpe_unit unit)
@@ -239,12 +240,25 @@ static void consider(const struct walk *walk, uint32_t left)
               (struct candidate){(uint64_t)rank << 32 | left, .end = end, .result = result});
 }
 
-/* Cuts the word into its first symbols. */
-static void seed(const struct walk *walk)
+/* Whether there is a byte token for each of these bytes. */
+static bool has_byte_tokens(const struct bpe *bpe, const char *bytes, size_t count)
+{
+    bool all = bpe->unit == BPE_CHARS;
+    for (size_t i = 0; i < count && all; i++) {
+        all = bpe->byte_ids[(uint8_t)bytes[i]] != VOCAB_NONE;
+    }
+    return all;
+}
+
+/* Cuts the word into its first symbols. With merges, what no token can stand for is no symbol: its
+ * neighbours touch, as in Hugging Face's BPE. */
+static void seed(struct walk *walk)
 {
     const struct bpe *bpe = walk->bpe;
     struct symbol *symbols = walk->scratch->symbols;
-    uint32_t prev = 0;
+    const bool drops = !bpe->ranks && bpe->unknown == VOCAB_NONE;
+    uint32_t prev = walk->bytes;
+    walk->first = walk->bytes;
     for (uint32_t at = 0; at < walk->bytes;) {
         uint32_t bytes = 1;
         uint32_t id = bpe->byte_ids[(uint8_t)walk->word[at]];
@@ -253,9 +267,15 @@ static void seed(const struct walk *walk)
             must(bytes > 0 && bytes <= walk->bytes - at);
             id = vocab_find(bpe->vocab, walk->word + at, bytes);
         }
-        symbols[at] = (struct symbol){.id = id, .prev = prev, .next = at + bytes};
-        prev = at;
+        if (!drops || id != VOCAB_NONE || has_byte_tokens(bpe, walk->word + at, bytes)) {
+            symbols[at] = (struct symbol){.id = id, .prev = prev};
+            walk->first = prev == walk->bytes ? at : walk->first;
+            prev = at;
+        }
         at += bytes;
+        if (prev < walk->bytes) {
+            symbols[prev].next = at; /* Over what was left out, too. */
+        }
     }
 }
 
@@ -264,7 +284,7 @@ static void merge_all(const struct walk *walk)
     struct bpe_scratch *scratch = walk->scratch;
     struct symbol *symbols = scratch->symbols;
     scratch->heap_count = 0;
-    for (uint32_t at = 0; at < walk->bytes; at = symbols[at].next) {
+    for (uint32_t at = walk->first; at < walk->bytes; at = symbols[at].next) {
         consider(walk, at);
     }
     while (scratch->heap_count > 0) {
@@ -280,23 +300,20 @@ static void merge_all(const struct walk *walk)
         if (best.end < walk->bytes) {
             symbols[best.end].prev = left;
         }
-        if (left > 0) {
+        if (left > walk->first) {
             consider(walk, symbols[left].prev);
         }
         consider(walk, left);
     }
 }
 
-/* Ids for bytes that no piece covers: byte tokens if there are all of them, else the unknown one.
- * *unknown_before: the id before these bytes was already an unknown that may swallow this one. */
-static int fall_back(const struct bpe *bpe, const char *bytes, size_t count, bool *unknown_before,
+/* Ids for a first symbol that is no piece: byte tokens if there are all of them, else the unknown
+ * one. *unknown_before: the id before it was already an unknown, which may swallow this one. */
+static int fall_back(const struct bpe *bpe, const char *bytes, bool *unknown_before,
                      struct ids *ids)
 {
-    bool covered = bpe->unit == BPE_CHARS;
-    for (size_t i = 0; i < count && covered; i++) {
-        covered = bpe->byte_ids[(uint8_t)bytes[i]] != VOCAB_NONE;
-    }
-    if (covered) {
+    const size_t count = bpe->unit == BPE_CHARS ? utf8_lead((uint8_t)*bytes) : 1;
+    if (has_byte_tokens(bpe, bytes, count)) {
         *unknown_before = false;
         int error = 0;
         for (size_t i = 0; i < count && !error; i++) {
@@ -316,10 +333,10 @@ static int emit(const struct walk *walk, struct ids *ids)
     const struct symbol *symbols = walk->scratch->symbols;
     bool unknown_before = false;
     int error = 0;
-    for (uint32_t at = 0; at < walk->bytes && !error; at = symbols[at].next) {
+    for (uint32_t at = walk->first; at < walk->bytes && !error; at = symbols[at].next) {
         const struct symbol *symbol = &symbols[at];
         if (symbol->id == VOCAB_NONE) {
-            error = fall_back(walk->bpe, walk->word + at, symbol->next - at, &unknown_before, ids);
+            error = fall_back(walk->bpe, walk->word + at, &unknown_before, ids);
         } else {
             unknown_before = false;
             error = ids_push(ids, symbol->id);
@@ -338,8 +355,7 @@ int bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, const char *w
             return ids_push(ids, id);
         }
     }
-    const struct walk walk = {
-        .bpe = bpe, .scratch = scratch, .word = word, .bytes = (uint32_t)bytes};
+    struct walk walk = {.bpe = bpe, .scratch = scratch, .word = word, .bytes = (uint32_t)bytes};
     seed(&walk);
     merge_all(&walk);
     return emit(&walk, ids);

@@ -218,7 +218,7 @@ struct cutter {
     const struct step *step;
     struct pretoken_span *spans;
     size_t count;
-    bool started; /* A piece of this step's input has been seen. */
+    bool started; /* There is a piece that the next one may join. */
     bool matched; /* The last one was a match. */
 };
 
@@ -275,8 +275,13 @@ static int cut_piece(struct cutter *cutter, const struct pretoken_scratch *scrat
             return -E2BIG;
         }
         const size_t *ends = pcre2_get_ovector_pointer(scratch->data);
-        if (ends[1] <= ends[0]) { /* Empty: on to the next character. */
+        if (ends[1] <= ends[0]) { /* Empty: a place to cut, then on to the next character. */
             must(ends[0] >= from && ends[0] <= bytes);
+            if (ends[0] > done) {
+                cut(cutter, piece.start + done, piece.start + ends[0], false);
+                cutter->started = false;
+                done = ends[0];
+            }
             from = ends[0] < bytes ? ends[0] + utf8_lead(subject[ends[0]]) : bytes;
             continue;
         }

@@ -54,7 +54,8 @@ int tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch
 enum { DETOK_PENDING_BYTES_MAX = 8, DETOK_OUT_BYTES_MAX = LIMIT_TOKEN_BYTES_MAX + 64 };
 
 struct detok {
-    uint32_t tokens; /* Pushed so far: a leading space is stripped from the first only. */
+    uint32_t tokens; /* So far. A text that continues another one starts at 1: SentencePiece
+                      * decoders strip a space from the very first token only. */
     uint32_t pending_count;
     uint8_t pending[DETOK_PENDING_BYTES_MAX];
 };

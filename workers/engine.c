@@ -169,12 +169,10 @@ static int check_memory(const struct engine_options *options, const struct hpara
         hparams->tied_embeddings ? (uint64_t)hparams->vocab * hparams->hidden : 0;
     const uint64_t weights =
         (hparams_parameters(hparams) + embed) * kern_dtype_bytes(options->dtype);
-    uint64_t pool;
-    uint64_t page_all;
-    if (!checked_mul(page_bytes, hparams->layers, &page_all) || page_all == 0 ||
-        !checked_mul(page_all, options->device_pages, &pool)) {
-        pool = UINT64_MAX;
-    }
+    uint64_t pool = 0;
+    uint64_t page_all = 0;
+    const bool fits = checked_mul(page_bytes, hparams->layers, &page_all) &&
+                      checked_mul(page_all, options->device_pages, &pool);
     if (weights >= machine) {
         (void)snprintf(error->text, sizeof error->text,
                        "the weights need %llu MB and the machine has %llu MB: "
@@ -183,7 +181,7 @@ static int check_memory(const struct engine_options *options, const struct hpara
                        options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
         return -ENOMEM;
     }
-    if (pool > machine - weights) {
+    if (!fits || pool > machine - weights) {
         (void)snprintf(error->text, sizeof error->text,
                        "the KV pool of %u pages does not fit beside %llu MB of weights in %llu MB: "
                        "set kv.device_pages to %llu or less",

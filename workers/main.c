@@ -60,11 +60,11 @@ static void connect_link(struct worker *worker, int socket)
 {
     struct link link;
     const int error = link_worker_connect(&link, socket, LINK_TIMEOUT_MS);
+    if (error == -ECONNRESET || error == -EPIPE) {
+        return; /* The core died meanwhile: the supervisor knows, and sends another link. */
+    }
     if (error) {
-        /* The core may have died meanwhile; the supervisor then sends another link. */
-        if (error != -ECONNRESET && error != -EPIPE) {
-            log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
-        }
+        log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
         return;
     }
     if (worker->linked) {
@@ -186,7 +186,7 @@ static int load(struct worker *worker)
         weights_close(weights);
     }
     if (status) {
-        if (tell_supervisor(worker, CONTROL_FAILED, error.text)) { /* It logs the reason itself. */
+        if (tell_supervisor(worker, CONTROL_FAILED, error.text)) { /* It prints the one line. */
             log_error("worker %u: %s", worker->index, error.text);
         }
         return status;

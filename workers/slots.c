@@ -10,7 +10,7 @@
 
 size_t slots_bytes(uint32_t count, uint32_t pages_max)
 {
-    const size_t slack = 2 * 64; /* Alignment of the two arrays. */
+    const size_t slack = 128; /* Alignment of the two arrays. */
     return count * (sizeof(struct slot) + sizeof(uint32_t) * (size_t)pages_max) + slack;
 }
 

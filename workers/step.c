@@ -28,7 +28,7 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const uint32_t pages_max = (bounds->positions - 1) / page_tokens + 1;
     const size_t rows = bounds->rows;
     const size_t tokens = bounds->tokens;
-    const size_t slack = 7 * 64; /* Alignment of the arrays below. */
+    const size_t slack = 448; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
                              sizeof *step->sampled + sizeof *step->results;
     int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +

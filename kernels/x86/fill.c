@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernels/ref/ref.h"
 #include "kernels/x86/x86.h"
 
 /* Register state that the operating system saves: XCR0 (Intel SDM volume 1, 13.3). */
@@ -59,8 +60,28 @@ unsigned x86_detect(void)
     return isa;
 }
 
+/* bf16 goes to dpbf16 where the CPU has it, float to plain AVX-512. */
+static void attend_by_dtype(const struct kern_attend_args *args, uint32_t first, uint32_t count)
+{
+    (args->dtype == KERN_BF16 ? avx512_bf16_attend : avx512_attend)(args, first, count);
+}
+
+/* Without dpbf16 the specification does bf16, which no default asks for on such a CPU. */
+static void attend_f32_only(const struct kern_attend_args *args, uint32_t first, uint32_t count)
+{
+    (args->dtype == KERN_BF16 ? ref_attend : avx512_attend)(args, first, count);
+}
+
 void x86_fill(struct kern_ops *ops, unsigned isa)
 {
-    (void)ops;
-    (void)isa;
+    if (isa & KERN_ISA_AVX512) {
+        ops->rmsnorm = avx512_rmsnorm;
+        ops->silu_mul = avx512_silu_mul;
+        ops->rope_append = avx512_rope_append;
+        ops->attend = attend_f32_only;
+        ops->logits = avx512_logits;
+    }
+    if (isa & KERN_ISA_AVX512_BF16) {
+        ops->attend = attend_by_dtype;
+    }
 }

@@ -9,4 +9,11 @@ unsigned x86_detect(void);
 /* Overrides entries of ops for which isa has something faster. */
 void x86_fill(struct kern_ops *ops, unsigned isa);
 
+void avx512_rmsnorm(const struct kern_rmsnorm_args *args, uint32_t first, uint32_t count);
+void avx512_silu_mul(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
+void avx512_rope_append(const struct kern_rope_append_args *args, uint32_t first, uint32_t count);
+void avx512_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
+void avx512_bf16_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
+void avx512_logits(const struct kern_logits_args *args);
+
 #endif /* KERNELS_X86_X86_H */

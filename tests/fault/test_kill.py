@@ -89,31 +89,45 @@ def test_kills_at_random_instants(own_agent, undisturbed):
           f"seed {SEED}; longest silence in ms: {percentiles(silences)}")
 
 
-@pytest.mark.parametrize("failpoint", ["prefill", "decode", "publish"])
+def deaths_after(agent, alone, tokens):
+    """One round of streams, each with a client of its own; how many workers died so far."""
+    clients = [Client(agent.endpoint) for _ in range(STREAMS)]
+    answers = [client.start(ids=prompt, **{**OPTIONS, "max_tokens": tokens})
+               for client, prompt in zip(clients, prompts())]
+    pump_all(clients, answers, timeout_s=120)
+    wrong = [n for n, answer in enumerate(answers) if answer.ids != alone[n][:tokens]]
+    assert not wrong, f"seed {SEED}: streams {wrong}\n{agent.environment}\n{agent.log()}"
+    deaths = clients[0].ask(STATS).body["worker_losses_total"]
+    for client in clients:
+        client.close()
+    return deaths
+
+
+# Tokens of a stream, and the steps until death: a round has about 3 steps with a prompt in them, a
+# replay of 40 tokens a stream up to 6, and every token is a step that decodes.
+ROUNDS = {"prefill": (40, 7, 14), "decode": (TOKENS, 60, 160), "publish": (TOKENS, 60, 160)}
+
+
+@pytest.mark.parametrize("failpoint", ROUNDS)
 def test_kills_at_failpoints(make_agent, undisturbed, failpoint):
     """Every worker that starts dies at its Nth pass, until the kills are done: the streams go on
     through all of those lives."""
-    alone, _ = undisturbed
     source = random.Random(SEED)
-    wanted = max(1, KILLS // 3)
-    deaths = 0
-    while deaths < wanted:
-        passes = source.randrange(60, 160)
+    tokens, fewest, most = ROUNDS[failpoint]
+    deaths = rounds = 0
+    while deaths < max(1, KILLS // 3):
+        passes = source.randrange(fewest, most)
         agent = make_agent(environment={"SLUICE_FAILPOINT": f"{failpoint}:{passes}"}).start()
         agent.first = None
-        clients = [Client(agent.endpoint) for _ in range(STREAMS)]
-        answers = [client.start(ids=prompt, **OPTIONS)
-                   for client, prompt in zip(clients, prompts())]
-        pump_all(clients, answers, timeout_s=120)
-        wrong = [n for n, answer in enumerate(answers) if answer.ids != alone[n]]
-        assert not wrong, f"seed {SEED}, {failpoint}:{passes}: streams {wrong}\n{agent.log()}"
-        lives = clients[0].ask(STATS).body["worker_deaths"]
-        assert lives > 0, f"{failpoint}:{passes} was never reached"
-        deaths += lives
-        for client in clients:
-            client.close()
+        died = 0
+        while died == 0:
+            rounds += 1
+            assert rounds <= 20 * KILLS + 20, f"{failpoint}:{passes} was never reached"
+            died = deaths_after(agent, undisturbed[0], tokens)
+        deaths += died
         agent.stop()
-    print(f"\n{failpoint}: {deaths} deaths, {STREAMS} streams of {TOKENS}, seed {SEED}")
+    print(f"\n{failpoint}: {deaths} deaths in {rounds} rounds, {STREAMS} streams of {tokens}, "
+          f"seed {SEED}")
 
 
 def test_a_worker_that_hangs_is_replaced(own_agent, undisturbed):

@@ -20,8 +20,7 @@ static const char BYTE_LEVEL[] =
     "\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]},"
     "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"merges\":[\"a b\",\"a a\","
     "\"aa aa\",\"\xc4\xa0 a\",\"ab \xc4\xa0\"],\"vocab\":{\"ab\":258,\"aa\":259,\"aaaa\":260,"
-    "\"\xc4\xa0"
-    "a\":261,\"ab\xc4\xa0\":262";
+    "\"\xc4\xa0\x61\":261,\"ab\xc4\xa0\":262";
 
 static const char CHARS[] =
     "{\"added_tokens\":[{\"id\":256,\"content\":\"<s>\",\"special\":true,\"lstrip\":true},{\"id\":"
@@ -29,8 +28,7 @@ static const char CHARS[] =
     "\"NFKC\"},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"},"
     "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"},\"model\":{\"type\":"
     "\"BPE\",\"byte_fallback\":true,\"merges\":[\"a b\",\"\xe2\x96\x81 a\"],\"vocab\":{\"a\":258,"
-    "\"b\":259,\"ab\":260,\"\xe2\x96\x81\":261,\"\xe2\x96\x81"
-    "a\":262";
+    "\"b\":259,\"ab\":260,\"\xe2\x96\x81\":261,\"\xe2\x96\x81\x61\":262";
 
 /* The character that stands for a byte; see model/bytelevel.c. */
 static unsigned alphabet(unsigned byte)

@@ -14,10 +14,10 @@ enum { TEXT_BYTES_MAX = 64, IDS_MAX = 1024 };
 
 static void use(const struct tokenizer *tokenizer)
 {
-    static const char *const texts[] = {"Hello  world's 2024!\n\n <|im_end|><s>",
-                                        "\xe2\x96\x81"
-                                        "a e\xcc\x81\xc3\xa9 \xe4\xb8\xad\xf0\x9f\xa6\x99",
-                                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", " \t\r\n\x01\x7f"};
+    static const char *const texts[] = {
+        "Hello  world's 2024!\n\n <|im_end|><s>",
+        "\xe2\x96\x81\x61 e\xcc\x81\xc3\xa9 \xe4\xb8\xad\xf0\x9f\xa6\x99",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", " \t\r\n\x01\x7f"};
     struct tokenizer_scratch *scratch;
     uint32_t items[IDS_MAX];
     char out[DETOK_OUT_BYTES_MAX];

@@ -21,6 +21,7 @@ DATA = os.environ.get("SLUICE_TEST_DATA")
 SETTINGS = {
     "model.dtype": "f32", "workers.count": 1, "workers.threads": 2, "workers.device": "cpu",
     "kv.page_tokens": 16, "kv.device_pages": 2304, "batch.tokens_max": 512, "batch.slots_max": 80,
+    "chat.template": "none",
 }
 numbers = itertools.count(1)
 

@@ -24,11 +24,14 @@ def test_processes_keep_the_names_of_their_binaries(agent):
 def test_a_stop_under_load_ends_every_stream(make_agent, number):
     agent = make_agent({"stream.credit_tokens": 8}).start()
     clients = [Client(agent.endpoint) for _ in range(32)]
-    answers = [client.start(ids=PROMPT, **LONG) for client in clients]
+    answers = [client.start(ids=PROMPT, **{**LONG, "max_tokens": 12 if n >= 24 else 400})
+               for n, client in enumerate(clients)]
     for client, answer in zip(clients[16:], answers[16:]):
-        client.send(CREDIT, {"tokens": 1}, answer.id)  # Half of them stand still.
-    assert clients[-1].pump(lambda: answers[-1].ids)
+        client.send(CREDIT, {"tokens": 1}, answer.id)  # Half stand still, some of them computed.
+    assert clients[-1].pump(lambda: len(answers[-1].ids) == 9)
+    time.sleep(0.3)
     began = time.monotonic()
+    agent.first = None  # From here on processes may end.
     agent.terminate(number)
     for client, answer in zip(clients, answers):
         client.finish(answer, timeout_s=10)
@@ -184,7 +187,7 @@ def test_a_killed_supervisor_leaves_no_process(make_agent):
 
 @pytest.mark.skipif("SLUICE_TEST_SCALE" in os.environ, reason="sanitizers keep freed memory")
 def test_500_requests_do_not_grow_the_processes(own_agent):
-    agent = own_agent()
+    agent = own_agent({"queue.requests_max": 20})  # Its 100 places have all been used once then.
     pids = [agent.core(), agent.worker(), agent.process.pid]
     with Client(agent.endpoint) as client:
         def some(count):

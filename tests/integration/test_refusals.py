@@ -99,10 +99,11 @@ BAD_PROMPTS = [
 @pytest.mark.parametrize("kind", BAD_FRAMES)
 def test_bad_frames(agent, kind):
     with Client(agent.endpoint) as client:
-        client.send_raw(BAD_FRAMES[kind])
+        sent = BAD_FRAMES[kind]
+        client.send_raw(sent)
         reply = client.receive(0.3)
         assert reply is None or reply.command == ERROR
-        if len(BAD_FRAMES[kind]) == 4 and BAD_FRAMES[kind][2] == b"bad":
+        if len(sent) == 4 and sent[0] and sent[2] == b"bad":
             assert reply and reply.id == b"bad" and reply.body["request_id"] == b"bad"
             assert reply.body["code"] in ("invalid_argument", "unsupported")
         assert client.ask(PING).command == PONG, "the same client goes on"

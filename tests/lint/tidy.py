@@ -147,24 +147,23 @@ def without_attributes(head):
 
 
 def top_level(code):
-    """Yields (start, head, body, tail) of each declaration or definition at file scope; body is
-    (open, close) or None, tail what stands between a closing brace and the semicolon."""
+    """Yields (start, head, body) of each declaration or definition at file scope; head has empty
+    braces, body is (open, close) of a function."""
     start = index = 0
-    body = None
+    parts = []
     while index < len(code):
         if code[index] == "{":
             close = closing(code, index, "{}")
-            head = without_attributes(code[start:index])
-            body = (index, close)
-            index = close
-            if "=" not in head and signature(head):
-                yield start, head, body, ""
-                start, body = close + 1, None
+            parts.append(code[start if not parts else after:index])
+            head = without_attributes("{}".join(parts))
+            if "=" not in head and "{" not in head and signature(head):
+                yield start, head, (index, close)
+                start, parts = close + 1, []
+            index, after = close, close + 1
         elif code[index] == ";":
-            head_end = body[0] if body else index
-            tail = without_attributes(code[body[1] + 1:index]) if body else ""
-            yield start, without_attributes(code[start:head_end]), body, tail
-            start, body = index + 1, None
+            parts.append(code[start if not parts else after:index])
+            yield start, without_attributes("{}".join(parts)), None
+            start, parts = index + 1, []
         index += 1
 
 
@@ -237,19 +236,16 @@ def check_function(code, start, head, body):
 
 def check_shapes(code, shipped):
     """Functions and objects at file scope."""
-    for start, head, body, tail in top_level(code):
+    for start, head, body in top_level(code):
         flat = re.sub(r"\s+", " ", head)
         number = line_of(code, start + len(code[start:]) - len(code[start:].lstrip()))
-        if "=" not in flat and signature(flat):
+        if "=" not in flat and "{" not in flat and signature(flat):
             yield from check_function(code, start, head, body)
             if body and shipped:
                 yield from check_static(code, body)
         elif not flat or re.match(r"(typedef|extern)\b", flat):
             continue
-        elif body and "=" not in flat:
-            if tail and is_mutable(flat + " " + tail):
-                yield number, "mutable file-scope state: pass it"
-        elif re.fullmatch(r"(struct|union|enum) \w+", flat):
+        elif re.fullmatch(r"(struct|union|enum)( \w+)?( ?\{\})?", flat):
             continue
         elif is_mutable(flat.split("=")[0]):
             yield number, "mutable file-scope state: pass it"

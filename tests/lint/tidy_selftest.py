@@ -45,6 +45,12 @@ static const struct part_row rows[PART_ROWS] = {
 static const char *const names[] = {"a", "b"};
 static int (*const table[])(int a) = {NULL};
 _Alignas(64) static const uint8_t zeros[64];
+static const struct {
+    const char *name;
+    int (*run)(const char *name);
+} verbs[] = {
+    {"run", NULL},
+};
 
 static int four_levels(const struct part_row *const *grid, int a, int b, int c, int d, int e)
 {
@@ -105,6 +111,8 @@ BAD = [
     ("mutable file-scope", part("int table[4] = {0};\n")),
     ("mutable file-scope", part("static struct {\n    int a;\n} state;\n")),
     ("mutable file-scope", part("static int (*hook)(int a);\n")),
+    ("mutable file-scope", part("static struct {\n    const int a;\n} s[] = {{0}};\n")),
+    ("mutable file-scope", part("struct part {\n    int a;\n} part;\n")),
     ("mutable file-scope", part("static _Atomic uint32_t stopped;\n")),
     ("mutable static state", function("    static int calls;\n    return calls++;\n")),
     ("no typedef for structs", part("typedef struct part {\n    int a;\n} part;\n")),

@@ -96,7 +96,11 @@ static void merges_by_rank_then_from_the_left(void **state)
     EXPECT(&bpe, "abab", 3, 3);
     EXPECT(&bpe, "aaa", 6, 0); /* The left pair first. */
     EXPECT(&bpe, "aaaaaaa", 7, 6, 0);
-    EXPECT(&bpe, "axb", 0, 1); /* No token for x and no unknown: left out. */
+    EXPECT(&bpe, "xaxxbx", 3); /* No token for x and no unknown: its neighbours touch. */
+    expect(&bpe, "xxx", NULL, 0);
+    bpe.unknown = 2;
+    EXPECT(&bpe, "axb", 0, 2, 1);
+    bpe.unknown = VOCAB_NONE;
     expect(&bpe, "", NULL, 0);
     bpe.whole_words = true;
     EXPECT(&bpe, "abc", 5);
@@ -137,10 +141,8 @@ static void falls_back_to_bytes_then_to_unknown(void **state)
     bpe_open(&bpe, &vocab, BPE_CHARS);
     assert_int_equal(bpe_reserve_merges(&bpe, 0), 0);
     EXPECT(&bpe, "a\xc3\xa9\xe4\xb8\xad", 1, 2, 3, 4);
-    EXPECT(&bpe,
-           "a\xc3\xb1"
-           "a",
-           1, 1); /* One byte of it has no token. */
+    EXPECT(&bpe, "a\xc3\xb1\x61", 1, 1); /* One byte of it has no token. */
+    EXPECT(&bpe, "\xc3\xa9\xc3\xb1\x61", 2, 3, 1);
     bpe.unknown = 0;
     EXPECT(&bpe,
            "xy"

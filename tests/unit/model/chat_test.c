@@ -169,8 +169,8 @@ static void markers_must_be_special(void **state)
     (void)state;
     static const char *const added[] = {
         "[]", "[{\"id\":300,\"content\":\"<|im_start|>\",\"special\":true}]",
-        "[{\"id\":300,\"content\":\"<|im_start|>\"},"
-        "{\"id\":301,\"content\":\"<|im_end|>\",\"special\":true}]"};
+        ("[{\"id\":300,\"content\":\"<|im_start|>\"},"
+         "{\"id\":301,\"content\":\"<|im_end|>\",\"special\":true}]")};
     for (size_t i = 0; i < sizeof added / sizeof *added; i++) {
         uint32_t items[IDS_MAX];
         struct ids ids = {.items = items, .max = IDS_MAX};

@@ -45,11 +45,7 @@ static void sentencepiece_marks(void **state)
     add(&normalizer, NORMALIZER_PREPEND);
     add(&normalizer, NORMALIZER_REPLACE);
     assert_int_equal(run(&normalizer, "", true, ""), 0);
-    assert_int_equal(run(&normalizer, "a b", false,
-                         "\xe2\x96\x81"
-                         "a\xe2\x96\x81"
-                         "b"),
-                     0);
+    assert_int_equal(run(&normalizer, "a b", false, "\xe2\x96\x81\x61\xe2\x96\x81\x62"), 0);
     assert_int_equal(run(&normalizer, " ", false, "\xe2\x96\x81\xe2\x96\x81"), 0);
 }
 
@@ -60,19 +56,10 @@ static void prefixes_only_where_missing_or_first(void **state)
     struct normalizer first = {0};
     add(&missing, NORMALIZER_REPLACE);
     add(&missing, NORMALIZER_PREPEND_MISSING);
-    assert_int_equal(run(&missing, "a", false,
-                         "\xe2\x96\x81"
-                         "a"),
-                     0);
-    assert_int_equal(run(&missing, " a", false,
-                         "\xe2\x96\x81"
-                         "a"),
-                     0);
+    assert_int_equal(run(&missing, "a", false, "\xe2\x96\x81\x61"), 0);
+    assert_int_equal(run(&missing, " a", false, "\xe2\x96\x81\x61"), 0);
     add(&first, NORMALIZER_PREPEND_FIRST);
-    assert_int_equal(run(&first, "a", true,
-                         "\xe2\x96\x81"
-                         "a"),
-                     0);
+    assert_int_equal(run(&first, "a", true, "\xe2\x96\x81\x61"), 0);
     assert_int_equal(run(&first, "a", false, "a"), 0);
 }
 
@@ -88,10 +75,7 @@ static void unicode_forms(void **state)
         {NORMALIZER_NFC, "e\xcc\x81", "\xc3\xa9"},
         {NORMALIZER_NFC, "\xef\xac\x81", "\xef\xac\x81"},
         {NORMALIZER_NFD, "\xc3\xa9", "e\xcc\x81"},
-        {NORMALIZER_NFKC,
-         "\xef\xac\x81"
-         "e\xcc\x81",
-         "fi\xc3\xa9"},
+        {NORMALIZER_NFKC, "\xef\xac\x81\x65\xcc\x81", "fi\xc3\xa9"},
         {NORMALIZER_NFKD, "\xef\xac\x81\xc3\xa9", "fie\xcc\x81"},
         /* Hangul syllables, and marks that change places. */
         {NORMALIZER_NFC, "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"},

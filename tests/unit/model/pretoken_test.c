@@ -108,15 +108,8 @@ static void follows_oniguruma(void **state)
     struct pretoken *last;
     assert_int_equal(pretoken_open(&spaces), 0);
     add(spaces, "\\s+", PRETOKEN_ISOLATED, false, false);
-    expect(spaces,
-           "a\xe3\x80\x80"
-           "b",
-           "a|\xe3\x80\x80|b");
-    expect(spaces,
-           "a\xe1\xa0\x8e"
-           "b",
-           "a\xe1\xa0\x8e"
-           "b"); /* U+180E is no space. */
+    expect(spaces, "a\xe3\x80\x80\x62", "a|\xe3\x80\x80|b");
+    expect(spaces, "a\xe1\xa0\x8e\x62", "a\xe1\xa0\x8e\x62"); /* U+180E is no space. */
     pretoken_close(spaces);
     assert_int_equal(pretoken_open(&line_ends), 0);
     add(line_ends, "[^\\S ]|\\\\s", PRETOKEN_ISOLATED, false, false);
@@ -129,17 +122,23 @@ static void follows_oniguruma(void **state)
     pretoken_close(last);
 }
 
-static void skips_empty_matches(void **state)
+static void empty_matches_cut(void **state)
 {
     (void)state;
-    struct pretoken *pretoken;
-    assert_int_equal(pretoken_open(&pretoken), 0);
-    add(pretoken, "b*", PRETOKEN_ISOLATED, false, false);
-    expect(pretoken,
-           "\xc3\xa9"
-           "bba\xc3\xa9",
-           "\xc3\xa9|bb|a\xc3\xa9");
-    pretoken_close(pretoken);
+    static const struct {
+        enum pretoken_behavior behavior;
+        const char *expected;
+    } cases[] = {{PRETOKEN_ISOLATED, "\xc3\xa9|bb|a|\xc3\xa9"},
+                 {PRETOKEN_MERGED_NEXT, "\xc3\xa9|bba|\xc3\xa9"},
+                 {PRETOKEN_MERGED_PREVIOUS, "\xc3\xa9\x62\x62|a|\xc3\xa9"},
+                 {PRETOKEN_REMOVED, "\xc3\xa9|a|\xc3\xa9"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pretoken *pretoken;
+        assert_int_equal(pretoken_open(&pretoken), 0);
+        add(pretoken, "b*", cases[i].behavior, false, false);
+        expect(pretoken, "\xc3\xa9\x62\x62\x61\xc3\xa9", cases[i].expected);
+        pretoken_close(pretoken);
+    }
 }
 
 static void refuses(void **state)
@@ -230,7 +229,7 @@ int main(void)
         cmocka_unit_test(a_chain_cuts_pieces_of_pieces),
         cmocka_unit_test(pieces_do_not_see_each_other),
         cmocka_unit_test(follows_oniguruma),
-        cmocka_unit_test(skips_empty_matches),
+        cmocka_unit_test(empty_matches_cut),
         cmocka_unit_test(refuses),
         cmocka_unit_test(hostile_expressions_end),
         cmocka_unit_test(knows_cuttings_by_name),

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""make_model.py PATH - writes a tiny Llama from a seed: a Hugging Face directory or, with --gguf
+TYPE, one GGUF file. Its weights are noise, its vocabulary is all bytes, a few merges and three
+special tokens; the row of the end token in the output matrix is zero, so that greedy answers end by
+length. One seed and one set of options give the same bytes everywhere.
+"""
+import argparse
+import json
+import pathlib
+import struct
+
+import numpy
+
+SPECIALS = ["<unk>", "<s>", "</s>"]
+BOS, EOS = 1, 2
+WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl", "named", "big", "red"]
+GGUF_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
+              "BF16": 30}
+ALIGNMENT = 32
+BLOCK = 32
+
+
+def byte_alphabet():
+    """The printable character that stands for each byte: itself, or one from U+0100 on."""
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in kept]
+    return {**{byte: chr(byte) for byte in kept},
+            **{byte: chr(256 + i) for i, byte in enumerate(moved)}}
+
+
+def vocabulary(count):
+    """Tokens in the order of their ids, and the merges that make those behind the bytes."""
+    alphabet = byte_alphabet()
+    tokens = SPECIALS + [alphabet[byte] for byte in range(256)]
+    merges = []
+    for word in WORDS:
+        left = alphabet[ord(" ")]
+        for letter in word:
+            if left + letter not in tokens and len(tokens) < count:
+                merges.append((left, letter))
+                tokens.append(left + letter)
+            if left + letter in tokens:
+                left += letter
+    if len(tokens) != count:
+        raise SystemExit(f"--vocab: from {len(SPECIALS) + 256} to {len(tokens)} here")
+    return tokens, merges
+
+
+def config(args):
+    return {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": args.hidden, "intermediate_size": args.ffn,
+        "num_hidden_layers": args.layers, "num_attention_heads": args.heads,
+        "num_key_value_heads": args.kv_heads, "head_dim": args.head_dim,
+        "vocab_size": args.vocab, "max_position_embeddings": args.positions,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None,
+        "tie_word_embeddings": args.tied, "bos_token_id": BOS, "eos_token_id": EOS,
+        "torch_dtype": {"f32": "float32", "bf16": "bfloat16"}[args.dtype],
+    }
+
+
+def weights(args):
+    """Tensors by their Hugging Face names, float32. Each product keeps its input's magnitude."""
+    random = numpy.random.Generator(numpy.random.PCG64(args.seed))
+
+    def matrix(rows, columns):
+        values = random.standard_normal((rows, columns)) / numpy.sqrt(columns)
+        return values.astype(numpy.float32)
+
+    def vector(count):
+        return (1 + 0.1 * random.standard_normal(count)).astype(numpy.float32)
+    queries, keys = args.heads * args.head_dim, args.kv_heads * args.head_dim
+    tensors = {"model.embed_tokens.weight": matrix(args.vocab, args.hidden)}
+    tensors["model.embed_tokens.weight"][EOS] = 0
+    for i in range(args.layers):
+        layer = f"model.layers.{i}."
+        tensors.update({
+            layer + "input_layernorm.weight": vector(args.hidden),
+            layer + "self_attn.q_proj.weight": matrix(queries, args.hidden),
+            layer + "self_attn.k_proj.weight": matrix(keys, args.hidden),
+            layer + "self_attn.v_proj.weight": matrix(keys, args.hidden),
+            layer + "self_attn.o_proj.weight": matrix(args.hidden, queries),
+            layer + "post_attention_layernorm.weight": vector(args.hidden),
+            layer + "mlp.gate_proj.weight": matrix(args.ffn, args.hidden),
+            layer + "mlp.up_proj.weight": matrix(args.ffn, args.hidden),
+            layer + "mlp.down_proj.weight": matrix(args.hidden, args.ffn),
+        })
+    tensors["model.norm.weight"] = vector(args.hidden)
+    if not args.tied:
+        tensors["lm_head.weight"] = matrix(args.vocab, args.hidden) * numpy.float32(3)
+        tensors["lm_head.weight"][EOS] = 0
+    return tensors
+
+
+def bf16_bytes(values):
+    """Rounded to the nearest, ties to even."""
+    bits = values.astype("<f4").view("<u4").astype(numpy.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2").tobytes()
+
+
+def write_safetensors(path, tensors, dtype):
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, values in tensors.items():
+        piece = bf16_bytes(values) if dtype == "bf16" else values.astype("<f4").tobytes()
+        header[name] = {"dtype": dtype.upper(), "shape": list(values.shape),
+                        "data_offsets": [len(data), len(data) + len(piece)]}
+        data += piece
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def tokenizer(args):
+    tokens, merges = vocabulary(args.vocab)
+    added = [{"id": i, "content": text, "special": True, "single_word": False, "lstrip": False,
+              "rstrip": False, "normalized": False} for i, text in enumerate(SPECIALS)]
+    bytelevel = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                 "use_regex": True}
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": None, "pre_tokenizer": bytelevel, "post_processor": None,
+        "decoder": bytelevel,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False,
+                  "vocab": {text: i for i, text in enumerate(tokens)},
+                  "merges": [" ".join(pair) for pair in merges]},
+    }
+
+
+def write_folder(args, tensors):
+    args.path.mkdir(parents=True, exist_ok=True)
+
+    def write(name, content):
+        (args.path / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write("config.json", config(args))
+    write("generation_config.json", {"bos_token_id": BOS, "eos_token_id": EOS})
+    write("tokenizer.json", tokenizer(args))
+    if args.shards == 1:
+        write_safetensors(args.path / "model.safetensors", tensors, args.dtype)
+        return
+    where = {}
+    for i in range(args.shards):
+        name = f"model-{i + 1:05}-of-{args.shards:05}.safetensors"
+        part = dict(list(tensors.items())[i::args.shards])
+        write_safetensors(args.path / name, part, args.dtype)
+        where.update({tensor: name for tensor in part})
+    write("model.safetensors.index.json", {"metadata": {}, "weight_map": where})
+
+
+def quantise(values, kind):
+    """Blocks of 32 values; scales are stored, and rounded against, as halves."""
+    x = values.reshape(-1, BLOCK).astype(numpy.float64)
+    bits = int(kind[1])
+    low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
+    levels = 2 ** bits - 1
+    if kind.endswith("_1"):
+        offset, scale = low.astype("<f2"), ((high - low) / levels).astype("<f2")
+    else:
+        centre = 0 if bits == 8 else 2 ** (bits - 1)
+        reach = 127 if bits == 8 else centre - 1
+        scale = (numpy.maximum(high, -low) / reach).astype("<f2")
+        offset = -centre * scale.astype(numpy.float64)
+    divisor = numpy.where(scale == 0, 1, scale).astype(numpy.float64)
+    q = numpy.rint((x - offset) / divisor)
+    fields = [scale.view(numpy.uint8)]
+    if bits == 8:
+        return numpy.hstack([*fields, q.astype(numpy.int8).view(numpy.uint8)]).tobytes()
+    q = numpy.clip(q, 0, levels).astype(numpy.uint8)
+    if kind.endswith("_1"):
+        fields.append(offset.view(numpy.uint8))
+    if bits == 5:
+        fields.append(numpy.packbits(q >> 4, axis=1, bitorder="little"))
+    half = BLOCK // 2
+    fields.append((q[:, :half] & 15) | (q[:, half:] & 15) << 4)
+    return numpy.hstack(fields).tobytes()
+
+
+def gguf_bytes(values, kind):
+    if kind == "F32":
+        return values.astype("<f4").tobytes()
+    if kind == "F16":
+        return values.astype("<f2").tobytes()
+    return bf16_bytes(values) if kind == "BF16" else quantise(values, kind)
+
+
+def gguf_value(value):
+    """Type number and bytes of a metadata value."""
+    if isinstance(value, str):
+        text = value.encode()
+        return 8, struct.pack("<Q", len(text)) + text
+    if isinstance(value, bool):
+        return 7, struct.pack("<?", value)
+    if isinstance(value, int):
+        return 4, struct.pack("<I", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    items = [gguf_value(item) for item in value]
+    return 9, struct.pack("<IQ", items[0][0], len(items)) + b"".join(item[1] for item in items)
+
+
+def gguf_pairs(args):
+    tokens, merges = vocabulary(args.vocab)
+    return {
+        "general.architecture": "llama", "general.alignment": ALIGNMENT,
+        "llama.embedding_length": args.hidden, "llama.feed_forward_length": args.ffn,
+        "llama.block_count": args.layers, "llama.attention.head_count": args.heads,
+        "llama.attention.head_count_kv": args.kv_heads,
+        "llama.attention.key_length": args.head_dim,
+        "llama.attention.value_length": args.head_dim,
+        "llama.rope.dimension_count": args.head_dim, "llama.rope.freq_base": 10000.0,
+        "llama.context_length": args.positions, "llama.vocab_size": args.vocab,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3 if i < len(SPECIALS) else 1 for i in range(args.vocab)],
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in merges],
+        "tokenizer.ggml.bos_token_id": BOS, "tokenizer.ggml.eos_token_id": EOS,
+        "tokenizer.ggml.add_bos_token": False,
+    }
+
+
+def gguf_tensors(args, tensors):
+    """The same tensors by their GGUF names; rows of q and k in interleaved order."""
+    plain = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    parts = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q",
+             "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+             "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+             "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+    out = {}
+    for name, values in tensors.items():
+        stem = name[:-len(".weight")]
+        if stem in plain:
+            out[plain[stem] + ".weight"] = values
+            continue
+        layer, part = stem[len("model.layers."):].split(".", 1)
+        if part in ("self_attn.q_proj", "self_attn.k_proj"):
+            halves = values.reshape(-1, 2, args.head_dim // 2, args.hidden)
+            values = halves.swapaxes(1, 2).reshape(values.shape)
+        out[f"blk.{layer}.{parts[part]}.weight"] = values
+    return out
+
+
+def write_gguf(args, tensors):
+    def string(text):
+        return gguf_value(text)[1]
+    named, table, data = gguf_tensors(args, tensors), b"", b""
+    for name, values in named.items():
+        kind = args.gguf if values.ndim == 2 else "F32"
+        piece = gguf_bytes(values, kind)
+        table += string(name) + struct.pack("<I", values.ndim)
+        table += struct.pack(f"<{values.ndim}Q", *reversed(values.shape))
+        table += struct.pack("<IQ", GGUF_TYPES[kind], len(data))
+        data += piece + b"\0" * (-len(piece) % ALIGNMENT)
+    pairs = gguf_pairs(args)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(named), len(pairs))
+    for key, value in pairs.items():
+        kind, content = gguf_value(value)
+        head += string(key) + struct.pack("<I", kind) + content
+    head += table
+    args.path.write_bytes(head + b"\0" * (-len(head) % ALIGNMENT) + data)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("path", type=pathlib.Path)
+    parser.add_argument("--gguf", choices=sorted(GGUF_TYPES), metavar="TYPE")
+    for name, value in {"seed": 1, "hidden": 64, "layers": 2, "heads": 4, "kv-heads": 2,
+                        "head-dim": 16, "ffn": 160, "vocab": 300, "positions": 2048,
+                        "shards": 1}.items():
+        parser.add_argument("--" + name, type=int, default=value, metavar="N")
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--tied", action="store_true")
+    args = parser.parse_args()
+    blocks = args.gguf in GGUF_TYPES and args.gguf.startswith("Q")
+    if blocks and (args.hidden % BLOCK or args.ffn % BLOCK
+                   or args.heads * args.head_dim % BLOCK):
+        parser.error(f"{args.gguf} wants --hidden, --ffn and heads x head-dim in multiples of 32")
+    if args.gguf:
+        write_gguf(args, weights(args))
+    else:
+        write_folder(args, weights(args))
+
+
+if __name__ == "__main__":
+    main()
