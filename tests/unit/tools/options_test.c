@@ -30,12 +30,12 @@ enum { ARGUMENTS_MAX = 48 };
 static bool parse(struct values *values, const char *const *words, int count)
 {
     const struct options_row rows[] = {
-        {"flag", OPTIONS_FLAG, &values->flag, 1, NULL, "a flag"},
-        {"text", OPTIONS_TEXT, &values->text, 2, "T", "a text"},
-        {"texts", OPTIONS_TEXTS, &values->texts, 4, "T", "texts"},
-        {"u32", OPTIONS_U32, &values->u32, 8, "N", "a number"},
-        {"u64", OPTIONS_U64, &values->u64, 16, "N", "a number"},
-        {"f64", OPTIONS_F64, &values->f64, 32, "X", "a number"},
+        {"flag", OPTIONS_FLAG, 1, &values->flag, NULL, "a flag"},
+        {"text", OPTIONS_TEXT, 2, &values->text, "T", "a text"},
+        {"texts", OPTIONS_TEXTS, 4, &values->texts, "T", "texts"},
+        {"u32", OPTIONS_U32, 8, &values->u32, "N", "a number"},
+        {"u64", OPTIONS_U64, 16, &values->u64, "N", "a number"},
+        {"f64", OPTIONS_F64, 32, &values->f64, "X", "a number"},
     };
     const struct options options = {"tool", "Does things.", rows, sizeof rows / sizeof rows[0]};
     char *argv[ARGUMENTS_MAX] = {(char *)(uintptr_t) "tool"};
