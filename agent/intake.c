@@ -102,7 +102,8 @@ static void on_stats(struct core *core, const struct request_address *address)
 /* False where it is ending anyway. */
 static bool cancel(struct core *core, struct request *request)
 {
-    if (request->cancelled || request->state == REQUEST_ENDING) {
+    if (request->cancelled ||
+        (request->state == REQUEST_ENDING && !request_waits_for_credit(request))) {
         return false;
     }
     if (request->state == REQUEST_TEXT) {
