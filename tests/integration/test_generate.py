@@ -11,12 +11,12 @@ from agent_fixtures import DATA
 from sluice_client import (DETOKENIZE, ERROR, GENERATE, HELLO, PING, PONG, RESULT, STATS,
                            TOKENIZE, WELCOME, Client, pack_ids, unpack_ids)
 
-PROMPT = [1, 403, 407, 261, 378]
+PROMPT = [1, 290, 264, 277, 265]  # In the vocabulary of either model, as all prompts here.
 
 
-def prompt_of(seed, tokens=12, vocab=400):
+def prompt_of(seed, tokens=12):
     source = random.Random(seed)
-    return [1] + [source.randrange(3, vocab) for _ in range(tokens - 1)]
+    return [1] + [source.randrange(3, 300) for _ in range(tokens - 1)]
 
 
 def goldens():
@@ -86,13 +86,12 @@ def test_the_text_is_that_of_the_ids(client):
 def test_a_text_prompt_equals_its_ids(client):
     text = "Once upon a time"
     ids = unpack_ids(client.ask(TOKENIZE, {"text": text}).body["ids"])
-    assert ids[0] == 1, "BOS comes first"
     by_text = client.generate(prompt=text, max_tokens=24, temperature=0)
     by_ids = client.generate(ids=ids, max_tokens=24, temperature=0)
     assert by_text.ids == by_ids.ids and by_text.text == by_ids.text
     assert by_text.usage["prompt_tokens"] == len(ids)
     plain = unpack_ids(client.ask(TOKENIZE, {"text": text, "add_special": False}).body["ids"])
-    assert plain == ids[1:]
+    assert ids == ([1] if DATA else []) + plain, "BOS, where the tokenizer asks for one"
     without = client.generate(prompt=text, add_special=False, max_tokens=1)
     assert without.usage["prompt_tokens"] == len(plain)
 
@@ -102,9 +101,9 @@ def test_special_text_is_plain_unless_asked(client):
     parsed = unpack_ids(client.ask(TOKENIZE, {"text": "</s>", "add_special": False,
                                               "parse_special": True}).body["ids"])
     assert 2 not in plain and parsed[-1] == 2 and len(plain) > len(parsed)
-    assert "</s>" in client.ask(DETOKENIZE, {"ids": pack_ids([300, 2])}).body["text"]
+    assert "</s>" in client.ask(DETOKENIZE, {"ids": pack_ids([290, 2])}).body["text"]
     assert "</s>" not in client.ask(
-        DETOKENIZE, {"ids": pack_ids([300, 2]), "skip_special": True}).body["text"]
+        DETOKENIZE, {"ids": pack_ids([290, 2]), "skip_special": True}).body["text"]
 
 
 def test_without_streaming_one_message_holds_all(client):

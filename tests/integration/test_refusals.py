@@ -1,10 +1,11 @@
 """test_refusals.py - bad input gets a clear error by id, or nothing, and nothing else changes."""
+import os
 import random
+import shutil
 
 import msgpack
 import pytest
 
-from agent_fixtures import DATA
 from sluice_client import (CREDIT, DETOKENIZE, ERROR, GENERATE, HELLO, MAGIC, PING, PONG, TOKENIZE,
                            Client, assert_error, pack_ids)
 from test_generate import PROMPT
@@ -215,11 +216,9 @@ def test_bad_bodies_of_the_smaller_commands(client):
         assert_error(reply.body, "invalid_argument")
 
 
-@pytest.mark.skipif(not DATA, reason="needs SLUICE_TEST_DATA")
-def test_without_a_tokenizer_ids_still_work(own_agent, tmp_path):
+def test_without_a_tokenizer_ids_still_work(own_agent, model, tmp_path):
     for name in ("config.json", "generation_config.json", "model.safetensors"):
-        with open(f"{DATA}/models/stories260K-hf/{name}", "rb") as file:
-            (tmp_path / name).write_bytes(file.read())
+        shutil.copy(os.path.join(model, name), tmp_path)
     agent = own_agent({"model.path": str(tmp_path), "chat.template": "none"})
     with Client(agent.endpoint) as client:
         assert client.ask(HELLO).body["tokenizer"] is False

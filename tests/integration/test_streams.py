@@ -75,6 +75,23 @@ def test_cancel_reaches_only_ones_own_requests(narrow):
         assert one.finish(held).finish == "length"
 
 
+def test_the_operator_cancels_for_all_clients(narrow):
+    with Client(narrow.endpoint) as one, Client(narrow.endpoint) as other, \
+            Client(narrow.endpoint + ".admin") as operator:
+        held = [hold(client, request_id=b"runaway") for client in (one, other)]
+        kept = hold(one, request_id=b"kept")
+        assert operator.ask(CANCEL, request_id=b"runaway").body == {"cancelled": 2}
+        one.finish(held[0])
+        other.finish(held[1])
+        assert [answer.finish for answer in held] == ["cancelled"] * 2 and not kept.ended
+        assert_error(operator.ask(CANCEL, request_id=b"runaway").body, "not_found", b"runaway")
+        refusal = operator.ask(GENERATE, {"ids": pack_ids(PROMPT)})
+        assert_error(refusal.body, "permission_denied")
+        assert operator.ask(PING).command == PONG and operator.ask(STATS).body
+        one.send(CANCEL, {}, kept.id)
+        one.finish(kept)
+
+
 def test_credit_counts_tokens(narrow):
     with Client(narrow.endpoint) as client:
         wanted = client.generate(ids=PROMPT, **LONG)
