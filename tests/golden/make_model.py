@@ -5,6 +5,7 @@ special tokens; the row of the end token in the output matrix is zero, so that g
 length. One seed and one set of options give the same bytes everywhere.
 """
 import argparse
+import itertools
 import json
 import pathlib
 import struct
@@ -42,6 +43,10 @@ def vocabulary(count):
                 tokens.append(left + letter)
             if left + letter in tokens:
                 left += letter
+    for left, right in itertools.product("etaoinshrdlucmfwypvbgk", repeat=2):
+        if left + right not in tokens and len(tokens) < count:
+            merges.append((left, right))
+            tokens.append(left + right)
     if len(tokens) != count:
         raise SystemExit(f"--vocab: from {len(SPECIALS) + 256} to {len(tokens)} here")
     return tokens, merges
@@ -269,7 +274,7 @@ def main():
     parser.add_argument("path", type=pathlib.Path)
     parser.add_argument("--gguf", choices=sorted(GGUF_TYPES), metavar="TYPE")
     for name, value in {"seed": 1, "hidden": 64, "layers": 2, "heads": 4, "kv-heads": 2,
-                        "head-dim": 16, "ffn": 160, "vocab": 300, "positions": 2048,
+                        "head-dim": 16, "ffn": 160, "vocab": 512, "positions": 2048,
                         "shards": 1}.items():
         parser.add_argument("--" + name, type=int, default=value, metavar="N")
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
