@@ -120,6 +120,8 @@ static struct wire_error judge_tokens(const struct core *core, struct request_pa
 static void activate(struct core *core, struct request *request, uint32_t prompt_tokens)
 {
     request->prompt_tokens = prompt_tokens;
+    request->detok.tokens =
+        1; /* The answer goes on where the prompt ends: no leading space goes. */
     core->counters.prompt_tokens += prompt_tokens;
     sched_add(&core->sched, request_index(&core->requests, request), prompt_tokens);
 }

@@ -95,13 +95,21 @@ static void leave(struct core *core, struct request *request)
 void answer_finish(struct core *core, struct request *request, enum wire_finish finish)
 {
     request->finish = finish;
-    if (finish == WIRE_FINISH_CANCELLED && request->params.stream) {
-        request->answer_tokens = request->sent_tokens; /* Nobody wants what has not left. */
+    core->counters.finished++;
+    leave(core, request);
+}
+
+void answer_cancel(struct core *core, struct request *request)
+{
+    if (request->params.stream) { /* Nobody wants what has not left. */
+        request->answer_tokens = request->sent_tokens;
         request->text_free = request->sent_text;
     }
-    core->counters.finished += finish != WIRE_FINISH_CANCELLED;
-    core->counters.cancelled += finish == WIRE_FINISH_CANCELLED;
-    leave(core, request);
+    request->finish = WIRE_FINISH_CANCELLED;
+    core->counters.cancelled++;
+    if (request->state == REQUEST_ACTIVE) {
+        leave(core, request);
+    }
 }
 
 void answer_fail(struct core *core, struct request *request, enum wire_error_code code,

@@ -10,6 +10,9 @@
 /* The step in flight is done: appends every result to its token log and ends what is finished. */
 void answer_step(struct core *core);
 
+/* Ends an ACTIVE request, or what an ENDING one has not sent, with DONE cancelled. */
+void answer_cancel(struct core *core, struct request *request);
+
 /* Ends an ACTIVE request with DONE and this reason, or with an error. */
 void answer_finish(struct core *core, struct request *request, enum wire_finish finish);
 void answer_fail(struct core *core, struct request *request, enum wire_error_code code,

@@ -102,13 +102,14 @@ static void on_stats(struct core *core, const struct request_address *address)
 /* False where it is ending anyway. */
 static bool cancel(struct core *core, struct request *request)
 {
-    if (request->cancelled || request->state == REQUEST_ENDING) {
+    if (request->cancelled ||
+        (request->state == REQUEST_ENDING && !request_waits_for_credit(request))) {
         return false;
     }
     if (request->state == REQUEST_TEXT) {
         request->cancelled = true; /* Its ids are the tokenizer's until it comes back. */
     } else {
-        answer_finish(core, request, WIRE_FINISH_CANCELLED);
+        answer_cancel(core, request);
     }
     return true;
 }

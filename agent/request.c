@@ -89,6 +89,12 @@ uint32_t request_index(const struct requests *requests, const struct request *re
     return (uint32_t)(request - requests->request);
 }
 
+bool request_waits_for_credit(const struct request *request)
+{
+    return request->state == REQUEST_ENDING && request->error.code == WIRE_OK &&
+           request->params.stream && request->sent_tokens < request->answer_tokens;
+}
+
 bool request_same_peer(const struct request *request, const struct request_address *address)
 {
     const struct request_address *own = &request->address;

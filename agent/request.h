@@ -101,6 +101,9 @@ uint32_t request_index(const struct requests *requests, const struct request *re
 struct request *requests_find(const struct requests *requests,
                               const struct request_address *address);
 
+/* ENDING, but its reader has not granted all of its tokens. */
+bool request_waits_for_credit(const struct request *request);
+
 bool request_same_peer(const struct request *request, const struct request_address *address);
 
 #endif /* AGENT_REQUEST_H */

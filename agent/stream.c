@@ -78,7 +78,7 @@ static void pace(struct core *core, const struct request *request)
 static void forget(struct core *core, struct request *request)
 {
     if (request->state == REQUEST_ACTIVE) {
-        answer_finish(core, request, WIRE_FINISH_CANCELLED);
+        answer_cancel(core, request);
     }
     request_move(&core->requests, request, REQUEST_FREE);
 }
@@ -138,18 +138,11 @@ static bool stalled(const struct core *core, struct request *request)
            (uint64_t)core->config->stream.stall_timeout_ms * 1000;
 }
 
-/* Has its outcome, but its reader has not granted all of its tokens. */
-static bool waits_for_credit(const struct request *request)
-{
-    return request->error.code == WIRE_OK && request->params.stream &&
-           request->sent_tokens < request->answer_tokens;
-}
-
 /* Tokens that wait for credit do not wait for ever; an error that cannot leave is forgotten. */
 static void expire_ending(struct core *core, struct request *request)
 {
     const bool late = core->now_us >= request->deadline_us;
-    if (waits_for_credit(request) && (late || stalled(core, request))) {
+    if (request_waits_for_credit(request) && (late || stalled(core, request))) {
         request->error = (struct wire_error){.code = WIRE_DEADLINE_EXCEEDED};
         request->progress_us = core->now_us;
     } else if (stalled(core, request)) {
@@ -179,10 +172,9 @@ void stream_end_all(struct core *core, enum wire_error_code code)
 {
     for (uint32_t i = 0; i < core->requests.count; i++) {
         struct request *request = &core->requests.request[i];
-        const bool waits = request->state == REQUEST_ENDING && waits_for_credit(request);
         if (request->state == REQUEST_ACTIVE) {
             answer_fail(core, request, code, NULL);
-        } else if (waits) {
+        } else if (request_waits_for_credit(request)) {
             request->error = (struct wire_error){.code = code};
         }
     }

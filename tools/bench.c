@@ -78,18 +78,18 @@ struct bench {
 static bool parse(struct bench *bench, int argc, char **argv, int *status)
 {
     const struct options_row rows[] = {
-        {"endpoint", OPTIONS_TEXT, &bench->endpoint, 0, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
-        {"dataset", OPTIONS_TEXT, &bench->dataset_spec, 0, "D",
+        {"endpoint", OPTIONS_TEXT, 0, &bench->endpoint, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
+        {"dataset", OPTIONS_TEXT, 0, &bench->dataset_spec, "D",
          "fixed:IN:OUT or prompts:FILE (one a line)"},
-        {"num-prompts", OPTIONS_U32, &bench->prompts, 0, "N", "requests in all, default 64"},
-        {"max-concurrency", OPTIONS_U32, &bench->concurrency, 0, "C",
+        {"num-prompts", OPTIONS_U32, 0, &bench->prompts, "N", "requests in all, default 64"},
+        {"max-concurrency", OPTIONS_U32, 0, &bench->concurrency, "C",
          "requests at one time, default all"},
-        {"request-rate", OPTIONS_F64, &bench->rate, 0, "R", "a second, Poisson; default inf"},
-        {"max-tokens", OPTIONS_U32, &bench->max_tokens, FLAG_MAX_TOKENS, "N",
+        {"request-rate", OPTIONS_F64, 0, &bench->rate, "R", "a second, Poisson; default inf"},
+        {"max-tokens", OPTIONS_U32, FLAG_MAX_TOKENS, &bench->max_tokens, "N",
          "length of an answer to a prompt of FILE"},
-        {"ignore-eos", OPTIONS_FLAG, &bench->ignore_eos, 0, NULL, "every answer has full length"},
-        {"seed", OPTIONS_U64, &bench->seed, 0, "S", "of ids and arrivals, default 0"},
-        {"json", OPTIONS_TEXT, &bench->json_path, 0, "FILE", "write the figures there too"},
+        {"ignore-eos", OPTIONS_FLAG, 0, &bench->ignore_eos, NULL, "every answer has full length"},
+        {"seed", OPTIONS_U64, 0, &bench->seed, "S", "of ids and arrivals, default 0"},
+        {"json", OPTIONS_TEXT, 0, &bench->json_path, "FILE", "write the figures there too"},
     };
     const struct options options = {COMMAND, "Measures an agent under load.", rows,
                                     sizeof rows / sizeof rows[0]};

@@ -69,8 +69,8 @@ int cancel_main(int argc, char **argv)
 {
     const char *endpoint = OPTIONS_ENDPOINT_DEFAULT, *id = NULL;
     const struct options_row rows[] = {
-        {"endpoint", OPTIONS_TEXT, &endpoint, 0, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
-        {"id", OPTIONS_TEXT, &id, 0, "ID", "of the request, as its client gave it"},
+        {"endpoint", OPTIONS_TEXT, 0, &endpoint, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
+        {"id", OPTIONS_TEXT, 0, &id, "ID", "of the request, as its client gave it"},
     };
     const struct options options = {COMMAND, "Ends every running request with this id.", rows,
                                     sizeof rows / sizeof rows[0]};

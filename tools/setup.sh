@@ -31,7 +31,8 @@ done
 echo "setup: installing ${missing[*]}"
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "setup: run as root, or install: ${missing[*]}" >&2; exit 1; }
+  command -v sudo >/dev/null ||
+    { echo "setup: run as root, or install: ${missing[*]}" >&2; exit 1; }
   as_root=(sudo)
 fi
 export DEBIAN_FRONTEND=noninteractive

@@ -117,8 +117,8 @@ int status_main(int argc, char **argv)
     const char *endpoint = OPTIONS_ENDPOINT_DEFAULT;
     bool json = false;
     const struct options_row rows[] = {
-        {"endpoint", OPTIONS_TEXT, &endpoint, 0, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
-        {"json", OPTIONS_FLAG, &json, 0, NULL, "print one JSON object"},
+        {"endpoint", OPTIONS_TEXT, 0, &endpoint, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
+        {"json", OPTIONS_FLAG, 0, &json, NULL, "print one JSON object"},
     };
     const struct options options = {COMMAND, "Shows what the agent serves and what it is doing.",
                                     rows, sizeof rows / sizeof rows[0]};

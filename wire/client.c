@@ -234,6 +234,7 @@ int client_receive(struct client *client, uint32_t timeout_ms, struct client_rep
     struct wire_head head;
     int status = receive_frames(client);
 
+    *out = (struct client_reply){0};
     if (status == -EAGAIN) { /* Asked first: under load there is nothing to wait for. */
         const int ready = zmq_poll(&item, 1, (long)timeout_ms);
         if (ready <= 0) {

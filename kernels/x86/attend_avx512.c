@@ -1,7 +1,7 @@
 /* attend_avx512.c - paged attention in float. Runs on any worker thread over its items; scratch is
  * the thread's. Decode moves 8 bytes of KV for 4 FLOPs a query head: bound by memory; prefill by
- * the multiply-add units. Invariant: see attend_avx512.h. */
-#include "kernels/x86/attend_avx512.h"
+ * the multiply-add units. Invariant: see attend_math_avx512.h. */
+#include "kernels/x86/attend_items_avx512.h"
 #include "kernels/x86/x86.h"
 
 static inline __m512 attend_madd(__m512 sum, __m512i a, __m512i b)

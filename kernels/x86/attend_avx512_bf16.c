@@ -1,7 +1,7 @@
 /* attend_avx512_bf16.c - paged attention in bf16 through dpbf16. Runs on any worker thread over its
  * items; scratch is the thread's. Weights of a block are rounded to bf16 before they meet V, as the
- * specification does; sums stay float. Invariant: see attend_avx512.h. */
-#include "kernels/x86/attend_avx512.h"
+ * specification does; sums stay float. Invariant: see attend_math_avx512.h. */
+#include "kernels/x86/attend_items_avx512.h"
 #include "kernels/x86/x86.h"
 
 static inline __m512 attend_madd(__m512 sum, __m512i a, __m512i b)

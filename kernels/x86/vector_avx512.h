@@ -3,16 +3,16 @@
 #ifndef KERNELS_X86_VECTOR_AVX512_H
 #define KERNELS_X86_VECTOR_AVX512_H
 
+#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <immintrin.h>
 
 #include "kernels/kern.h"
 
 static inline __mmask16 vector_mask(size_t left)
 {
-    return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+    const uint32_t lanes = left >= 16 ? 0xffffu : (1u << left) - 1u;
+    return (__mmask16)lanes;
 }
 
 /* exp(x) to about 1e-7 relative: 2^n e^r with |r| <= ln(2) / 2 and e^r by its Taylor series to the

@@ -2,14 +2,13 @@
  * validator_fuzz.c - the walk against msgpack-c: what the walk takes, msgpack-c must decode, using
  * every byte, in no more memory than the element budget allows; and a body is a stricter value.
  */
-#include "wire/validator.h"
-
 #include <stdlib.h>
 
 #include <msgpack.h>
 
 #include "base/limits.h"
 #include "base/must.h"
+#include "wire/validator.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 

@@ -13,7 +13,8 @@ import numpy
 
 SPECIALS = ["<unk>", "<s>", "</s>"]
 BOS, EOS = 1, 2
-WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl", "named", "big", "red"]
+WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl", "named", "big",
+         "red"]
 GGUF_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
               "BF16": 30}
 ALIGNMENT = 32
@@ -195,6 +196,8 @@ def gguf_value(value):
         return 4, struct.pack("<I", value)
     if isinstance(value, float):
         return 6, struct.pack("<f", value)
+    if isinstance(value[0], int):
+        return 9, struct.pack(f"<IQ{len(value)}i", 5, len(value), *value)
     items = [gguf_value(item) for item in value]
     return 9, struct.pack("<IQ", items[0][0], len(items)) + b"".join(item[1] for item in items)
 

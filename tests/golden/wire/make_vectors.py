@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """make_vectors.py FOLDER - writes one file of hexadecimal for each message of protocol v1.
 
-Written from docs/protocol.md with Python's msgpack, so that the C codec is compared with a stranger.
-A file holds the four frames, one a line. codec_golden_test.c builds the same messages.
+Written from docs/protocol.md with Python's msgpack, so that the C codec meets a stranger. A file
+holds the four frames, one a line. codec_golden_test.c builds the same messages.
 """
 import os
 import struct

@@ -1,4 +1,4 @@
-/* prng_test.c - Philox4x32-10 against the known answers of the Random123 distribution, and range. */
+/* prng_test.c - Philox4x32-10 against the known answers of the Random123 distribution; range. */
 #include "base/prng.h"
 
 #include <setjmp.h>

@@ -387,7 +387,7 @@ static void small_commands_have_their_rules(void **state)
     assert_int_equal(codec_decode_empty(codec, BYTES("\x90"), error), -EINVAL);
 }
 
-/* The largest number of elements that the validator lets through. */
+/* As many messages as a request may have: 5,122 elements. */
 static struct wire_bytes largest_messages(uint8_t *out)
 {
     static const uint8_t turn[] = "\x82\xa4role\xa1u\xa7"
@@ -401,26 +401,26 @@ static struct wire_bytes largest_messages(uint8_t *out)
     return (struct wire_bytes){out, count};
 }
 
-/* Bytes in use by malloc while the last decoded struct is alive. */
+/* Bytes in use by malloc while the last decoded struct is alive. A sanitizer's heap is not seen:
+ * the test then only shows that the largest request decodes. */
 static size_t heap_bytes(void)
 {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return 0;
+#else
     const struct mallinfo2 info = mallinfo2();
     return info.uordblks + info.hblkhd;
+#endif
 }
 
 static void decoding_does_not_allocate(void **state)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    (void)state;
-    skip(); /* mallinfo2() does not see a sanitizer's heap. */
-#else
     struct fixture *fixture = *state;
     const struct body body = small();
-    uint8_t *bytes = malloc(64 * 1024);
-    size_t before;
+    uint8_t *bytes = malloc((size_t)64 * 1024);
     assert_non_null(bytes);
     const struct wire_bytes most = largest_messages(bytes);
-    before = heap_bytes();
+    const size_t before = heap_bytes();
     for (int i = 0; i < 100; i++) {
         assert_int_equal(decode(fixture, &body), 0);
         assert_int_equal(heap_bytes(), before);
@@ -430,7 +430,6 @@ static void decoding_does_not_allocate(void **state)
         assert_int_equal(heap_bytes(), before);
     }
     free(bytes);
-#endif
 }
 
 static void encoding_reuses_its_buffer(void **state)
