@@ -4,6 +4,8 @@
  * the numbers of the rounds. Invariant: a spelling is asked for by its bits alone, so that a
  * machine with the newest instructions also runs the older forms.
  */
+#include "tests/kern/check.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +16,6 @@
 
 #include "base/prng.h"
 #include "kernels/bf16.h"
-#include "tests/kern/check.h"
 
 uint32_t check_between(struct check_random *random, uint32_t least, uint32_t most)
 {

@@ -1,8 +1,8 @@
 /*
- * bench.c - rates of products and attention on the shapes of SmolLM2-135M, one thread. Called by
- * `kern_check bench`; asserts nothing, prints one line a case: best of some rounds. Two copies of
- * the program at a time show what two cores share. Owns its buffers.
- * Invariant: weights are walked over enough copies that they come from memory, as in a real step.
+ * bench_kern.c - rates of products and attention on the shapes of SmolLM2-135M, one thread. Called
+ * by `kern_check bench`; asserts nothing, prints one line a case: best of some rounds. Two copies
+ * of the program at a time show what two cores share. Owns its buffers. Invariant: weights are
+ * walked over enough copies that they come from memory, as in a real step.
  */
 #include <setjmp.h>
 #include <stdarg.h>
