@@ -15,21 +15,22 @@
 #include "kernels/matmul.h"
 #include "tests/kern/check.h"
 
-enum { BENCH_ROUNDS = 5, BENCH_COPIES = 30 };
+enum { BENCH_ROUNDS = 5, BENCH_COPIES_MAX = 400, BENCH_BYTES = 192 << 20 };
 
 static void bench_product(uint32_t n, uint32_t k, uint32_t m, enum kern_dtype dtype)
 {
-    const uint32_t copies = n > 10000 ? 1 : BENCH_COPIES;
+    const size_t copies = BENCH_BYTES / ((size_t)n * k * kern_dtype_bytes(dtype)) + 1;
     const struct matmul_options options = {n, k, 1, m, dtype};
     struct check_random random = {.seed = 1};
-    struct matmul_weight *weights[BENCH_COPIES];
+    struct matmul_weight *weights[BENCH_COPIES_MAX];
     struct matmul_shape *shape;
     if (matmul_shape_open(&shape, &options)) {
         (void)printf("product n %u k %u: this CPU has none\n", n, k);
         return;
     }
+    assert_true(copies <= BENCH_COPIES_MAX);
     float *w = check_floats(&random, CHECK_FILL_UNIT, (size_t)n * k);
-    for (uint32_t i = 0; i < copies; i++) {
+    for (size_t i = 0; i < copies; i++) {
         assert_int_equal(matmul_weight_open(&weights[i], shape), 0);
         assert_int_equal(matmul_weight_pack(weights[i], 0, w), 0);
     }
@@ -40,7 +41,7 @@ static void bench_product(uint32_t n, uint32_t k, uint32_t m, enum kern_dtype dt
     uint64_t best_ns = UINT64_MAX;
     for (int round = 0; round < BENCH_ROUNDS; round++) {
         const uint64_t start_ns = clock_now_ns();
-        for (uint32_t i = 0; i < copies; i++) {
+        for (size_t i = 0; i < copies; i++) {
             const struct matmul_args args = {weights[i], x, y, m, false, scratch};
             matmul_run(&args, 0);
         }
@@ -51,7 +52,7 @@ static void bench_product(uint32_t n, uint32_t k, uint32_t m, enum kern_dtype dt
                  dtype == KERN_F32 ? "f32 " : "bf16", m, n, k, (double)best_ns / 1e3,
                  2.0 * m * n * k / (double)best_ns,
                  (double)matmul_weight_bytes(weights[0]) / (double)best_ns);
-    for (uint32_t i = 0; i < copies; i++) {
+    for (size_t i = 0; i < copies; i++) {
         matmul_weight_close(weights[i]);
     }
     matmul_shape_close(shape);
