@@ -86,16 +86,18 @@ static int inspect_gguf(struct json *root, const char *path, struct model_error 
         return code;
     }
     uint64_t vocab = 0;
+    const char *name = "none";
+    size_t name_bytes = strlen(name);
     const bool vocabulary =
         gguf_tensors(gguf)->count == 0 && gguf_array_count(gguf, "tokenizer.ggml.tokens", &vocab);
-    gguf_close(gguf);
-    if (!vocabulary) {
-        return inspect_weights(root, path, error);
+    if (vocabulary) {
+        (void)gguf_string(gguf, "general.architecture", &name, &name_bytes);
+        json_add(root, "architecture", json_new_string(name, name_bytes));
+        json_add(root, "vocab", json_new_u64(vocab));
+        json_add(root, "tensors", json_new_u64(0));
     }
-    add_text(root, "architecture", "none");
-    json_add(root, "vocab", json_new_u64(vocab));
-    json_add(root, "tensors", json_new_u64(0));
-    return 0;
+    gguf_close(gguf);
+    return vocabulary ? 0 : inspect_weights(root, path, error);
 }
 
 static bool ends_with(const char *text, const char *end)
