@@ -7,8 +7,6 @@
  * SLUICE_SEEDS: how many seeds, 300 unless told. SLUICE_SEED: only this one. Each runs in a child
  * process, so that a must() ends one seed and its number is told.
  */
-#include "agent/sched.h"
-
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "agent/sched.h"
 #include "base/prng.h"
 #include "tests/property/sched_worker.h"
 

@@ -3,8 +3,8 @@
  * and must()s that they make sense. Its KV holds the ids themselves, so that a page that was given
  * to two requests, or lost, shows when a token is sampled.
  */
-#ifndef TESTS_SCHED_WORKER_H
-#define TESTS_SCHED_WORKER_H
+#ifndef TESTS_PROPERTY_SCHED_WORKER_H
+#define TESTS_PROPERTY_SCHED_WORKER_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,4 +53,4 @@ void worker_start(struct worker *worker, const struct sched_options *options);
 /* Runs a step. */
 void worker_run(struct worker *worker, struct worker_step *step);
 
-#endif /* TESTS_SCHED_WORKER_H */
+#endif /* TESTS_PROPERTY_SCHED_WORKER_H */
