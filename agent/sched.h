@@ -35,7 +35,7 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint32_t pages_told; /* Of them, known to the worker. */
     uint32_t *pages;     /* Block table, [pages_per_request]. */
     bool last_on_worker; /* The newest token was sampled in this residency. */
-    bool held;           /* Its reader is behind: keeps its pages, gets no rows. */
+    bool held;           /* Its reader is behind: keeps its pages, gets no rows once it is in. */
     uint32_t before;     /* Neighbours in the queue, when WAITING. */
     uint32_t after;
 };

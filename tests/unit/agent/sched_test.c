@@ -1,0 +1,271 @@
+/*
+ * sched_test.c - the scheduler's rules one by one, on small named cases. Random ones are in
+ * tests/property.
+ */
+#include "agent/sched.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { REQUESTS = 8, SLOTS = 4 };
+
+struct bench {
+    struct arena arena;
+    struct sched sched;
+    struct sched_step step;
+    struct sched_row rows[SLOTS];
+    struct sched_slot opens[SLOTS];
+    struct sched_slot closes[SLOTS];
+};
+
+static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
+{
+    const struct sched_options options = {
+        .requests_max = REQUESTS,
+        .slots_max = SLOTS,
+        .tokens_max = tokens_max,
+        .page_tokens = 4,
+        .page_count = page_count,
+        .context_max = 32,
+    };
+    *bench = (struct bench){0};
+    bench->step.rows = bench->rows;
+    bench->step.opens = bench->opens;
+    bench->step.closes = bench->closes;
+    assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
+    assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
+    return &bench->sched;
+}
+
+static void step(struct bench *bench)
+{
+    assert_true(sched_form(&bench->sched, &bench->step));
+    sched_verify(&bench->sched);
+    sched_commit(&bench->sched, &bench->step);
+    sched_verify(&bench->sched);
+}
+
+static void assert_row(const struct bench *bench, uint32_t index, uint32_t request,
+                       uint32_t position, uint32_t tokens)
+{
+    assert_true(index < bench->step.row_count);
+    const struct sched_row *row = &bench->step.rows[index];
+    assert_int_equal(row->request, request);
+    assert_int_equal(row->position, position);
+    assert_int_equal(row->tokens, tokens);
+}
+
+static void decodes_then_fills_the_budget(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 8, 32);
+    sched_add(sched, 5, 3);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 5, 0, 3);
+    assert_true(bench.rows[0].sample && !bench.rows[0].from_last);
+    sched_add(sched, 1, 10);
+    sched_add(sched, 0, 2);
+    step(&bench); /* One decode, the rest of the budget to the first prompt, none to the second. */
+    assert_int_equal(bench.step.row_count, 2);
+    assert_row(&bench, 0, 5, 3, 1);
+    assert_true(bench.rows[0].from_last && bench.rows[0].sample);
+    assert_row(&bench, 1, 1, 0, 7);
+    assert_false(bench.rows[1].sample);
+    assert_int_equal(bench.step.token_count, 8);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 3);
+    assert_row(&bench, 0, 5, 4, 1);
+    assert_row(&bench, 1, 1, 7, 3);
+    assert_true(bench.rows[1].sample && !bench.rows[1].from_last);
+    assert_row(&bench, 2, 0, 0, 2);
+    arena_close(&bench.arena);
+}
+
+static void last_prompt_token_alone_is_listed(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 8, 32);
+    sched_add(sched, 0, 9);
+    step(&bench);
+    assert_row(&bench, 0, 0, 0, 8);
+    assert_false(bench.rows[0].sample);
+    step(&bench);
+    assert_row(&bench, 0, 0, 8, 1);
+    assert_true(bench.rows[0].sample && !bench.rows[0].from_last);
+    step(&bench);
+    assert_true(bench.rows[0].from_last);
+    arena_close(&bench.arena);
+}
+
+static void head_of_queue_waits_for_pages(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 6);
+    sched_add(sched, 0, 10); /* 3 pages for it and its next token. */
+    step(&bench);
+    sched_add(sched, 1, 13); /* 4 pages: one too many. */
+    sched_add(sched, 2, 1);  /* Would fit, but is not first. */
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 1);
+    assert_int_equal(sched->waiting_count, 2);
+    assert_int_equal(sched->waiting_tokens, 14);
+    sched_remove(sched, 0);
+    step(&bench);
+    assert_int_equal(bench.step.open_count, 2);
+    assert_int_equal(bench.opens[0].request, 1);
+    assert_int_equal(bench.opens[1].request, 2);
+    arena_close(&bench.arena);
+}
+
+static void youngest_yields(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 4);
+    sched_add(sched, 3, 7);
+    sched_add(sched, 1, 6);
+    step(&bench); /* 2 pages each: 8 places, the pool is empty. */
+    assert_int_equal(sched->running_count, 2);
+    assert_int_equal(sched->pages.free_count, 0);
+    const uint32_t slot = sched->entry[1].slot;
+    const uint32_t generation = sched->generation[slot];
+    step(&bench); /* 8 and 7 tokens: both in their pages. */
+    assert_int_equal(bench.step.row_count, 2);
+    step(&bench); /* The oldest needs its ninth place. */
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 3, 8, 1);
+    assert_int_equal(sched->preemptions, 1);
+    assert_int_equal(sched->recomputed_tokens, 7);
+    assert_int_equal(bench.step.close_count, 1);
+    assert_int_equal(bench.closes[0].slot, slot);
+    assert_int_equal(bench.closes[0].generation, generation);
+    sched_add(sched, 0, 1); /* Younger: behind the one that yielded. */
+    assert_int_equal(sched->waiting_first, 1);
+    sched_remove(sched, 3);
+    step(&bench);
+    assert_row(&bench, 0, 1, 0, 8); /* From its log: prompt and answer. */
+    assert_row(&bench, 1, 0, 0, 1);
+    arena_close(&bench.arena);
+}
+
+static void fits_by_context_and_pool(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 32);
+    assert_true(sched_fits(sched, 32));
+    assert_false(sched_fits(sched, 33)); /* The context. */
+    assert_false(sched_fits(sched, UINT64_MAX));
+    arena_close(&bench.arena);
+    sched = open_bench(&bench, 32, 3);
+    assert_true(sched_fits(sched, 12));
+    assert_false(sched_fits(sched, 13)); /* The pool. */
+    sched_add(sched, 0, 11);
+    step(&bench);
+    step(&bench); /* 12 of 12 places: alone it can end. */
+    assert_row(&bench, 0, 0, 11, 1);
+    arena_close(&bench.arena);
+}
+
+static void close_is_told_once(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 32);
+    sched_add(sched, 0, 2);
+    step(&bench);
+    sched_remove(sched, 0);
+    assert_false(sched_form(sched, &bench.step)); /* It waits for a step. */
+    sched_add(sched, 1, 2);
+    step(&bench);
+    assert_int_equal(bench.step.close_count, 1);
+    assert_int_equal(bench.closes[0].request, 0);
+    assert_int_equal(bench.closes[0].slot, bench.opens[0].slot); /* Closed, then opened again. */
+    assert_int_equal(bench.closes[0].generation + 1, bench.opens[0].generation);
+    step(&bench);
+    assert_int_equal(bench.step.close_count, 0);
+    sched_remove(sched, 1);
+    sched_reset(sched); /* The next worker has nothing open: nothing to close. */
+    sched_add(sched, 2, 2);
+    step(&bench);
+    assert_int_equal(bench.step.close_count, 0);
+    arena_close(&bench.arena);
+}
+
+static void removed_in_flight_keeps_pages_until_commit(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 4);
+    sched_add(sched, 0, 6);
+    assert_true(sched_form(sched, &bench.step));
+    sched_remove(sched, 0);
+    sched_verify(sched);
+    assert_int_equal(sched->pages.free_count, 2);
+    assert_false(sched_row_current(sched, &bench.rows[0]));
+    sched_commit(sched, &bench.step);
+    assert_int_equal(sched->pages.free_count, 4);
+    arena_close(&bench.arena);
+}
+
+static void held_keeps_pages_without_rows(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 4);
+    sched_add(sched, 0, 2);
+    step(&bench);
+    sched_hold(sched, 0, true);
+    assert_false(sched_form(sched, &bench.step));
+    assert_int_equal(sched->pages.free_count, 3);
+    sched_hold(sched, 0, false);
+    step(&bench);
+    assert_row(&bench, 0, 0, 2, 1);
+    arena_close(&bench.arena);
+}
+
+static void lost_worker_sends_all_back_in_order(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 32);
+    sched_add(sched, 4, 3);
+    sched_add(sched, 2, 5);
+    step(&bench);
+    assert_true(sched_form(sched, &bench.step));
+    const struct sched_row late = bench.rows[0];
+    sched_reset(sched);
+    sched_verify(sched);
+    assert_int_equal(sched->pages.free_count, 32);
+    assert_int_equal(sched->waiting_first, 4);
+    assert_int_equal(sched->waiting_last, 2);
+    step(&bench);
+    assert_row(&bench, 0, 4, 0, 4);
+    assert_row(&bench, 1, 2, 0, 6);
+    assert_false(sched_row_current(sched, &late));
+    arena_close(&bench.arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decodes_then_fills_the_budget),
+        cmocka_unit_test(last_prompt_token_alone_is_listed),
+        cmocka_unit_test(head_of_queue_waits_for_pages),
+        cmocka_unit_test(youngest_yields),
+        cmocka_unit_test(fits_by_context_and_pool),
+        cmocka_unit_test(close_is_told_once),
+        cmocka_unit_test(removed_in_flight_keeps_pages_until_commit),
+        cmocka_unit_test(held_keeps_pages_without_rows),
+        cmocka_unit_test(lost_worker_sends_all_back_in_order),
+    };
+    return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
+}
