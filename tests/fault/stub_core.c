@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 #include <string.h>
 
 #include "agent/core.h"
@@ -80,6 +81,8 @@ static void accuse(struct stub_core *core)
     const bool stale = stub_mode("core", "stale");
     if (core->ready && !core->accused && (stale || stub_mode("core", "suspect"))) {
         core->accused = true;
+        const struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+        (void)nanosleep(&pause, NULL); /* The worker's READY must be there first. */
         stub_log("core suspects epoch %u", core->links[0].epoch - stale);
         tell(core, CONTROL_SUSPECT, core->links[0].epoch - stale, "");
     }
