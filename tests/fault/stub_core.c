@@ -9,8 +9,8 @@
 #include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/core.h"
 #include "base/clock.h"
