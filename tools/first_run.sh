@@ -33,4 +33,5 @@ if [ "$word" != ready ]; then
   exit 1
 fi
 echo "> $prompt"
-"$bin/sluicectl" chat --endpoint "$endpoint" --prompt "$prompt" </dev/null
+"$bin/sluicectl" chat --endpoint "$endpoint" --prompt "$prompt" --temperature 0 \
+  </dev/null
