@@ -160,7 +160,8 @@ static int core_run(struct core *core)
         if (control_send(core->control_fd, &failed, -1)) {
             log_error("%s", error.text);
         }
-        return 1; /* The process ends: what was opened goes with it. */
+        core_close(core);
+        return 1;
     }
     loop_run(core);
     core_close(core);

@@ -42,7 +42,9 @@ int device_open(struct device *device, struct arena *arena, const struct record_
 void device_close(struct device *device)
 {
     device_fence(device);
-    death_watch_close(device->watch);
+    if (device->watch) { /* Not there when the core failed to start. */
+        death_watch_close(device->watch);
+    }
 }
 
 void device_fence(struct device *device)

@@ -230,7 +230,7 @@ static void *scribe_run(void *argument)
 size_t scribe_bytes(const struct scribe_options *options)
 {
     const size_t message = options->message_bytes_max;
-    return SCRIBE_JOBS * (3 * message + 3 * (size_t)64) + LIMIT_MESSAGES_MAX * 64 +
+    return SCRIBE_JOBS * (3 * message + 3 * (size_t)64) + (size_t)LIMIT_MESSAGES_MAX * 64 +
            sizeof(struct scribe) + sizeof(struct wire_generate) + 1024;
 }
 

@@ -133,6 +133,11 @@ int json_parse(const char *bytes, size_t count, struct json **out, struct json_e
         json_error_set(error, "nested deeper than %d", (int)LIMIT_JSON_DEPTH_MAX);
         return -EINVAL;
     }
+    if (count > 0 &&
+        memchr(bytes, 0, count)) { /* jansson takes one behind the value for the end. */
+        json_error_set(error, "a NUL byte is no JSON");
+        return -EINVAL;
+    }
     json_error_t at;
     json_t *root = load(bytes, count, &at);
     if (!root) {

@@ -29,7 +29,7 @@ static inline size_t kv_layout_k(const struct kv_layout *layout, uint32_t kv_hea
                                  uint32_t dim)
 {
     const uint32_t pair = layout->dtype == KERN_F32 ? 1 : 2;
-    const size_t padded = (layout->head_dim + pair - 1) / pair * pair;
+    const size_t padded = (size_t)((layout->head_dim + pair - 1) / pair) * pair;
     const size_t tile = token / KERN_KV_TILE * (padded * KERN_KV_TILE);
     return layout->head_k * kv_head + tile + (size_t)(dim / pair) * KERN_KV_TILE * pair +
            (size_t)(token % KERN_KV_TILE) * pair + dim % pair;

@@ -438,6 +438,9 @@ const struct tensor_table *gguf_tensors(const struct gguf *gguf)
 
 static const struct gguf_pair *find(const struct gguf *gguf, const char *key)
 {
+    if (gguf->pair_count == 0) {
+        return NULL;
+    }
     const struct gguf_pair wanted = {.key = (const uint8_t *)key, .key_bytes = strlen(key)};
     return bsearch(&wanted, gguf->pairs, gguf->pair_count, sizeof wanted, pair_order);
 }

@@ -142,8 +142,8 @@ int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct m
     if (reader.code) {
         return reader.code;
     }
-    hparams->head_dim = read_u32(&reader, "llama.attention.key_length", 1, 2 * ROPE_PAIRS_MAX,
-                                 hparams->hidden / hparams->heads);
+    hparams->head_dim = read_u32(&reader, "llama.attention.key_length", 1,
+                                 (uint64_t)2 * ROPE_PAIRS_MAX, hparams->hidden / hparams->heads);
     hparams->sliding_window = read_u32(&reader, "llama.attention.sliding_window", 0, UINT32_MAX, 0);
     read_rope(&reader, hparams);
     read_rope_factors(&reader, hparams);

@@ -255,7 +255,7 @@ int hparams_from_config(struct hparams *hparams, const struct json *config,
     if (!reader.code) {
         const uint32_t derived = hparams->hidden / hparams->heads;
         hparams->head_dim =
-            read_u32(&reader, "head_dim", 1, 2 * ROPE_PAIRS_MAX, derived ? derived : 1);
+            read_u32(&reader, "head_dim", 1, (uint64_t)2 * ROPE_PAIRS_MAX, derived ? derived : 1);
         hparams->rope_dim = hparams->head_dim;
         const uint32_t bos = read_u32(&reader, "bos_token_id", 0, UINT32_MAX, UINT32_MAX);
         hparams->bos_id = bos;

@@ -10,6 +10,7 @@
 #include "tools/cancel.h"
 #include "tools/dialogue.h"
 #include "tools/generate.h"
+#include "tools/inspect.h"
 #include "tools/options.h"
 #include "tools/status.h"
 #include "tools/tokenize.h"
@@ -25,6 +26,7 @@ static const struct command commands[] = {
     {"chat", "talk with the model", dialogue_main},
     {"tokenize", "text on stdin to token ids, without an agent", tokenize_main},
     {"detokenize", "token ids on stdin to text, without an agent", detokenize_main},
+    {"inspect", "check a model and show what it holds, without an agent", inspect_main},
     {"status", "show what the agent serves and does", status_main},
     {"cancel", "end a running request", cancel_main},
 };

@@ -102,7 +102,7 @@ void ref_attend(const struct kern_attend_args *args, uint32_t first, uint32_t co
         for (uint32_t r = item->row_first; r < item->row_first + item->row_count; r++) {
             const size_t row = view.sequence->row_first + r;
             for (uint32_t h = 0; h < group; h++) {
-                view.q = (row * args->heads + item->kv_head * group + h) * args->head_dim;
+                view.q = (row * args->heads + (size_t)item->kv_head * group + h) * args->head_dim;
                 attend_row(&view, view.sequence->position + r);
             }
         }

@@ -54,6 +54,7 @@ void ref_rope_append(const struct kern_rope_append_args *args, uint32_t first, u
 {
     const size_t q_cols = (size_t)args->heads * args->head_dim;
     const size_t kv_cols = (size_t)args->kv_heads * args->head_dim;
+    must(args->head_dim > 0);
     for (size_t r = first; r < (size_t)first + count; r++) {
         const float *q = args->qkv + r * (q_cols + 2 * kv_cols);
         for (size_t c = 0; c < q_cols; c++) {

@@ -74,6 +74,11 @@ static void attend_f32_only(const struct kern_attend_args *args, uint32_t first,
 
 void x86_fill(struct kern_ops *ops, unsigned isa)
 {
+    if (isa & KERN_ISA_AVX2) {
+        ops->rmsnorm = avx2_rmsnorm;
+        ops->silu_mul = avx2_silu_mul;
+        ops->attend = avx2_attend;
+    }
     if (isa & KERN_ISA_AVX512) {
         ops->rmsnorm = avx512_rmsnorm;
         ops->silu_mul = avx512_silu_mul;

@@ -9,6 +9,10 @@ unsigned x86_detect(void);
 /* Overrides entries of ops for which isa has something faster. */
 void x86_fill(struct kern_ops *ops, unsigned isa);
 
+void avx2_rmsnorm(const struct kern_rmsnorm_args *args, uint32_t first, uint32_t count);
+void avx2_silu_mul(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
+void avx2_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
+
 void avx512_rmsnorm(const struct kern_rmsnorm_args *args, uint32_t first, uint32_t count);
 void avx512_silu_mul(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
 void avx512_rope_append(const struct kern_rope_append_args *args, uint32_t first, uint32_t count);

@@ -5,6 +5,7 @@ special tokens; the row of the end token in the output matrix is zero, so that g
 length. One seed and one set of options give the same bytes everywhere.
 """
 import argparse
+import itertools
 import json
 import pathlib
 import struct
@@ -42,6 +43,10 @@ def vocabulary(count):
                 tokens.append(left + letter)
             if left + letter in tokens:
                 left += letter
+    for left, right in itertools.product("etaoinshrdlucmfwypvbgk", repeat=2):
+        if left + right not in tokens and len(tokens) < count:
+            merges.append((left, right))
+            tokens.append(left + right)
     if len(tokens) != count:
         raise SystemExit(f"--vocab: from {len(SPECIALS) + 256} to {len(tokens)} here")
     return tokens, merges
@@ -117,9 +122,13 @@ def tokenizer(args):
               "rstrip": False, "normalized": False} for i, text in enumerate(SPECIALS)]
     bytelevel = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
                  "use_regex": True}
+    before = [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+              {"Sequence": {"id": "A", "type_id": 0}}]
+    around = {"type": "TemplateProcessing", "single": before, "pair": before,
+              "special_tokens": {"<s>": {"id": "<s>", "ids": [BOS], "tokens": ["<s>"]}}}
     return {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
-        "normalizer": None, "pre_tokenizer": bytelevel, "post_processor": None,
+        "normalizer": None, "pre_tokenizer": bytelevel, "post_processor": around,
         "decoder": bytelevel,
         "model": {"type": "BPE", "dropout": None, "unk_token": None,
                   "continuing_subword_prefix": None, "end_of_word_suffix": None,
@@ -196,10 +205,10 @@ def gguf_value(value):
         return 4, struct.pack("<I", value)
     if isinstance(value, float):
         return 6, struct.pack("<f", value)
-    if isinstance(value[0], int):
+    if value and isinstance(value[0], int):
         return 9, struct.pack(f"<IQ{len(value)}i", 5, len(value), *value)
     items = [gguf_value(item) for item in value]
-    return 9, struct.pack("<IQ", items[0][0], len(items)) + b"".join(item[1] for item in items)
+    return 9, struct.pack("<IQ", 8, len(items)) + b"".join(item[1] for item in items)
 
 
 def gguf_pairs(args):
@@ -219,7 +228,7 @@ def gguf_pairs(args):
         "tokenizer.ggml.token_type": [3 if i < len(SPECIALS) else 1 for i in range(args.vocab)],
         "tokenizer.ggml.merges": [" ".join(pair) for pair in merges],
         "tokenizer.ggml.bos_token_id": BOS, "tokenizer.ggml.eos_token_id": EOS,
-        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.add_bos_token": True,
     }
 
 
@@ -269,7 +278,7 @@ def main():
     parser.add_argument("path", type=pathlib.Path)
     parser.add_argument("--gguf", choices=sorted(GGUF_TYPES), metavar="TYPE")
     for name, value in {"seed": 1, "hidden": 64, "layers": 2, "heads": 4, "kv-heads": 2,
-                        "head-dim": 16, "ffn": 160, "vocab": 300, "positions": 2048,
+                        "head-dim": 16, "ffn": 160, "vocab": 512, "positions": 2048,
                         "shards": 1}.items():
         parser.add_argument("--" + name, type=int, default=value, metavar="N")
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")

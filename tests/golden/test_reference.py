@@ -21,7 +21,7 @@ TOLERANCE = 1e-3  # Largest |difference| of two logits.
 SKIPPED = 77
 IDS = [1, 5, 270, 82, 113, 3, 299, 41, 275, 275, 12, 260]
 SMOLLM2_IDS = [1, 9690, 198, 2683, 359, 260, 5575, 282, 4649, 30, 504, 1234, 22, 99, 17, 49151]
-ODD = ["--hidden", "40", "--head-dim", "10", "--ffn", "52"]
+ODD = ["--hidden", "40", "--head-dim", "10", "--ffn", "52", "--vocab", "300"]
 GENERATED = {
     "f32": [], "bf16": ["--dtype", "bf16"], "odd": ODD, "odd-tied-bf16-shards":
     [*ODD, "--tied", "--dtype", "bf16", "--shards", "3"],

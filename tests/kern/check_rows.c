@@ -1,0 +1,140 @@
+/* check_rows.c - checks of the operations that work row by row: embed, norm, silu, logits. Each
+ * round draws a shape and a fill; a second call on single rows must give the same bits as one call
+ * on all. Runs in the process of check.c. Invariant: no input here leaves the range of float. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/ref/ref.h"
+#include "tests/kern/check.h"
+
+enum { CHECK_ROUNDS = 60 };
+
+static void norm_round(const struct kern_ops *ops, struct check_random *random,
+                       enum kern_dtype dtype)
+{
+    const uint32_t rows = check_between(random, 1, 5);
+    const uint32_t cols = check_between(random, 1, 200);
+    const size_t count = (size_t)rows * cols;
+    const enum check_fill fill = check_between(random, 0, CHECK_FILLS - 1);
+    float *x = check_floats(random, fill, count);
+    float *w = check_floats(random, CHECK_FILL_UNIT, cols);
+    void *want = check_alloc(count * kern_dtype_bytes(dtype));
+    void *got = check_alloc(count * kern_dtype_bytes(dtype));
+    void *alone = check_alloc(count * kern_dtype_bytes(dtype));
+    struct kern_rmsnorm_args args = {x, w, want, cols, 1e-5f, dtype};
+    ref_rmsnorm(&args, 0, rows);
+    args.y = got;
+    ops->rmsnorm(&args, 0, rows);
+    check_close(got, want, count, dtype, 1e-5f, 1e-6f);
+    args.y = alone;
+    for (uint32_t r = 0; r < rows; r++) {
+        ops->rmsnorm(&args, r, 1);
+    }
+    assert_memory_equal(alone, got, count * kern_dtype_bytes(dtype));
+    free(x);
+    free(w);
+    free(want);
+    free(got);
+    free(alone);
+}
+
+void check_norm(void **state)
+{
+    (void)state;
+    check_spellings(norm_round, CHECK_ROUNDS);
+}
+
+static void silu_round(const struct kern_ops *ops, struct check_random *random,
+                       enum kern_dtype dtype)
+{
+    const uint32_t rows = check_between(random, 1, 5);
+    const uint32_t cols = check_between(random, 1, 200);
+    const size_t count = (size_t)rows * cols;
+    float *gate_up = check_floats(random, check_between(random, 0, CHECK_FILLS - 1), 2 * count);
+    void *want = check_alloc(count * kern_dtype_bytes(dtype));
+    void *got = check_alloc(count * kern_dtype_bytes(dtype));
+    struct kern_silu_mul_args args = {gate_up, want, cols, dtype};
+    ref_silu_mul(&args, 0, rows);
+    args.y = got;
+    for (uint32_t r = 0; r < rows; r++) {
+        ops->silu_mul(&args, r, 1);
+    }
+    check_close(got, want, count, dtype, 1e-6f, 1e-30f);
+    free(gate_up);
+    free(want);
+    free(got);
+}
+
+void check_silu(void **state)
+{
+    (void)state;
+    check_spellings(silu_round, CHECK_ROUNDS);
+}
+
+static void logits_round(const struct kern_ops *ops, struct check_random *random,
+                         enum kern_dtype dtype)
+{
+    const uint32_t vocab = check_between(random, 1, 700);
+    float *logits = check_floats(random, check_between(random, 0, CHECK_FILLS - 1), vocab);
+    struct kern_softmax_stats want;
+    struct kern_softmax_stats got;
+    struct kern_logits_args args = {logits, vocab, &want};
+    (void)dtype; /* Logits are float whatever the model is. */
+    /* Two equal largest values: the smaller id wins, wherever the two stand. */
+    logits[check_between(random, 0, vocab - 1)] = 95;
+    logits[check_between(random, 0, vocab - 1)] = 95;
+    ref_logits(&args);
+    args.stats = &got;
+    ops->logits(&args);
+    assert_true(got.finite && want.finite);
+    assert_int_equal(got.argmax, want.argmax);
+    check_close(&got.max, &want.max, 1, KERN_F32, 0, 0);
+    check_close(&got.sum, &want.sum, 1, KERN_F32, 1e-5f, 1);
+    static const uint32_t odd[] = {0x7fc00000, 0x7f800001, 0x7f800000, 0xff800000, 0xffc00000};
+    memcpy(&logits[check_between(random, 0, vocab - 1)], &odd[check_between(random, 0, 4)], 4);
+    ops->logits(&args);
+    assert_false(got.finite);
+    args.stats = &want;
+    ref_logits(&args);
+    assert_false(want.finite);
+    free(logits);
+}
+
+void check_logits(void **state)
+{
+    (void)state;
+    check_spellings(logits_round, CHECK_ROUNDS);
+}
+
+static void embed_round(const struct kern_ops *ops, struct check_random *random,
+                        enum kern_dtype dtype)
+{
+    const uint32_t rows = check_between(random, 1, 9);
+    const uint32_t cols = check_between(random, 1, 100);
+    const uint32_t vocab = check_between(random, 1, 30);
+    void *table = check_acts(random, CHECK_FILL_WIDE, (size_t)vocab * cols, dtype);
+    float *want = check_alloc((size_t)rows * cols * sizeof *want);
+    float *got = check_alloc((size_t)rows * cols * sizeof *got);
+    uint32_t ids[9];
+    for (uint32_t r = 0; r < rows; r++) {
+        ids[r] = check_between(random, 0, vocab - 1);
+    }
+    struct kern_embed_args args = {table, ids, want, cols, dtype};
+    ref_embed(&args, 0, rows);
+    args.x = got;
+    ops->embed(&args, 0, rows);
+    assert_memory_equal(got, want, (size_t)rows * cols * sizeof *got);
+    free(table);
+    free(want);
+    free(got);
+}
+
+void check_embed(void **state)
+{
+    (void)state;
+    check_spellings(embed_round, CHECK_ROUNDS);
+}

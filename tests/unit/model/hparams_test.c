@@ -1,0 +1,173 @@
+/*
+ * hparams_test.c - config.json texts: defaults, each refusal with the key it names, and the rope
+ * tables of every kind against their published formulas, worked out here by hand.
+ */
+#include "model/hparams.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { TEXT_BYTES = 1024, PAIRS = 8 };
+
+/* The required keys; tests add members behind them. */
+static const char base[] = "\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":64,"
+                           "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+                           "\"intermediate_size\":96,\"vocab_size\":100";
+
+static int read_config(struct hparams *hparams, const char *text, struct model_error *error)
+{
+    struct json *root = NULL;
+    struct json_error reason;
+    assert_int_equal(json_parse(text, strlen(text), &root, &reason), 0);
+    const int code = hparams_from_config(hparams, root, NULL, error);
+    json_free(root);
+    return code;
+}
+
+static int read_more(struct hparams *hparams, const char *more, struct model_error *error)
+{
+    char text[2 * TEXT_BYTES];
+    (void)snprintf(text, sizeof text, "{%s%s%s}", base, *more ? "," : "", more);
+    return read_config(hparams, text, error);
+}
+
+static void absent_keys_have_defaults(void **state)
+{
+    (void)state;
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    assert_int_equal(read_more(&hparams, "", &error), 0);
+    assert_int_equal(hparams.kv_heads, 4);
+    assert_int_equal(hparams.head_dim, 16);
+    assert_int_equal(hparams.rope_dim, 16);
+    assert_int_equal(hparams.bos_id, UINT32_MAX);
+    assert_int_equal(hparams.eos_count, 0);
+    assert_true(hparams.rope_theta == 10000.0);
+    assert_true(isnan(hparams.temperature) && hparams.top_k == UINT32_MAX);
+}
+
+static void every_required_key_is_named(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"architectures",     "hidden_size",
+                                       "num_hidden_layers", "num_attention_heads",
+                                       "intermediate_size", "vocab_size"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct hparams hparams;
+        struct model_error error = {{0}};
+        char text[TEXT_BYTES];
+        (void)snprintf(text, sizeof text, "{%s}", base);
+        char *key = strstr(text, keys[i]);
+        assert_non_null(key);
+        key[0] = 'X';
+        assert_int_equal(read_config(&hparams, text, &error), -EINVAL);
+        assert_non_null(strstr(error.text, keys[i]));
+    }
+}
+
+static void refusals_name_the_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        int code;
+        const char *reason;
+    } cases[] = {
+        {"\"num_key_value_heads\":3", -EINVAL, "no multiple"},
+        {"\"num_key_value_heads\":0", -EINVAL, "num_key_value_heads"},
+        {"\"head_dim\":15", -ENOTSUP, "head_dim"},
+        {"\"head_dim\":-1", -EINVAL, "head_dim"},
+        {"\"hidden_act\":\"gelu\"", -ENOTSUP, "hidden_act"},
+        {"\"attention_bias\":true", -ENOTSUP, "attention_bias"},
+        {"\"mlp_bias\":1", -EINVAL, "mlp_bias"},
+        {"\"quantization_config\":{}", -ENOTSUP, "quantization_config"},
+        {"\"rope_scaling\":{\"rope_type\":\"dynamic\"}", -ENOTSUP, "rope_scaling"},
+        {"\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0}", -EINVAL, "factor"},
+        {"\"rope_theta\":0", -EINVAL, "rope_theta"},
+        {"\"rms_norm_eps\":\"x\"", -EINVAL, "rms_norm_eps"},
+        {"\"eos_token_id\":100", -EINVAL, "eos_token_id"},
+        {"\"eos_token_id\":[1,2,3,4,5,6,7,8,9]", -EINVAL, "eos_token_id"},
+        {"\"bos_token_id\":100", -EINVAL, "bos id 100"},
+        {"\"tie_word_embeddings\":\"yes\"", -EINVAL, "tie_word_embeddings"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hparams hparams;
+        struct model_error error = {{0}};
+        const int code = read_more(&hparams, cases[i].more, &error);
+        if (code != cases[i].code || !strstr(error.text, cases[i].reason)) {
+            fail_msg("%s: %d, \"%s\"", cases[i].more, code, error.text);
+        }
+    }
+}
+
+/* Angle of pair `pair` at position 1, from the tables; scale: of cosine and sine. */
+static double angle_of(const char *scaling, uint32_t pair, double *scale)
+{
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    float cosine[PAIRS];
+    float sine[PAIRS];
+    char more[TEXT_BYTES / 2];
+    (void)snprintf(more, sizeof more,
+                   "\"max_position_embeddings\":1024,\"rope_theta\":10000,\"rope_scaling\":%s",
+                   scaling);
+    assert_int_equal(read_more(&hparams, more, &error), 0);
+    assert_int_equal(hparams.rope_dim, 2 * PAIRS);
+    hparams_rope_table(&hparams, 1, 1, cosine, sine);
+    *scale = hypot((double)cosine[pair], (double)sine[pair]);
+    return atan2((double)sine[pair], (double)cosine[pair]);
+}
+
+static void assert_near(double actual, double expected)
+{
+    if (!(fabs(actual - expected) <= 1e-5 * fabs(expected))) {
+        fail_msg("%.9g, expected %.9g", actual, expected);
+    }
+}
+
+/* theta^(-2i/16) is 10^(-i/2): 1, 0.316, 0.1, ... */
+static void rope_follows_its_formulas(void **state)
+{
+    (void)state;
+    static const char llama3[] = "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+                                 "\"high_freq_factor\":4,\"original_max_position_embeddings\":256}";
+    static const char yarn[] = "{\"type\":\"yarn\",\"factor\":4,"
+                               "\"original_max_position_embeddings\":256}";
+    double scale;
+    assert_near(angle_of("null", 3, &scale), pow(10, -1.5));
+    assert_near(scale, 1);
+    assert_near(angle_of("{\"rope_type\":\"linear\",\"factor\":4}", 3, &scale), pow(10, -1.5) / 4);
+    /* Wavelength 62.8 lies below 256 / 4: kept. */
+    assert_near(angle_of(llama3, 2, &scale), 0.1);
+    /* 198.7 lies between 64 and 256: smooth = (256 / 198.7 - 1) / 3. */
+    const double frequency = pow(10, -1.5);
+    const double smooth = (256 * frequency / (2 * M_PI) - 1) / 3;
+    assert_near(angle_of(llama3, 3, &scale), (1 - smooth) * frequency / 8 + smooth * frequency);
+    /* 628 lies above 256: divided. */
+    assert_near(angle_of(llama3, 4, &scale), 0.01 / 8);
+    /* 32 turns are reached at dimension 0.2 and 1 at 3.2: a ramp from 0 to 4. */
+    assert_near(angle_of(yarn, 0, &scale), 1);
+    assert_near(scale, 0.1 * log(4) + 1);
+    assert_near(angle_of(yarn, 2, &scale), 0.1 / 4 * 0.5 + 0.1 * 0.5);
+    assert_near(angle_of(yarn, 5, &scale), pow(10, -2.5) / 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(absent_keys_have_defaults),
+        cmocka_unit_test(every_required_key_is_named),
+        cmocka_unit_test(refusals_name_the_key),
+        cmocka_unit_test(rope_follows_its_formulas),
+    };
+    return cmocka_run_group_tests_name("hparams", tests, NULL, NULL);
+}
