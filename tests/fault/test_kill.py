@@ -85,8 +85,8 @@ def test_kills_at_random_instants(own_agent, undisturbed):
             wrong = [n for n, answer in enumerate(answers) if answer.ids != alone[n]]
             assert not wrong, f"seed {SEED}, kill {len(silences)}: streams {wrong}\n{agent.log()}"
             silences += [silence] if silence is not None else []
-    print(f"\nkilled in {len(silences)} of {rounds} rounds, {STREAMS} streams of {TOKENS}, "
-          f"seed {SEED}; longest silence in ms: {percentiles(silences)}")
+    print(f"\nkilled in {len(silences)} of {rounds} rounds, {LIVE_MIN} or more of {STREAMS} "
+          f"streams live, seed {SEED}; longest silence in ms: {percentiles(silences)}")
 
 
 def deaths_after(agent, alone, tokens):
