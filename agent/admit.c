@@ -123,7 +123,7 @@ static void activate(struct core *core, struct request *request, uint32_t prompt
     request->detok.tokens =
         1; /* The answer goes on where the prompt ends: no leading space goes. */
     core->counters.prompt_tokens += prompt_tokens;
-    sched_add(&core->sched, request_index(&core->requests, request), prompt_tokens);
+    sched_add(&core->sched, request_index(&core->requests, request), request->ids, prompt_tokens);
 }
 
 static struct wire_error admit_ids(struct core *core, const struct request_address *address,

@@ -135,6 +135,10 @@ static void answer_token(struct core *core, struct request *request,
                          const struct record_result *result)
 {
     const uint32_t at = request->answer_tokens++;
+    if (at == 0) {
+        request->cached_tokens =
+            core->sched.entry[request_index(&core->requests, request)].shared_tokens;
+    }
     request->ids[request->prompt_tokens + at] = result->id;
     core->counters.generated_tokens++;
     if (request->params.logprobs && result->logprob_count > 0) {

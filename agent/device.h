@@ -14,6 +14,7 @@
 #include "base/must.h"
 #include "ipc/death.h"
 #include "ipc/link.h"
+#include "ipc/record_check.h"
 #include "plan/plan.h"
 
 enum device_state {

@@ -88,6 +88,7 @@ static void on_stats(struct core *core, const struct request_address *address)
         {"step_us_last", count->last_step_us},
         {"preemptions_total", core->sched.preemptions},
         {"recomputed_tokens_total", core->sched.recomputed_tokens},
+        {"shared_tokens_total", core->sched.shared_tokens},
         {"worker_losses_total", count->worker_losses},
         {"workers_ready", core->device.state == DEVICE_READY},
         {"pages_free", core->sched.pages.free_count},

@@ -60,6 +60,7 @@ struct request {
     uint32_t *ids; /* [context_max]: the prompt, then the answer. */
     uint32_t prompt_tokens;
     uint32_t answer_tokens;
+    uint32_t cached_tokens;               /* Of the prompt, found in pages of other requests. */
     struct wire_token_logprobs *logprobs; /* [context_max], of the answer. */
 
     struct detok detok;

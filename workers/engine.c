@@ -359,6 +359,16 @@ const float *engine_logits(const struct engine *engine, uint32_t index)
     return engine->llama.logits + (size_t)index * engine->llama.hparams.vocab;
 }
 
+void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
+                       uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        must(sources[i] < engine->options.device_pages &&
+             targets[i] < engine->options.device_pages);
+        kvpool_copy(&engine->llama.kv, sources[i], targets[i]);
+    }
+}
+
 const struct hparams *engine_hparams(const struct engine *engine)
 {
     return &engine->llama.hparams;

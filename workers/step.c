@@ -180,7 +180,7 @@ static void advance_slots(struct step *step, uint32_t row_count)
     uint32_t sampled = 0;
     for (uint32_t i = 0; i < row_count; i++) {
         struct slot *slot = step->rows[i].slot;
-        slot->computed += step->engine_rows[i].tokens;
+        slot->computed = step->engine_rows[i].position + step->engine_rows[i].tokens;
         slot->sampled = false;
         if (samples(step, i)) {
             const struct sample_result *result = &step->results[sampled++];
@@ -297,6 +297,9 @@ int step_serve(struct step *step)
         if (!error && record.head.kind == RECORD_STEP) {
             what = "sent a step that does not hold together";
             error = run_step(step, &record.step);
+        } else if (!error && record.head.kind == RECORD_COPY) {
+            engine_copy_pages(step->engine, record.copy.sources, record.copy.targets,
+                              record.copy.count);
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);

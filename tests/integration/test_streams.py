@@ -186,6 +186,24 @@ def test_64_clients_get_what_each_gets_alone(agent):
         one.close()
 
 
+def test_a_common_beginning_is_computed_once(agent):
+    """16 prompts: alike in full, up to a fork inside a page, and up to the end of one."""
+    start = prompt_of(1, tokens=64)
+    prompts = [start] * 6 + [start[:44] + prompt_of(seed, tokens=20)[1:] for seed in range(5)] \
+        + [start[:48] + prompt_of(seed, tokens=30)[1:] for seed in range(5)]
+    options = {"temperature": 0, "ignore_eos": True, "max_tokens": 40}
+    with Client(agent.endpoint) as client:
+        alone = [client.generate(ids=prompt, **options) for prompt in prompts]
+        assert all(answer.usage["cached_tokens"] == 0 for answer in alone)
+        before = client.ask(STATS).body["shared_tokens_total"]
+        together = [client.start(ids=prompt, **options) for prompt in prompts]
+        client.finish(*together)
+        assert [answer.ids for answer in together] == [answer.ids for answer in alone]
+        cached = [answer.usage["cached_tokens"] for answer in together]
+        assert cached.count(63) >= 4 and sum(cached) >= 4 * 63 + 8 * 32, cached
+        assert client.ask(STATS).body["shared_tokens_total"] - before >= sum(cached)
+
+
 def test_preemption_loses_nothing(own_agent, client):
     """24 sequences of up to 160 tokens in 60 pages of 16: most of them are preempted."""
     prompts = [prompt_of(seed, tokens=40) for seed in range(24)]
