@@ -248,12 +248,12 @@ static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t re
     }
 }
 
-/* The queue's head takes a slot and pages for its tokens and the one after them. */
+/* The queue's head takes a slot and pages for its tokens and the one after them. When the step is
+ * full, only a head that can borrow enters: whoever has the pages may be gone by the next step. */
 static bool admit_head(struct sched *sched, struct sched_step *step)
 {
     const uint32_t request = sched->waiting_first;
-    if (request == SCHED_NONE || sched->free_slot_count == 0 ||
-        step->token_count == sched->options.tokens_max) {
+    if (request == SCHED_NONE || sched->free_slot_count == 0) {
         return false;
     }
     struct sched_entry *entry = &sched->entry[request];
@@ -262,6 +262,10 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     want = want < most ? want : most;
     want = want < sched->options.page_count ? want : sched->options.page_count;
     const struct match match = match_find(sched, entry);
+    const bool borrows = match.pages > 0 || match.tail_page != PREFIX_NONE;
+    if (!borrows && step->token_count == sched->options.tokens_max) {
+        return false;
+    }
     if (pages_take(&sched->pages, want - match.pages, entry->pages + match.pages)) {
         return false;
     }
@@ -279,7 +283,8 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     sched->running[at] = request;
     sched->opens[sched->open_count++] =
         (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
-    entry->waits = !match_settle(sched, step, request);
+    entry->waits =
+        step->token_count == sched->options.tokens_max || !match_settle(sched, step, request);
     form_chunk(sched, step, request);
     return true;
 }

@@ -95,6 +95,27 @@ static void equal_prompts_cost_one_token_each(void **state)
     arena_close(&bench.arena);
 }
 
+/* The first one fills the step and is gone after it: the others are in by then. */
+static void enters_a_full_step_to_borrow(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 12, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, text, 12);
+    sched_add(sched, 2, text + 12, 12);
+    sched_add(sched, 3, text, 12);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 1);
+    assert_int_equal(bench.step.open_count,
+                     2); /* Request 2 has nothing to borrow, 3 is behind it. */
+    sched_remove(sched, 0);
+    step(&bench);
+    assert_row(&bench, 0, 1, 11, 1);
+    assert_row(&bench, 1, 2, 0, 11);
+    arena_close(&bench.arena);
+}
+
 static void shares_up_to_the_fork(void **state)
 {
     (void)state;
@@ -197,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_prompts_cost_one_token_each),
+        cmocka_unit_test(enters_a_full_step_to_borrow),
         cmocka_unit_test(shares_up_to_the_fork),
         cmocka_unit_test(without_ids_nothing_is_shared),
         cmocka_unit_test(heir_writes_what_was_left),
