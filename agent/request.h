@@ -32,6 +32,8 @@ struct request_address { /* Who asked, and under which id. */
 struct request_params {
     uint32_t max_tokens;
     uint32_t min_tokens;
+    uint32_t n; /* Siblings, itself included: one address, a request each. */
+    struct wire_choice choice;
     double temperature;
     double top_p;
     double min_p;
@@ -98,12 +100,15 @@ void request_move(struct requests *requests, struct request *request, enum reque
 
 uint32_t request_index(const struct requests *requests, const struct request *request);
 
-/* The live request of this address and id, or NULL. */
+/* A live request of this address and id, of several answers any; or NULL. */
 struct request *requests_find(const struct requests *requests,
                               const struct request_address *address);
 
 /* ENDING, but its reader has not granted all of its tokens. */
 bool request_waits_for_credit(const struct request *request);
+
+/* Live, and of this address and id. */
+bool request_is(const struct request *request, const struct request_address *address);
 
 bool request_same_peer(const struct request *request, const struct request_address *address);
 

@@ -30,6 +30,7 @@ enum {
     LIMIT_STOP_STRINGS_MAX = 8,
     LIMIT_STOP_STRING_BYTES_MAX = 128, /* Also the text held back while one may be forming. */
     LIMIT_TOP_LOGPROBS_MAX = 20,
+    LIMIT_CHOICES_MAX = 16,    /* Answers of one request: each takes a place in the queue. */
     LIMIT_MESSAGES_MAX = 1024, /* Chat turns of one request. */
 
     /* Wire. */

@@ -222,13 +222,19 @@ int codec_decode_welcome(struct codec *codec, struct wire_bytes body, struct wir
     return 0;
 }
 
+static bool get_choice(const msgpack_object *map, struct wire_choice *out)
+{
+    out->several = find(map, "index") != NULL;
+    return !out->several || get_u32(map, "index", &out->index);
+}
+
 int codec_decode_tokens(struct codec *codec, struct wire_bytes body, struct wire_tokens *out)
 {
     msgpack_object root;
 
     *out = (struct wire_tokens){0};
     if (open_reply(codec, body, &root) != 0 || !get_u64(&root, "instance", &out->instance) ||
-        !get_u32(&root, "offset", &out->offset) ||
+        !get_choice(&root, &out->choice) || !get_u32(&root, "offset", &out->offset) ||
         !get_ids(codec, &root, "ids", &out->ids, &out->id_count) ||
         !get_text(&root, "text", &out->text) ||
         !get_logprobs(codec, &root, out->id_count, &out->logprobs)) {
@@ -243,7 +249,8 @@ int codec_decode_done(struct codec *codec, struct wire_bytes body, struct wire_d
 
     *out = (struct wire_done){0};
     if (open_reply(codec, body, &root) != 0 || !get_u64(&root, "instance", &out->instance) ||
-        !get_finish(&root, &out->finish) || !get_usage(&root, &out->usage)) {
+        !get_choice(&root, &out->choice) || !get_finish(&root, &out->finish) ||
+        !get_usage(&root, &out->usage)) {
         return -EPROTO;
     }
     out->whole = find(&root, "ids") != NULL;

@@ -48,6 +48,7 @@ struct wire_generate {
     double top_p;        /* (0, 1]; 1: off */
     double min_p;        /* [0, 1]; 0: off */
     uint64_t seed;
+    uint32_t n;          /* "n": answers, 1..LIMIT_CHOICES_MAX; default 1 */
     uint32_t min_tokens; /* default 0 */
     bool ignore_eos;
     bool stream;           /* default true; false for a REQ client */
@@ -95,8 +96,15 @@ struct wire_token_logprobs {
     struct wire_logprob top[LIMIT_TOP_LOGPROBS_MAX];
 };
 
+/* Which of the answers of one request a message belongs to. */
+struct wire_choice {
+    bool several; /* "index" is there. */
+    uint32_t index;
+};
+
 struct wire_tokens {
     uint64_t instance;
+    struct wire_choice choice;
     uint32_t offset; /* Index in the answer of the first token here. */
     const uint32_t *ids;
     uint32_t id_count;
@@ -114,6 +122,7 @@ struct wire_usage {
 
 struct wire_done {
     uint64_t instance;
+    struct wire_choice choice;
     enum wire_finish finish;
     struct wire_usage usage;
     bool whole; /* Not streamed: everything below is sent. */

@@ -52,6 +52,7 @@ MESSAGES = {
         "messages": [{"role": "system", "content": "Be brief."},
                      {"role": "user", "content": "Grüße, 世界"}],
         "max_tokens": 300}),
+    "generate_n": (2, {"prompt": "Once", "n": 4}),
     "cancel": (3, {}),
     "credit": (4, {"tokens": 256}),
     "ping": (5, {}),
@@ -67,6 +68,10 @@ MESSAGES = {
     "tokens_logprobs": (130, {
         "instance": INSTANCE, "offset": 0, "ids": ids(7, 70000), "text": "é",
         "logprobs": LOGPROBS}),
+    "tokens_index": (130, {
+        "instance": INSTANCE, "index": 2, "offset": 3, "ids": ids(7, 70000), "text": " sky"}),
+    "done_index": (131, {
+        "instance": INSTANCE, "index": 2, "finish_reason": "stop", "usage": USAGE}),
     "done": (131, {"instance": INSTANCE, "finish_reason": "stop", "usage": USAGE}),
     "done_cancelled": (131, {"instance": INSTANCE, "finish_reason": "cancelled", "usage": USAGE}),
     "done_whole": (131, {
