@@ -49,6 +49,7 @@ static void fill_params(const struct core *core, const struct wire_generate *gen
         .logprobs = generate->logprobs,
         .top_logprobs = generate->top_logprobs,
         .skip_special = generate->skip_special,
+        .events = generate->events,
         .stop_id_count = generate->stop_id_count,
         .stop_count = generate->stop_count,
     };
@@ -143,6 +144,7 @@ static void add_siblings(struct core *core, const struct request *first)
         request->params.seed += i;
         request->deadline_us = first->deadline_us;
         request->progress_us = first->progress_us;
+        request->events = first->events;
         request->credit = first->credit;
         memcpy(request->ids, first->ids, first->prompt_tokens * sizeof first->ids[0]);
         core->counters.requests++;
@@ -156,6 +158,7 @@ static void start_clock(struct core *core, struct request *request, uint32_t tim
     const uint32_t limit = timeout_ms && timeout_ms < most ? timeout_ms : most;
     request->deadline_us = core->now_us + (uint64_t)limit * 1000;
     request->progress_us = core->now_us;
+    request->events.queued_us = core->now_us;
     request->credit = core->config->stream.credit_tokens;
     core->counters.requests++;
 }

@@ -43,6 +43,7 @@ struct request_params {
     bool stream;
     bool logprobs;
     bool skip_special;
+    bool events;
     uint32_t top_logprobs;
     uint32_t stop_id_count;
     uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
@@ -75,6 +76,10 @@ struct request {
     uint64_t credit;      /* Tokens that may have been sent in all; meaningful when explicit. */
     bool credit_explicit; /* The client has sent CREDIT. */
     uint64_t progress_us; /* Something was sent last, or nothing was waiting. */
+
+    struct wire_events events;
+    uint32_t slot; /* Of its present or last residency, to know its own preemptions by. */
+    uint32_t slot_generation;
 
     struct wire_error error; /* code WIRE_OK: ends with DONE and this: */
     enum wire_finish finish;

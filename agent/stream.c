@@ -87,6 +87,7 @@ static int send_end(struct core *core, struct request *request)
         .id_count = request->answer_tokens,
         .text = {request->text, request->text_free},
         .logprobs = whole && request->params.logprobs ? request->logprobs : NULL,
+        .events = request->params.events ? &request->events : NULL,
     };
     return front_send(&core->front, &request->address, WIRE_DONE,
                       codec_encode_done(core->codec, &done));

@@ -60,6 +60,8 @@ static const struct field generate_fields[] = {
      "skip_special must be a boolean"},
     {"strict", FIELD_BOOL, 0, offsetof(struct wire_generate, strict), 0, 0,
      "strict must be a boolean"},
+    {"events", FIELD_BOOL, 0, offsetof(struct wire_generate, events), 0, 0,
+     "events must be a boolean"},
     {"stop", FIELD_STOP, 0, 0, 0, 0, "stop must be one to 8 strings of 1 to 128 bytes each"},
     {"stop_ids", FIELD_STOP_IDS, 0, 0, 0, 0,
      "stop_ids must be up to 16 token ids, as an array or as bin"},

@@ -158,11 +158,30 @@ struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tok
     return end(codec);
 }
 
+static void put_events(struct codec *codec, const struct wire_events *events)
+{
+    const uint32_t told = events->preempted_count < LIMIT_PREEMPTIONS_TOLD_MAX
+                              ? events->preempted_count
+                              : LIMIT_PREEMPTIONS_TOLD_MAX;
+    put_key(codec, "events");
+    put_map(codec, 6);
+    put_u64(codec, "queued_us", events->queued_us);
+    put_u64(codec, "scheduled_us", events->scheduled_us);
+    put_u64(codec, "first_token_us", events->first_token_us);
+    put_u64(codec, "finished_us", events->finished_us);
+    put_u64(codec, "preempted_count", events->preempted_count);
+    put_key(codec, "preempted_us");
+    put_array(codec, told);
+    for (uint32_t i = 0; i < told; i++) {
+        put_number(codec, events->preempted_us[i]);
+    }
+}
+
 struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
 {
     const bool logprobs = in->whole && in->logprobs;
 
-    begin(codec, 3u + (in->choice.several) + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u));
+    begin(codec, 3u + in->choice.several + (in->whole ? 2u : 0u) + logprobs + (in->events != NULL));
     put_u64(codec, "instance", in->instance);
     put_choice(codec, in->choice);
     put_key(codec, "finish_reason");
@@ -178,6 +197,9 @@ struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done 
     }
     if (logprobs) {
         put_logprobs(codec, in->logprobs, in->id_count);
+    }
+    if (in->events) {
+        put_events(codec, in->events);
     }
     return end(codec);
 }
@@ -348,6 +370,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     put_unusual(codec, "parse_special", in->parse_special, false);
     put_unusual(codec, "skip_special", in->skip_special, true);
     put_unusual(codec, "strict", in->strict, false);
+    put_unusual(codec, "events", in->events, false);
     put_stops(codec, in);
     return end(codec);
 }

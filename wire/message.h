@@ -58,6 +58,7 @@ struct wire_generate {
     bool parse_special;    /* default false */
     bool skip_special;     /* default true: special tokens leave no text */
     bool strict;           /* unknown keys are errors */
+    bool events;           /* default false: DONE tells the request's lifetime */
     uint32_t timeout_ms;   /* 0: the server's */
     uint32_t stop_count;   /* "stop": str or array of str */
     struct wire_text stop[LIMIT_STOP_STRINGS_MAX];
@@ -120,6 +121,16 @@ struct wire_usage {
     uint32_t cached_tokens;
 };
 
+/* When what happened, on the server's monotonic clock. 0: it did not. */
+struct wire_events {
+    uint64_t queued_us;
+    uint64_t scheduled_us; /* It got pages and a slot, for the first time. */
+    uint64_t first_token_us;
+    uint64_t finished_us;
+    uint32_t preempted_count; /* It gave its pages back, or lost them with the worker. */
+    uint64_t preempted_us[LIMIT_PREEMPTIONS_TOLD_MAX]; /* The first ones. */
+};
+
 struct wire_done {
     uint64_t instance;
     struct wire_choice choice;
@@ -130,6 +141,7 @@ struct wire_done {
     uint32_t id_count;
     struct wire_text text;
     const struct wire_token_logprobs *logprobs;
+    const struct wire_events *events; /* NULL: not asked for. */
 };
 
 struct wire_welcome {

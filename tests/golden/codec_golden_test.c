@@ -202,11 +202,22 @@ static struct wire_bytes encode_tokens(struct codec *codec, const char *name)
     return codec_encode_tokens(codec, &in);
 }
 
+static const struct wire_events EVENTS = {
+    .queued_us = 1000,
+    .scheduled_us = 2000,
+    .first_token_us = 1ull << 40,
+    .finished_us = (1ull << 40) + 1,
+    .preempted_count = 2,
+    .preempted_us = {3000, 4000},
+};
+
 static struct wire_bytes encode_done(struct codec *codec, const char *name)
 {
     struct wire_done in = {.instance = INSTANCE, .choice = choice_of(name), .usage = USAGE};
 
-    if (strcmp(name, "done_cancelled") == 0) {
+    if (strcmp(name, "done_events") == 0) {
+        in.events = &EVENTS;
+    } else if (strcmp(name, "done_cancelled") == 0) {
         in.finish = WIRE_FINISH_CANCELLED;
     } else if (strcmp(name, "done_whole") == 0) {
         in.finish = WIRE_FINISH_LENGTH;
@@ -405,6 +416,7 @@ static const struct {
     {"tokens_index", WIRE_TOKENS, encode_tokens, again_tokens},
     {"done_index", WIRE_DONE, encode_done, again_done},
     {"done", WIRE_DONE, encode_done, again_done},
+    {"done_events", WIRE_DONE, encode_done, again_done},
     {"done_cancelled", WIRE_DONE, encode_done, again_done},
     {"done_whole", WIRE_DONE, encode_done, again_done},
     {"error", WIRE_ERROR, encode_error, again_error},

@@ -48,7 +48,7 @@ class Answer:
     def __init__(self, request_id, streamed=True):
         self.id, self.streamed = request_id, streamed
         self.ids, self.text, self.logprobs, self.messages = [], "", [], 0
-        self.finish = self.usage = self.error = self.instance = self.first_at = None
+        self.events = self.finish = self.usage = self.error = self.instance = self.first_at = None
 
     @property
     def ended(self):
@@ -71,6 +71,7 @@ class Answer:
             return
         assert message.command == DONE, message
         self.finish, self.usage = body["finish_reason"], body["usage"]
+        self.events = body.get("events")
         if not self.streamed:
             self._append(body)
         assert self.usage["completion_tokens"] == len(self.ids)

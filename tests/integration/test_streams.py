@@ -241,9 +241,20 @@ def test_preemption_loses_nothing(own_agent, client):
     client.finish(*alone)
     small = own_agent({"kv.device_pages": 60})
     with Client(small.endpoint) as crowd:
-        answers = [crowd.start(ids=prompt, **options) for prompt in prompts]
+        answers = [crowd.start(ids=prompt, events=True, **options) for prompt in prompts]
         crowd.finish(*answers, timeout_s=180)
         assert [a.ids for a in answers] == [a.ids for a in alone]
+        told = [a.events for a in answers]
+        for events in told:
+            assert 0 < events["queued_us"] <= events["scheduled_us"] < events["first_token_us"] \
+                < events["finished_us"]
+            times = events["preempted_us"]
+            assert len(times) == min(16, events["preempted_count"])
+            assert times == sorted(times)
+            assert all(events["scheduled_us"] < t < events["finished_us"] for t in times)
+        assert sum(events["preempted_count"] for events in told) \
+            == crowd.ask(STATS).body["preemptions_total"] > 0
+        assert crowd.generate(ids=PROMPT, max_tokens=1).events is None
 
 
 def test_a_slow_reader_slows_only_itself(own_agent):

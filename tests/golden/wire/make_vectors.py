@@ -73,6 +73,11 @@ MESSAGES = {
     "done_index": (131, {
         "instance": INSTANCE, "index": 2, "finish_reason": "stop", "usage": USAGE}),
     "done": (131, {"instance": INSTANCE, "finish_reason": "stop", "usage": USAGE}),
+    "done_events": (131, {
+        "instance": INSTANCE, "finish_reason": "stop", "usage": USAGE,
+        "events": {"queued_us": 1000, "scheduled_us": 2000, "first_token_us": 1 << 40,
+                   "finished_us": (1 << 40) + 1, "preempted_count": 2,
+                   "preempted_us": [3000, 4000]}}),
     "done_cancelled": (131, {"instance": INSTANCE, "finish_reason": "cancelled", "usage": USAGE}),
     "done_whole": (131, {
         "instance": INSTANCE, "finish_reason": "length", "usage": USAGE, "ids": ids(7, 70000),
