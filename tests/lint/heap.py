@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""heap.py BUILD - proves that a request costs no heap: of the processes that serve, only the objects
-named below refer to the allocator, each at start. Looks at the symbols of the static libraries.
+"""heap.py BUILD - proves that a request costs no heap: of the processes that serve, only the
+objects named below refer to the allocator, each at start. Looks at the symbols of the libraries.
 """
 import re
 import subprocess
