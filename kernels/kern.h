@@ -57,12 +57,16 @@ struct kern_rmsnorm_args {
 };
 
 /*
- * Splits a row of qkv, rotates q and k by the row's position (half-split pairs (i, i + R/2), with
- * R = rope_dim <= D; dimensions past R pass through), writes q and appends k and v to the page.
+ * Splits a row of qkv, adds the bias, norms each head of q and k (RMS, as above), rotates q and k
+ * by the row's position (half-split pairs (i, i + R/2), with R = rope_dim <= D; dimensions past R
+ * pass through), writes q and appends k and v to the page. A NULL bias or norm leaves its step out.
  * Units: rows. Two rows never name the same (page, token).
  */
 struct kern_rope_append_args {
     const float *qkv;         /* [rows][(heads + 2 * kv_heads) * D]: q heads, k heads, v heads */
+    const float *bias;        /* [(heads + 2 * kv_heads) * D] or NULL */
+    const float *q_norm;      /* [D] or NULL, both or neither */
+    const float *k_norm;      /* [D] */
     void *q;                  /* act [rows][heads][D] */
     void *pool;               /* Pages of this layer: page p at p * kern_kv_page_bytes(). */
     const uint32_t *page;     /* [rows] page that holds the row's token */
@@ -75,6 +79,7 @@ struct kern_rope_append_args {
     uint32_t head_dim;
     uint32_t rope_dim;
     uint32_t page_tokens;
+    float norm_eps;
     enum kern_dtype dtype;
 };
 
