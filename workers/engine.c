@@ -81,7 +81,7 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
     const struct buffer buffers[] = {
         {(void **)&llama->layers, hparams->layers, sizeof *llama->layers},
         {&llama->embed, hparams->vocab, hidden * act},
-        {(void **)&llama->norms, 2 * (size_t)hparams->layers + 1, hidden * sizeof(float)},
+        {(void **)&llama->vectors, llama_vector_floats(hparams), sizeof(float)},
         {(void **)&llama->cosine, options->context_max, rope_cols * sizeof(float)},
         {(void **)&llama->sine, options->context_max, rope_cols * sizeof(float)},
         {(void **)&batch->page, tokens, sizeof *batch->page},

@@ -175,18 +175,34 @@ static void run_load(void *context, uint32_t first, uint32_t count, uint32_t thr
     }
 }
 
-static void load_norms(struct llama *llama, const struct weights *weights)
+/* Reads a norm or a bias to *next, which moves on; NULL where the family has none. */
+static float *load_vector(const struct weights *weights, enum weight_role role, uint32_t layer,
+                          float **next)
 {
-    const size_t hidden = llama->hparams.hidden;
-    float *norm = llama->norms;
-    for (uint32_t layer = 0; layer < llama->hparams.layers; layer++, norm += 2 * hidden) {
-        llama->layers[layer].attention_norm = norm;
-        llama->layers[layer].ffn_norm = norm + hidden;
-        weights_read(weights, WEIGHT_ATTN_NORM, layer, 0, 1, norm);
-        weights_read(weights, WEIGHT_FFN_NORM, layer, 0, 1, norm + hidden);
+    float *vector = *next;
+    if (!weights_has(weights, role)) {
+        return NULL;
     }
-    llama->final_norm = norm;
-    weights_read(weights, WEIGHT_OUTPUT_NORM, 0, 0, 1, norm);
+    weights_read(weights, role, layer, 0, 1, vector);
+    *next += weights_cols(weights, role);
+    return vector;
+}
+
+static void load_vectors(struct llama *llama, const struct weights *weights)
+{
+    float *next = llama->vectors;
+    for (uint32_t i = 0; i < llama->hparams.layers; i++) {
+        struct llama_layer *layer = &llama->layers[i];
+        layer->attention_norm = load_vector(weights, WEIGHT_ATTN_NORM, i, &next);
+        layer->ffn_norm = load_vector(weights, WEIGHT_FFN_NORM, i, &next);
+        layer->bias = load_vector(weights, WEIGHT_Q_BIAS, i, &next); /* The other two follow it. */
+        (void)load_vector(weights, WEIGHT_K_BIAS, i, &next);
+        (void)load_vector(weights, WEIGHT_V_BIAS, i, &next);
+        layer->q_norm = load_vector(weights, WEIGHT_Q_NORM, i, &next);
+        layer->k_norm = load_vector(weights, WEIGHT_K_NORM, i, &next);
+    }
+    llama->final_norm = load_vector(weights, WEIGHT_OUTPUT_NORM, 0, &next);
+    must(next == llama->vectors + llama_vector_floats(&llama->hparams));
 }
 
 static int open_matrices(struct llama *llama)
@@ -221,7 +237,7 @@ int llama_load(struct llama *llama, const struct weights *weights)
     if (error) {
         return error;
     }
-    load_norms(llama, weights);
+    load_vectors(llama, weights);
     struct load load = {
         .llama = llama, .weights = weights, .rows_floats = row_buffer_floats(llama)};
     load.rows = calloc(crew_threads(llama->crew), load.rows_floats * sizeof *load.rows);
@@ -263,7 +279,7 @@ uint64_t llama_weight_bytes(const struct llama *llama)
     const struct hparams *hparams = &llama->hparams;
     uint64_t bytes = matmul_weight_bytes(llama->head) +
                      (uint64_t)hparams->vocab * hparams->hidden * kern_dtype_bytes(llama->dtype) +
-                     (2 * (uint64_t)hparams->layers + 1) * hparams->hidden * sizeof(float);
+                     llama_vector_floats(hparams) * sizeof(float);
     for (uint32_t layer = 0; layer < hparams->layers; layer++) {
         for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
             bytes += matmul_weight_bytes(llama->layers[layer].matrix[i]);

@@ -46,6 +46,13 @@ uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matr
     }
 }
 
+size_t llama_vector_floats(const struct hparams *hparams)
+{
+    const size_t bias = hparams->family->qkv_bias ? llama_matrix_rows(hparams, LLAMA_QKV) : 0;
+    const size_t norms = hparams->family->qk_norm ? 2 * (size_t)hparams->head_dim : 0;
+    return hparams->layers * (2 * (size_t)hparams->hidden + bias + norms) + hparams->hidden;
+}
+
 /* One operation on its way through the crew: the kernel's arguments and who runs it. */
 struct call {
     struct llama *llama;
@@ -164,12 +171,17 @@ static void kqv(void *model, uint32_t layer)
     multiply(llama, LLAMA_QKV, &args);
 }
 
-/* q = rope(q); the pages take rope(k) and v. */
+/* q = rope(norm(q + bias)); the pages take rope(norm(k + bias)) and v + bias. */
 static void rope_append(void *model, uint32_t layer)
 {
     struct llama *llama = model;
     const struct hparams *hparams = &llama->hparams;
+    const struct llama_layer *at = &llama->layers[layer];
     const struct kern_rope_append_args args = {.qkv = llama->qkv,
+                                               .bias = at->bias,
+                                               .q_norm = at->q_norm,
+                                               .k_norm = at->k_norm,
+                                               .norm_eps = (float)hparams->rms_eps,
                                                .q = llama->q,
                                                .pool = kvpool_layer(&llama->kv, layer),
                                                .page = llama->batch.page,

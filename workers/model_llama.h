@@ -32,6 +32,9 @@ enum llama_matrix {
 struct llama_layer {
     float *attention_norm; /* [hidden] */
     float *ffn_norm;       /* [hidden] */
+    float *bias;           /* [QKV], NULL where the family has none */
+    float *q_norm;         /* [D], as k_norm: NULL where the family has none */
+    float *k_norm;
     struct matmul_weight *matrix[LLAMA_LAYER_MATRICES];
 };
 
@@ -61,7 +64,7 @@ struct llama {
     struct matmul_weight *head;
     struct llama_layer *layers; /* [layers] */
     void *embed;                /* act [vocab][hidden] */
-    float *norms;               /* [2 * layers + 1][hidden]: what the norm pointers point into */
+    float *vectors;             /* What the pointers to norms and biases point into. */
     float *final_norm;          /* [hidden] */
     float *cosine;              /* [positions][rope_dim / 2] */
     float *sine;                /* [positions][rope_dim / 2] */
@@ -83,6 +86,9 @@ struct llama {
 /* Rows of W of a matrix, and its columns. */
 uint32_t llama_matrix_rows(const struct hparams *hparams, enum llama_matrix matrix);
 uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matrix);
+
+/* Floats of all norms and biases. */
+size_t llama_vector_floats(const struct hparams *hparams);
 
 /* x = embeddings of the batch's tokens. */
 void llama_embed(struct llama *llama);
