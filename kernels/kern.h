@@ -106,9 +106,11 @@ enum {
 };
 
 /*
- * out[r][h] = softmax(scale * q[r][h] . K[0..pos]) V[0..pos], pos = the row's position, h in the
- * group of heads / kv_heads query heads of kv_head. Softmax runs online over aligned blocks of
- * positions from 0 on, so that a row's bits depend on its own sequence alone. Units: items.
+ * out[r][h] = softmax(scale * q[r][h] . K[first..pos]) V[first..pos], pos = the row's position,
+ * first = kern_attend_first(), h in the group of heads / kv_heads query heads of kv_head. Softmax
+ * runs online over blocks of positions, aligned to their size wherever a window begins, so that a
+ * row's bits depend on its own sequence alone. Positions of a block below `first` have weight 0;
+ * their keys and values may be read, so their pages stay. Units: items.
  */
 struct kern_attend_args {
     const void *q;    /* act [rows][heads][D] */
@@ -120,10 +122,17 @@ struct kern_attend_args {
     uint32_t kv_heads; /* Divides heads. */
     uint32_t head_dim;
     uint32_t page_tokens;
+    uint32_t window; /* Positions that a row sees, its own included; 0: all. */
     float scale;
     enum kern_dtype dtype;
     float *scratch; /* kern_attend_scratch_floats() of the calling thread. */
 };
+
+/* First position that a row at `position` sees. */
+static inline uint32_t kern_attend_first(const struct kern_attend_args *args, uint32_t position)
+{
+    return args->window > 0 && position >= args->window ? position - args->window + 1 : 0;
+}
 
 /* y[r][c] = silu(gate[r][c]) * up[r][c], silu(x) = x / (1 + exp(-x)). Units: rows. */
 struct kern_silu_mul_args {

@@ -150,11 +150,9 @@ static int check_options(const struct engine_options *options, const struct hpar
                        options->context_max, hparams->positions_max);
         return -ENOTSUP;
     }
-    if (hparams->sliding_window > 0 && hparams->sliding_window < options->context_max) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the model's sliding_window of %u tokens is shorter than the served context "
-                       "of %u: set model.context_tokens_max to %u or less",
-                       hparams->sliding_window, options->context_max, hparams->sliding_window);
+    if (hparams->experts > 0) {
+        (void)snprintf(error->text, sizeof error->text, "%s: experts are not supported",
+                       hparams->architecture);
         return -ENOTSUP;
     }
     return 0;

@@ -199,7 +199,7 @@ static void rope_append(void *model, uint32_t layer)
            row_grain(llama_matrix_rows(hparams, LLAMA_QKV)));
 }
 
-/* attended = softmax(q K^T / sqrt(D)) V over each token's own past. */
+/* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it. */
 static void attention(void *model, uint32_t layer)
 {
     struct llama *llama = model;
@@ -213,6 +213,7 @@ static void attention(void *model, uint32_t layer)
                                           .kv_heads = hparams->kv_heads,
                                           .head_dim = hparams->head_dim,
                                           .page_tokens = llama->page_tokens,
+                                          .window = hparams->sliding_window,
                                           .scale = 1.0f / sqrtf((float)hparams->head_dim),
                                           .dtype = llama->dtype};
     const uint32_t chunks = crew_threads(llama->crew) * ITEM_CHUNKS;

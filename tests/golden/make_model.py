@@ -67,7 +67,7 @@ def vocabulary(count):
 def family_config(args):
     """The keys that a family has beside a Llama's."""
     if args.family == "mistral":
-        return {"sliding_window": args.window}
+        return {"sliding_window": args.window or None}
     if args.family == "mixtral":
         return {"sliding_window": args.window or None, "num_local_experts": args.experts,
                 "num_experts_per_tok": args.experts_used}

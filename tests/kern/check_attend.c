@@ -23,6 +23,7 @@ struct scene { /* One sequence in scattered pages. */
     uint32_t dim;
     uint32_t page_tokens;
     uint32_t tokens;
+    uint32_t window;
     enum kern_dtype dtype;
     size_t pool_bytes;
     size_t q_count;
@@ -47,6 +48,7 @@ static void scene_open(struct scene *scene, struct check_random *random, enum ke
     scene->dim = dims[check_between(random, 0, 9)];
     scene->page_tokens = 16u << check_between(random, 0, 2);
     scene->tokens = check_between(random, 1, CHECK_POSITIONS_MAX);
+    scene->window = check_between(random, 0, 2) > 0 ? check_between(random, 1, scene->tokens) : 0;
     scene->pool_bytes = CHECK_PAGES_MAX *
                         kern_kv_page_bytes(dtype, scene->page_tokens, scene->kv_heads, scene->dim);
     scene->q_count = (size_t)scene->tokens * scene->heads * scene->dim;
@@ -162,6 +164,7 @@ static void scene_attend(const struct scene *scene, const struct kern_ops *ops, 
         .kv_heads = scene->kv_heads,
         .head_dim = scene->dim,
         .page_tokens = scene->page_tokens,
+        .window = scene->window,
         .scale = 0.3f,
         .dtype = scene->dtype,
         .scratch = check_alloc(
