@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/must.h"
+#include "kernels/experts.h"
 
 enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1 };
 
@@ -162,6 +163,8 @@ struct kern_ops {
     void (*rope_append)(const struct kern_rope_append_args *args, uint32_t first, uint32_t count);
     void (*attend)(const struct kern_attend_args *args, uint32_t first, uint32_t count);
     void (*silu_mul)(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
+    void (*route)(const struct kern_route_args *args, uint32_t first, uint32_t count);
+    void (*combine)(const struct kern_combine_args *args, uint32_t first, uint32_t count);
     void (*logits)(const struct kern_logits_args *args);
 };
 
