@@ -34,8 +34,16 @@ GENERATED = {
        for kind in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]},
 }
 QWEN2, QWEN3 = ["--family", "qwen2"], ["--family", "qwen3"]
-MISTRAL = ["--family", "mistral"]
+MISTRAL, MIXTRAL = ["--family", "mistral"], ["--family", "mixtral"]
+QWEN3_MOE = ["--family", "qwen3_moe"]
 FAMILIES = {
+    "mixtral": MIXTRAL, "mixtral-odd": [*MIXTRAL, *ODD, "--experts-used", "1", "--tied"],
+    "mixtral-all": [*MIXTRAL, "--experts-used", "5", "--window", "33", "--dtype", "bf16"],
+    "mixtral-gguf": [*MIXTRAL, "--gguf", "F32"], "mixtral-q5": [*MIXTRAL, "--gguf", "Q5_1"],
+    "qwen3-moe": [*QWEN3_MOE, "--experts", "40", "--experts-used", "8", "--shards", "2"],
+    "qwen3-moe-raw": [*QWEN3_MOE, *ODD, "--raw-weights"],
+    "qwen3-moe-gguf": [*QWEN3_MOE, "--gguf", "F16"],
+    "qwen3-moe-gguf-raw": [*QWEN3_MOE, "--gguf", "Q8_0", "--raw-weights"],
     "mistral": [*MISTRAL, "--window", "20"], "mistral-one": [*MISTRAL, "--window", "1"],
     "mistral-block": [*MISTRAL, "--window", "64", *ODD], "mistral-none": MISTRAL,
     "mistral-gguf": [*MISTRAL, "--window", "70", "--gguf", "F16"],
@@ -100,6 +108,14 @@ def golden(data):
     fixture = json.loads((path / "tiny_llama_logits.json").read_text())
     for ids, rows in zip(fixture["sequences"], fixture["logits"], strict=True):
         passed.append(report("tiny_llama", reference.forward(*model, ids), numpy.array(rows)))
+    with tempfile.TemporaryDirectory(prefix="sluice-golden-") as folder:
+        for name, target in (("config.json", "tiny_mixtral_config.json"),
+                             ("model.safetensors", "tiny_mixtral.safetensors")):
+            pathlib.Path(folder, name).symlink_to((path / target).absolute())
+        model = reference.load(folder)
+        fixture = json.loads((path / "tiny_mixtral_logits.json").read_text())
+        for ids, rows in zip(fixture["sequences"], fixture["logits"], strict=True):
+            passed.append(report("tiny_mixtral", reference.forward(*model, ids), numpy.array(rows)))
     return all(passed)
 
 

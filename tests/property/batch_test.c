@@ -222,11 +222,22 @@ static void company_changes_no_bit_of_a_window(void **state)
     check_company(&windowed);
 }
 
+static void company_changes_no_bit_of_experts(void **state)
+{
+    (void)state;
+    struct tiny_model mixture = model;
+    mixture.experts = 7;
+    mixture.experts_used = 3;
+    mixture.ffn = 53;
+    check_company(&mixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(company_changes_no_bit_of_a_window),
+        cmocka_unit_test(company_changes_no_bit_of_experts),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

@@ -98,14 +98,18 @@ static void refuses_a_pool_beyond_the_machine(void **state)
 static void accepts_the_sequential_plan_alone(void **state)
 {
     (void)state;
-    struct plan plan = plan_sequential();
-    assert_true(pipe_accepts(&plan));
+    struct plan plan = plan_sequential(false);
+    assert_true(pipe_accepts(&plan, false));
+    assert_false(pipe_accepts(&plan, true));
     plan.nano[3].end_per64k /= 2;
-    assert_false(pipe_accepts(&plan));
-    plan = plan_sequential();
+    assert_false(pipe_accepts(&plan, false));
+    plan = plan_sequential(false);
     plan.nano[0].lane = 1;
     plan.hash = plan_hash(&plan);
-    assert_false(pipe_accepts(&plan));
+    assert_false(pipe_accepts(&plan, false));
+    plan = plan_sequential(true);
+    assert_true(pipe_accepts(&plan, true));
+    assert_int_equal(plan.nano[plan.nano_count - 1].operation, PLAN_COMBINE);
 }
 
 int main(void)
