@@ -310,15 +310,17 @@ static void unreadable_files_are_named(void **state)
     free(large);
 }
 
-static void shipped_file_is_valid(void **state)
+static void shipped_files_are_valid(void **state)
 {
     (void)state;
-    struct loader loader;
-    const int status = config_load(&loader.config, "configs/cpu.yaml", NULL, 0, loader.error);
-    if (status) {
-        fail_msg("%s", loader.error);
+    static const char *const files[] = {"configs/cpu.yaml", "configs/service.yaml"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct loader loader;
+        if (config_load(&loader.config, files[i], NULL, 0, loader.error)) {
+            fail_msg("%s", loader.error);
+        }
+        assert_true(loader.config.kv.device_pages * loader.config.kv.page_tokens >= 64 * 1024);
     }
-    assert_true(loader.config.kv.device_pages * loader.config.kv.page_tokens >= 64 * 1024);
 }
 
 static void prints_every_key(void **state)
@@ -348,7 +350,7 @@ int main(void)
         cmocka_unit_test(socket_paths_fit_with_the_admin_one),
         cmocka_unit_test(lists_are_bounded),
         cmocka_unit_test(unreadable_files_are_named),
-        cmocka_unit_test(shipped_file_is_valid),
+        cmocka_unit_test(shipped_files_are_valid),
         cmocka_unit_test(prints_every_key),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
