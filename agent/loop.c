@@ -108,7 +108,7 @@ static void stage_worker(struct core *core)
     } else if (core->sched.in_flight &&
                core->now_us - device->sent_us >
                    (uint64_t)core->config->workers.step_timeout_ms * 1000) {
-        lose_worker(core, "a step passed its deadline");
+        lose_worker(core, "a step passed workers.step_timeout_ms");
     }
 }
 

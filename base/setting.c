@@ -46,8 +46,10 @@ static const struct setting setting_table[] = {
      "auto cpu", SETTING_CHOICE, 0, 0, AT(workers.device)},
     {"workers.start_timeout_ms", "A worker not ready by then is killed.", "120000", NULL,
      SETTING_NUMBER, 100, 3600000, AT(workers.start_timeout_ms)},
-    {"workers.step_timeout_ms", "A step not answered by then is a hang: the worker is killed.",
-     "30000", NULL, SETTING_NUMBER, 10, 600000, AT(workers.step_timeout_ms)},
+    {"workers.step_timeout_ms",
+     "A step not answered by then is a hang: the worker is killed. Large models on few cores need "
+     "more, or a smaller batch.tokens_max.",
+     "5000", NULL, SETTING_NUMBER, 10, 600000, AT(workers.step_timeout_ms)},
     {"batch.tokens_max", "Tokens of one step, prompts and answers together.", "512", NULL,
      SETTING_NUMBER, 1, LIMIT_STEP_TOKENS_MAX, AT(batch.tokens_max)},
     {"batch.slots_max", "Requests that run at one time; at most batch.tokens_max.", "64", NULL,

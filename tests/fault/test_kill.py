@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from agent_process import wait_until
+from agent_process import SCALE, wait_until
 from sluice_client import STATS, Client, pump_all
 
 KILLS = int(os.environ.get("SLUICE_KILLS", "6"))
@@ -133,7 +133,7 @@ def test_kills_at_failpoints(make_agent, undisturbed, failpoint):
 def test_a_worker_that_hangs_is_replaced(own_agent, undisturbed):
     """SIGSTOP: the step's deadline declares it dead, and a later SIGCONT finds nothing to hurt."""
     alone, _ = undisturbed
-    agent = own_agent({"workers.step_timeout_ms": 1000})
+    agent = own_agent({"workers.step_timeout_ms": int(1000 * SCALE)})
     with Client(agent.endpoint) as client:
         answers = [client.start(ids=prompt, **OPTIONS) for prompt in prompts()]
         assert client.pump(lambda: all(answer.ids for answer in answers))

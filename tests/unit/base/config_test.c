@@ -82,6 +82,7 @@ static void defaults_hold(void **state)
     assert_int_equal(config->zmq.message_bytes_max, 4 << 20);
     assert_int_equal(config->workers.count, 1);
     assert_int_equal(config->workers.device, CONFIG_DEVICE_AUTO);
+    assert_int_equal(config->workers.step_timeout_ms, 5000); /* Half of the unit's WatchdogSec. */
     assert_int_equal(config->batch.tokens_max, 512);
     assert_int_equal(config->batch.slots_max, 64);
     assert_int_equal(config->kv.page_tokens, 16);
