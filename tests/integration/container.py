@@ -5,6 +5,7 @@ read-only, so that nothing is downloaded and nothing of the host changes. Everyt
 folder, one namespace and one cgroup of the container's own, and dies with the process that booted
 it, also when that is killed.
 """
+import contextlib
 import os
 import re
 import shutil
@@ -50,6 +51,10 @@ def missing():
     probe = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True,
                            text=True, timeout=20, check=False)
     return f"no namespaces: {probe.stderr.strip()}" if probe.returncode else None
+
+
+def every_process():
+    return filter(None, map(read_process, map(int, filter(str.isdigit, os.listdir("/proc")))))
 
 
 def alive(pid):
@@ -121,8 +126,8 @@ class Container:
 
     def _find_leader(self):
         """The child of nspawn, itself the child of unshare, that is process 1 of a namespace."""
-        for process in map(read_process, map(int, filter(str.isdigit, os.listdir("/proc")))):
-            parent = process and read_process(process.parent)
+        for process in every_process():
+            parent = read_process(process.parent)
             if not parent or parent.parent != self.outer.pid:
                 continue
             with open(f"/proc/{process.pid}/status", encoding="utf-8") as file:
@@ -142,14 +147,10 @@ class Container:
         """Everything that lives in the container."""
         space = os.readlink(f"/proc/{self.leader}/ns/pid")
         found = []
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                ours = os.readlink(f"/proc/{entry}/ns/pid") == space
-            except OSError:
-                continue
-            process = ours and read_process(int(entry))
-            if process and process.state not in "ZX":
-                found.append(process)
+        for process in every_process():
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{process.pid}/ns/pid") == space and alive(process.pid):
+                    found.append(process)
         return found
 
     def _remove_groups(self):
@@ -168,7 +169,12 @@ class Container:
         where something stays all the same."""
         left = self.processes() if self.leader else []
         if self.outer:
-            self.outer.send_signal(signal.SIGKILL)
+            for process in every_process():
+                if process.parent == self.outer.pid:
+                    os.kill(process.pid, signal.SIGKILL)  # unshare reaps it and ends.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.outer.wait(5)
+            self.outer.kill()
             self.outer.wait(10)
         gone = wait_until(lambda: not any(alive(process.pid) for process in left), 10)
         assert gone, f"left behind: {left}"
