@@ -30,7 +30,10 @@ enum {
     LIMIT_STOP_STRINGS_MAX = 8,
     LIMIT_STOP_STRING_BYTES_MAX = 128, /* Also the text held back while one may be forming. */
     LIMIT_TOP_LOGPROBS_MAX = 20,
-    LIMIT_MESSAGES_MAX = 1024, /* Chat turns of one request. */
+    LIMIT_LOGIT_BIASES_MAX = 512, /* Each is looked at for each token; services send a few. */
+    LIMIT_BAD_IDS_MAX = 512,      /* Likewise; they travel as biases. */
+    LIMIT_ALLOWED_IDS_MAX = 1024, /* Choices to pick one of. */
+    LIMIT_MESSAGES_MAX = 1024,    /* Chat turns of one request. */
 
     /* Wire. */
     LIMIT_FRAME_BYTES_MAX = 16 << 20, /* Hard cap on ZMQ_MAXMSGSIZE. */

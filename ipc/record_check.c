@@ -16,6 +16,8 @@
 static_assert(sizeof(struct record_head) == 8, "record layout");
 static_assert(sizeof(struct record_open) == 64, "record layout");
 static_assert(sizeof(struct record_stop_ids) == 64, "record layout");
+static_assert(sizeof(struct record_adjust) == 64, "record layout");
+static_assert(sizeof(struct record_biases) == 64, "record layout");
 static_assert(sizeof(struct record_pages) == 64, "record layout");
 static_assert(sizeof(struct record_close) == 64, "record layout");
 static_assert(sizeof(struct record_copy) == 64, "record layout");
@@ -61,7 +63,32 @@ static bool record_open_fits(const struct record_open *open, const struct record
            open->top_p >= 0.0f && open->top_p <= 1.0f && open->min_p >= 0.0f &&
            open->min_p <= 1.0f && open->top_logprobs <= LIMIT_TOP_LOGPROBS_MAX &&
            open->logprobs <= 1 && open->min_position <= bounds->positions &&
-           open->stop_id_count <= RECORD_STOP_IDS_MAX;
+           open->stop_id_count <= RECORD_STOP_IDS_MAX && open->adjusts <= 1;
+}
+
+static bool record_adjust_fits(const struct record_adjust *adjust,
+                               const struct record_bounds *bounds)
+{
+    return adjust->slot < bounds->slots && adjust->prompt_tokens <= bounds->positions &&
+           adjust->repetition > 0.0f && isfinite(adjust->repetition) &&
+           isfinite(adjust->presence) && isfinite(adjust->frequency) &&
+           adjust->bias_count <= RECORD_BIASES_MAX &&
+           adjust->allowed_count <= LIMIT_ALLOWED_IDS_MAX;
+}
+
+static bool record_biases_fit(const struct record_biases *biases,
+                              const struct record_bounds *bounds)
+{
+    if (biases->slot >= bounds->slots || biases->count < 1 ||
+        biases->count > RECORD_BIASES_PER_CELL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < biases->count; i++) {
+        if (biases->pairs[i].id >= bounds->vocab || !(biases->pairs[i].bias < INFINITY)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool record_pages_fit(const struct record_pages *pages, const struct record_bounds *bounds)
@@ -114,7 +141,12 @@ static bool record_request_fits(const union record *record, const struct record_
     switch (record->head.kind) {
     case RECORD_OPEN:
         return record_open_fits(&record->open, bounds);
+    case RECORD_ADJUST:
+        return record_adjust_fits(&record->adjust, bounds);
+    case RECORD_BIASES:
+        return record_biases_fit(&record->biases, bounds);
     case RECORD_STOP_IDS:
+    case RECORD_ALLOWED:
         return record->stop_ids.slot < bounds->slots &&
                record_listed_fit(record->stop_ids.count, record->stop_ids.ids, bounds);
     case RECORD_PAGES:

@@ -2,8 +2,9 @@
  * sample.h - one row of logits to one token id, with logprobs. Pure: the random number is a
  * function of (seed, position), so a replay or another batch draws the same token.
  *
- * Order: min_tokens mask, temperature, min_p, top_k, top_p. Logprobs are of the raw logits. Among
- * equal logits the smallest id comes first, everywhere.
+ * Order: penalties, biases, allowed ids (adjust.h), min_tokens mask, temperature, min_p, top_k,
+ * top_p. Logprobs are of the raw logits. Among equal logits the smallest id comes first,
+ * everywhere.
  */
 #ifndef WORKERS_SAMPLE_H
 #define WORKERS_SAMPLE_H
@@ -15,6 +16,7 @@
 #include "base/limits.h"
 #include "ipc/record.h"
 #include "kernels/kern.h"
+#include "workers/adjust.h"
 
 enum {
     SAMPLE_STOP_IDS_MAX = LIMIT_STOP_IDS_MAX + LIMIT_EOS_IDS_MAX,
@@ -32,6 +34,7 @@ struct sample_params {
     uint32_t min_position; /* Of the sampled token: below it the stop ids are masked. */
     uint32_t stop_id_count;
     uint32_t stop_ids[SAMPLE_STOP_IDS_MAX]; /* Checked against the vocabulary. */
+    struct adjust adjust;
 };
 
 struct sample_row {
@@ -39,8 +42,9 @@ struct sample_row {
     uint32_t vocab;
     uint32_t position; /* Of the token to be sampled. */
     const struct sample_params *params;
+    struct adjust_past past; /* Its tokens so far; read when the adjust is active. */
     const struct kern_ops *ops;
-    void *work; /* sample_work_bytes(vocab), of the calling thread. */
+    void *work; /* sample_work_bytes(vocab) of the calling thread, zero before its first row. */
 };
 
 struct sample_result {

@@ -31,13 +31,16 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const size_t slack = 448; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
                              sizeof *step->sampled + sizeof *step->results;
-    int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +
-                                             tokens * (sizeof *step->listed + sizeof *step->ids) +
-                                             threads * step->work_bytes + slack);
+    int error =
+        arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) +
+                                     history_bytes(bounds->pages, page_tokens) + rows * row_bytes +
+                                     tokens * (sizeof *step->listed + sizeof *step->ids) +
+                                     threads * step->work_bytes + slack);
     if (error) {
         return error;
     }
     error = slots_open(&step->slots, &step->arena, bounds->slots, pages_max, page_tokens);
+    error = error ? error : history_open(&step->history, &step->arena, bounds->pages, page_tokens);
     must(!error);
     step->rows = arena_alloc(&step->arena, rows, sizeof *step->rows);
     step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
@@ -150,6 +153,8 @@ static uint32_t gather_ids(struct step *step, uint32_t row_count)
         } else {
             *ids = row->slot->last_id;
         }
+        history_write(&step->history, row->slot->pages, engine_row->position, ids,
+                      engine_row->tokens);
         if (samples(step, i)) {
             step->sampled[sampled++] = i;
         }
@@ -162,12 +167,14 @@ static void run_samples(void *context, uint32_t first, uint32_t count, uint32_t 
     struct step *step = context;
     for (uint32_t i = first; i < first + count; i++) {
         const uint32_t row = step->sampled[i];
-        const struct engine_row *engine_row = &step->engine_rows[row];
+        const struct slot *slot = step->rows[row].slot;
+        const uint32_t position = step->engine_rows[row].position + step->engine_rows[row].tokens;
         const struct sample_row sample = {
             .logits = engine_logits(step->engine, i),
             .vocab = step->bounds.vocab,
-            .position = engine_row->position + engine_row->tokens,
-            .params = &step->rows[row].slot->sampling,
+            .position = position,
+            .params = &slot->sampling,
+            .past = {.history = &step->history, .pages = slot->pages, .tokens = position},
             .ops = engine_ops(step->engine),
             .work = step->work + thread * step->work_bytes,
         };
@@ -298,8 +305,9 @@ int step_serve(struct step *step)
             what = "sent a step that does not hold together";
             error = run_step(step, &record.step);
         } else if (!error && record.head.kind == RECORD_COPY) {
-            engine_copy_pages(step->engine, record.copy.sources, record.copy.targets,
-                              record.copy.count);
+            const struct record_copy *copy = &record.copy;
+            engine_copy_pages(step->engine, copy->sources, copy->targets, copy->count);
+            history_copy(&step->history, copy->sources, copy->targets, copy->count);
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);

@@ -14,6 +14,7 @@
 #include "ipc/record_check.h"
 #include "plan/plan.h"
 #include "workers/engine.h"
+#include "workers/history.h"
 #include "workers/sample.h"
 #include "workers/slots.h"
 
@@ -33,6 +34,7 @@ struct step {
     struct failpoint failpoint;
     struct arena arena;
     struct slots slots;
+    struct history history;
     uint64_t start_us; /* When the step in work was taken. */
 
     struct step_row *rows;          /* [bounds.rows] */

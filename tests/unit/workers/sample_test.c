@@ -42,7 +42,7 @@ static const struct kern_ops ops = {.logits = plain_logits};
 static struct sample_result sample(const float *logits, uint32_t vocab, uint32_t position,
                                    const struct sample_params *params)
 {
-    void *work = malloc(sample_work_bytes(vocab));
+    void *work = calloc(1, sample_work_bytes(vocab));
     assert_non_null(work);
     const struct sample_row row = {.logits = logits,
                                    .vocab = vocab,
