@@ -95,6 +95,53 @@ static struct record_head head_of(const struct device *device, enum record_kind 
     return (struct record_head){.kind = (uint8_t)kind, .epoch = device->bounds.epoch};
 }
 
+/* Token ids of a slot, as STOP_IDS or ALLOWED cells. */
+static int push_slot_ids(struct device *device, enum record_kind kind, uint32_t slot,
+                         const uint32_t *ids, uint32_t count)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < count && !code; i += RECORD_IDS_PER_CELL) {
+        union record cell = {.stop_ids = {.head = head_of(device, kind), .slot = slot}};
+        for (uint32_t j = i; j < count && j < i + RECORD_IDS_PER_CELL; j++) {
+            cell.stop_ids.ids[cell.stop_ids.count++] = ids[j];
+        }
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code;
+}
+
+static int push_adjust(struct device *device, const struct sched_slot *slot,
+                       const struct request *request)
+{
+    const struct request_params *params = &request->params;
+    const union record adjust = {.adjust = {
+                                     .head = head_of(device, RECORD_ADJUST),
+                                     .slot = slot->slot,
+                                     .generation = slot->generation,
+                                     .prompt_tokens = request->prompt_tokens,
+                                     .repetition = (float)params->repetition_penalty,
+                                     .presence = (float)params->presence_penalty,
+                                     .frequency = (float)params->frequency_penalty,
+                                     .bias_count = params->bias_count,
+                                     .allowed_count = params->allowed_count,
+                                 }};
+    int code = ring_push(&device->link.out, &adjust);
+    for (uint32_t i = 0; i < params->bias_count && !code; i += RECORD_BIASES_PER_CELL) {
+        union record cell = {
+            .biases = {.head = head_of(device, RECORD_BIASES), .slot = slot->slot}};
+        struct record_biases *biases = &cell.biases;
+        for (uint32_t j = i; j < params->bias_count && biases->count < RECORD_BIASES_PER_CELL;
+             j++) {
+            biases->pairs[biases->count++] =
+                (struct record_bias){request->biases[j].id, request->biases[j].bias};
+        }
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code ? code
+                : push_slot_ids(device, RECORD_ALLOWED, slot->slot, request->allowed,
+                                params->allowed_count);
+}
+
 static int push_open(struct device *device, const struct sched_slot *slot,
                      const struct request *request)
 {
@@ -112,17 +159,13 @@ static int push_open(struct device *device, const struct sched_slot *slot,
                                    .logprobs = params->logprobs,
                                    .min_position = request->prompt_tokens + params->min_tokens,
                                    .stop_id_count = params->stop_id_count,
+                                   .adjusts = request_adjusts(request),
                                }};
     int code = ring_push(&device->link.out, &open);
-    for (uint32_t i = 0; i < params->stop_id_count && !code; i += RECORD_IDS_PER_CELL) {
-        union record ids = {
-            .stop_ids = {.head = head_of(device, RECORD_STOP_IDS), .slot = slot->slot}};
-        for (uint32_t j = i; j < params->stop_id_count && j < i + RECORD_IDS_PER_CELL; j++) {
-            ids.stop_ids.ids[ids.stop_ids.count++] = params->stop_ids[j];
-        }
-        code = ring_push(&device->link.out, &ids);
-    }
-    return code;
+    code = code ? code
+                : push_slot_ids(device, RECORD_STOP_IDS, slot->slot, params->stop_ids,
+                                params->stop_id_count);
+    return code || !request_adjusts(request) ? code : push_adjust(device, slot, request);
 }
 
 /* Pages of a row's request that the worker does not know yet. */

@@ -37,11 +37,19 @@ struct request_params {
     double min_p;
     uint32_t top_k;
     uint64_t seed;
+    double repetition_penalty;
+    double presence_penalty;
+    double frequency_penalty;
     bool ignore_eos;
     bool stream;
     bool logprobs;
     bool skip_special;
+    bool include_stop;
+    bool scores_prompt; /* Logprobs of the prompt are wanted. */
     uint32_t top_logprobs;
+    uint32_t prompt_logprobs;
+    uint32_t bias_count; /* Of the lists of the request. */
+    uint32_t allowed_count;
     uint32_t stop_id_count;
     uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
     uint32_t stop_count;
@@ -54,7 +62,9 @@ struct request {
     uint32_t generation; /* Bumped when it becomes FREE. */
     struct request_address address;
     struct request_params params;
-    bool cancelled; /* While in TEXT: ends when the tokenizer returns it. */
+    struct wire_bias *biases; /* [LIMIT_LOGIT_BIASES_MAX + LIMIT_BAD_IDS_MAX] */
+    uint32_t *allowed;        /* [LIMIT_ALLOWED_IDS_MAX] */
+    bool cancelled;           /* While in TEXT: ends when the tokenizer returns it. */
     uint64_t deadline_us;
 
     uint32_t *ids; /* [context_max]: the prompt, then the answer. */
@@ -95,6 +105,12 @@ struct request *requests_take(struct requests *requests, enum request_state stat
 
 /* The only way to change a state; a transition that the table does not list is our bug. */
 void request_move(struct requests *requests, struct request *request, enum request_state state);
+
+/* Whether it changes logits before it samples. */
+bool request_adjusts(const struct request *request);
+
+/* Whether it may borrow pages of another's prompt: not when it needs the logits of every token. */
+bool request_shares_prompt(const struct request *request);
 
 uint32_t request_index(const struct requests *requests, const struct request *request);
 

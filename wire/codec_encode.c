@@ -6,6 +6,7 @@
  * leave out what has its default, so that a request reads as short as it was meant.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "wire/codec_state.h"
@@ -241,7 +242,14 @@ static size_t generate_pairs(const struct wire_generate *in)
         in->prompt.bytes,
         in->ids.bytes,
         in->message_count > 0,
+        in->presence_penalty != 0,
+        in->frequency_penalty != 0,
+        in->bias_count > 0,
+        in->bad_id_count > 0,
+        in->allowed_id_count > 0,
         in->min_tokens > 0,
+        in->scores_prompt,
+        in->include_stop,
         in->ignore_eos,
         !in->stream,
         in->logprobs,
@@ -302,6 +310,36 @@ static void put_given(struct codec *codec, const struct wire_generate *in)
     if (in->given & WIRE_GIVEN_SEED) {
         put_u64(codec, "seed", in->seed);
     }
+    if (in->given & WIRE_GIVEN_REPETITION) {
+        put_f64(codec, "repetition_penalty", in->repetition_penalty);
+    }
+}
+
+/* What changes the logits, beyond enum wire_given. */
+static void put_adjust(struct codec *codec, const struct wire_generate *in)
+{
+    if (in->presence_penalty != 0) {
+        put_f64(codec, "presence_penalty", in->presence_penalty);
+    }
+    if (in->frequency_penalty != 0) {
+        put_f64(codec, "frequency_penalty", in->frequency_penalty);
+    }
+    if (in->bias_count > 0) {
+        put_key(codec, "logit_bias");
+        put_map(codec, in->bias_count);
+        for (uint32_t i = 0; i < in->bias_count; i++) {
+            char id[16];
+            (void)snprintf(id, sizeof id, "%u", in->biases[i].id);
+            put_key(codec, id);
+            put_float(codec, in->biases[i].bias);
+        }
+    }
+    if (in->bad_id_count > 0) {
+        put_ids(codec, "bad_ids", in->bad_ids, in->bad_id_count);
+    }
+    if (in->allowed_id_count > 0) {
+        put_ids(codec, "allowed_ids", in->allowed_ids, in->allowed_id_count);
+    }
 }
 
 /* A flag whose default is the other value. */
@@ -331,11 +369,15 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     begin(codec, generate_pairs(in));
     put_prompt(codec, in);
     put_given(codec, in);
+    put_adjust(codec, in);
     if (in->min_tokens > 0) {
         put_u64(codec, "min_tokens", in->min_tokens);
     }
     if (in->logprobs) {
         put_u64(codec, "top_logprobs", in->top_logprobs);
+    }
+    if (in->scores_prompt) {
+        put_u64(codec, "prompt_logprobs", in->prompt_logprobs);
     }
     if (in->timeout_ms > 0) {
         put_u64(codec, "timeout_ms", in->timeout_ms);
@@ -345,6 +387,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     put_unusual(codec, "add_special", in->add_special, true);
     put_unusual(codec, "parse_special", in->parse_special, false);
     put_unusual(codec, "skip_special", in->skip_special, true);
+    put_unusual(codec, "include_stop", in->include_stop, false);
     put_unusual(codec, "strict", in->strict, false);
     put_stops(codec, in);
     return end(codec);

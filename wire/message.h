@@ -32,6 +32,12 @@ enum wire_given {
     WIRE_GIVEN_TOP_P = 1 << 3,
     WIRE_GIVEN_MIN_P = 1 << 4,
     WIRE_GIVEN_SEED = 1 << 5,
+    WIRE_GIVEN_REPETITION = 1 << 6,
+};
+
+struct wire_bias {
+    uint32_t id;
+    float bias;
 };
 
 struct wire_generate {
@@ -48,20 +54,33 @@ struct wire_generate {
     double top_p;        /* (0, 1]; 1: off */
     double min_p;        /* [0, 1]; 0: off */
     uint64_t seed;
-    uint32_t min_tokens; /* default 0 */
+    double repetition_penalty; /* 0.01..100; 1: off */
+    double presence_penalty;   /* -2..2; 0: off */
+    double frequency_penalty;  /* -2..2; 0: off */
+    uint32_t min_tokens;       /* default 0 */
     bool ignore_eos;
-    bool stream;           /* default true; false for a REQ client */
-    bool logprobs;         /* true when "top_logprobs" is given, 0 included */
-    uint32_t top_logprobs; /* 0..20 */
-    bool add_special;      /* default true: BOS before a text prompt */
-    bool parse_special;    /* default false */
-    bool skip_special;     /* default true: special tokens leave no text */
-    bool strict;           /* unknown keys are errors */
-    uint32_t timeout_ms;   /* 0: the server's */
-    uint32_t stop_count;   /* "stop": str or array of str */
+    bool stream;              /* default true; false for a REQ client */
+    bool logprobs;            /* "logprobs" is true or a number, or "top_logprobs" is given */
+    uint32_t top_logprobs;    /* 0..20 */
+    bool scores_prompt;       /* "prompt_logprobs" is given, 0 included */
+    uint32_t prompt_logprobs; /* 0..20 */
+    bool include_stop;        /* default false: the stop text that ended the answer is cut off */
+    bool add_special;         /* default true: BOS before a text prompt */
+    bool parse_special;       /* default false */
+    bool skip_special;        /* default true: special tokens leave no text */
+    bool strict;              /* unknown keys are errors */
+    uint32_t timeout_ms;      /* 0: the server's */
+    uint32_t stop_count;      /* "stop": str or array of str */
     struct wire_text stop[LIMIT_STOP_STRINGS_MAX];
     uint32_t stop_id_count; /* "stop_ids": bin of u32, or an array of integers */
     uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
+    uint32_t bias_count; /* "logit_bias": map of decimal ids to -100..100 */
+    struct wire_bias biases[LIMIT_LOGIT_BIASES_MAX];
+    uint32_t bad_id_count; /* "bad_ids": as stop_ids; never sampled */
+    uint32_t bad_ids[LIMIT_BAD_IDS_MAX];
+    uint32_t
+        allowed_id_count; /* "allowed_ids": as stop_ids, at least one; nothing else is sampled */
+    uint32_t allowed_ids[LIMIT_ALLOWED_IDS_MAX];
 };
 
 struct wire_tokenize {
