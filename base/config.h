@@ -33,7 +33,6 @@ struct config {
         uint32_t message_bytes_max; /* ZMQ_MAXMSGSIZE. */
         uint32_t send_messages_max; /* ZMQ_SNDHWM per peer. */
         uint32_t recv_messages_max; /* ZMQ_RCVHWM per peer. */
-        uint32_t sessions_max;      /* Peers with live requests. */
     } zmq;
     struct {
         char bind[LIMIT_PATH_BYTES_MAX]; /* Empty: the first ipc bind + ".admin". */

@@ -34,8 +34,6 @@ static const struct setting setting_table[] = {
      1, 1000000, AT(zmq.send_messages_max)},
     {"zmq.recv_messages_max", "Messages queued from one client.", "1000", NULL, SETTING_NUMBER, 1,
      1000000, AT(zmq.recv_messages_max)},
-    {"zmq.sessions_max", "Clients with live requests.", "1024", NULL, SETTING_NUMBER, 1,
-     LIMIT_QUEUE_MAX, AT(zmq.sessions_max)},
     {"admin.bind", "ipc:// endpoint of the operator; empty: the first ipc bind + .admin.", "", NULL,
      SETTING_ENDPOINT, 0, LIMIT_PATH_BYTES_MAX, AT(admin.bind)},
     {"workers.count", "Worker processes, one a device.", "1", NULL, SETTING_NUMBER, 1,

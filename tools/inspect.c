@@ -152,6 +152,20 @@ static int inspect(const char *path, bool as_json)
     return fflush(stdout) == 0 && !code ? EXIT_STATUS_DONE : EXIT_STATUS_FAILED;
 }
 
+/* The first argument that is no option, taken out of the list; all options here are flags. */
+static const char *take_path(int *argc, char **argv)
+{
+    for (int i = 1; i < *argc; i++) {
+        if (argv[i][0] != '-') {
+            const char *path = argv[i];
+            memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof argv[0]); /* With NULL. */
+            (*argc)--;
+            return path;
+        }
+    }
+    return NULL;
+}
+
 int inspect_main(int argc, char **argv)
 {
     bool as_json = false;
@@ -161,11 +175,11 @@ int inspect_main(int argc, char **argv)
     const struct options options = {COMMAND " PATH",
                                     "Checks a model directory, a GGUF or a .safetensors file.",
                                     rows, sizeof rows / sizeof rows[0]};
-    const char *path = argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
+    const char *path = take_path(&argc, argv);
     uint32_t flags;
     int status;
 
-    if (!options_parse(&options, path ? argc - 1 : argc, path ? argv + 1 : argv, &flags, &status)) {
+    if (!options_parse(&options, argc, argv, &flags, &status)) {
         return status;
     }
     return path ? inspect(path, as_json) : options_wrong(COMMAND, "PATH is missing");

@@ -1,5 +1,7 @@
 """test_tools.py - sluicectl and sluice-bench as a person or a script runs them."""
 import json
+import os
+import shutil
 import subprocess
 import time
 
@@ -201,3 +203,27 @@ def test_bench_fails_when_a_request_fails(agent):
     unwritable = run("--endpoint", agent.endpoint, "--dataset", "fixed:8:8", "--json",
                      "/nowhere/at/all", tool="sluice-bench")
     assert_fails(unwritable, 1, "/nowhere/at/all")
+
+
+def test_inspect_describes_a_model(model):
+    before = run("inspect", "--json", model)
+    after = run("inspect", model, "--json")
+    assert before.returncode == after.returncode == 0 and before.stdout == after.stdout
+    described = json.loads(before.stdout)
+    assert described["layers"] >= 1 and described["vocab"] >= 259 and described["parameters"] > 0
+    assert run("inspect", model).returncode == 0
+
+
+def test_inspect_refuses_what_cannot_run(model, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(os.path.join(model, name), tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert_fails(run("inspect", tmp_path), 1, path.name)
+    refused = run("inspect", tmp_path, "--json")
+    assert refused.returncode == 1 and path.name in json.loads(refused.stdout)["error"]
+
+
+def test_inspect_wants_one_path():
+    assert_fails(run("inspect", "--json"), 2, "PATH")
+    assert_fails(run("inspect", "one", "two"), 2, "two")
