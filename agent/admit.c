@@ -182,6 +182,10 @@ static struct wire_error judge_tokens(const struct core *core, struct request_pa
         return (struct wire_error){WIRE_CONTEXT_EXCEEDED,
                                    "prompt and max_tokens exceed what can be served", 0};
     }
+    if (params->scores_prompt && !params->stream && prompt_tokens > ADMIT_WHOLE_SCORES_MAX) {
+        return (struct wire_error){WIRE_TOO_LARGE,
+                                   "prompt_logprobs of so long a prompt need stream: true", 0};
+    }
     if (params->min_tokens > params->max_tokens) {
         return (struct wire_error){WIRE_INVALID_ARGUMENT, "min_tokens must not exceed max_tokens",
                                    0};
@@ -195,8 +199,11 @@ static void activate(struct core *core, struct request *request, uint32_t prompt
     request->detok.tokens =
         1; /* The answer goes on where the prompt ends: no leading space goes. */
     core->counters.prompt_tokens += prompt_tokens;
-    sched_add(&core->sched, request_index(&core->requests, request),
-              request_shares_prompt(request) ? request->ids : NULL, prompt_tokens);
+    const uint32_t index = request_index(&core->requests, request);
+    sched_add(&core->sched, index, request_shares_prompt(request) ? request->ids : NULL,
+              prompt_tokens);
+    sched_set_open_cells(&core->sched, index, device_open_cells(request));
+    sched_set_scores(&core->sched, index, request->params.scores_prompt ? prompt_tokens - 1 : 0);
 }
 
 static struct wire_error admit_ids(struct core *core, const struct request_address *address,

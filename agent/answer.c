@@ -156,7 +156,7 @@ static void answer_token(struct core *core, struct request *request,
     request->ids[request->prompt_tokens + at] = result->id;
     core->counters.generated_tokens++;
     if (request->params.logprobs && result->logprob_count > 0) {
-        copy_logprobs(&core->device, result, &request->logprobs[at]);
+        copy_logprobs(&core->device, result, &request->logprobs[request->prompt_tokens + at]);
     }
     const bool may_stop = request->answer_tokens > request->params.min_tokens;
     if (may_stop && is_stop_id(core, request, result->id)) {
@@ -177,25 +177,45 @@ static void answer_token(struct core *core, struct request *request,
     }
 }
 
+/* Logprobs of prompt tokens, in the order of positions: those that are there already stay. */
+static bool answer_scores(struct core *core, struct request *request,
+                          const struct record_result *scores, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (scores[i].head.flags & RECORD_RESULT_INVALID || scores[i].logprob_count == 0) {
+            return false;
+        }
+        if (scores[i].position == request->scored + 1) {
+            copy_logprobs(&core->device, &scores[i], &request->logprobs[scores[i].position]);
+            request->scored++;
+        }
+    }
+    return true;
+}
+
 void answer_step(struct core *core)
 {
     const struct sched_step *step = &core->step;
-    uint32_t at = 0;
+    const struct record_result *result = core->device.results;
+    const struct record_result *scores = core->device.scores;
     sched_commit(&core->sched, step);
     core->counters.steps++;
     core->counters.last_step_us = core->now_us - core->device.sent_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
-        const struct record_result *result = &core->device.results[at];
-        at += row->sample;
-        if (!row->sample || !sched_row_current(&core->sched, row)) {
+        struct request *request = &core->requests.request[row->request];
+        const struct record_result *own_scores = scores;
+        const struct record_result *own = result;
+        scores += row->score_count;
+        result += row->sample;
+        if (!sched_row_current(&core->sched, row)) {
             continue;
         }
-        struct request *request = &core->requests.request[row->request];
-        if (result->head.flags & RECORD_RESULT_INVALID) {
+        if (!answer_scores(core, request, own_scores, row->score_count) ||
+            (row->sample && own->head.flags & RECORD_RESULT_INVALID)) {
             answer_fail(core, request, WIRE_INTERNAL, "the model gave no usable logits");
-        } else {
-            answer_token(core, request, result);
+        } else if (row->sample) {
+            answer_token(core, request, own);
         }
     }
 }

@@ -18,6 +18,7 @@ enum {
     LIMIT_QUEUE_MAX = 65536,       /* Requests waiting for admission. */
     LIMIT_STEP_TOKENS_MAX = 65536, /* Dense batch; also bounds worker activations. */
     LIMIT_STEP_ROWS_MAX = 4096,    /* One row a slot. */
+    LIMIT_STEP_SCORES_MAX = 1024,  /* Prompt tokens judged in a step: their answer fits the ring. */
     LIMIT_CONTEXT_MAX = 1 << 20,   /* Tokens of one sequence. */
     LIMIT_PAGE_TOKENS_MAX = 64,    /* 16, 32 or 64. */
     LIMIT_PAGES_MAX = 1 << 24,     /* Pages of one device. */

@@ -7,11 +7,12 @@
  * from build to build.
  *
  *   core -> worker   OPEN STOP_IDS* [ADJUST BIASES* ALLOWED*] PAGES* ... COPY* STEP ROW* IDS* CLOSE
- *   worker -> core   READY     (RESULT | LOGPROBS)* DONE
+ *   worker -> core   READY     (RESULT LOGPROBS*)* (SCORE LOGPROBS*)* DONE
  *
  * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
  * all of them are published at once. Its answer is one RESULT for each row that samples, LOGPROBS
- * cells for those that asked, and one DONE, published at once: a step happened or it did not.
+ * cells for those that asked, then one SCORE for each token that a row wants judged, and one DONE,
+ * published at once: a step happened or it did not.
  */
 #ifndef IPC_RECORD_H
 #define IPC_RECORD_H
@@ -36,6 +37,7 @@ enum record_kind {
     RECORD_RESULT = 17,
     RECORD_LOGPROBS = 18,
     RECORD_DONE = 19,
+    RECORD_SCORE = 20, /* As RESULT, of a listed token: how likely was it? */
 };
 
 enum record_source {
@@ -74,11 +76,14 @@ struct record_row {
     struct record_head head;
     uint32_t slot;
     uint32_t generation;
-    uint32_t position;  /* Of the first token. */
-    uint32_t tokens;    /* 1 when source is LAST. */
-    uint32_t source;    /* enum record_source */
-    uint32_t ids_first; /* Index into the step's ids when LISTED. */
-    uint32_t reserved[8];
+    uint32_t position;    /* Of the first token. */
+    uint32_t tokens;      /* 1 when source is LAST. */
+    uint32_t source;      /* enum record_source */
+    uint32_t ids_first;   /* Index into the step's ids when LISTED. */
+    uint32_t score_first; /* Of its tokens, those whose successor is judged by their logits. */
+    uint32_t score_count;
+    uint32_t next_id; /* The successor of its last token, when that is one of them. */
+    uint32_t reserved[5];
 };
 
 struct record_ids {
@@ -100,7 +105,7 @@ struct record_ready {
     uint64_t reserved[2];
 };
 
-struct record_result {
+struct record_result { /* And SCORE: position and id are those of the token judged. */
     struct record_head head;
     uint64_t step;
     uint32_t slot;
@@ -130,7 +135,8 @@ struct record_done {
     uint64_t compute_us; /* From taking the step to publishing this. */
     uint32_t result_count;
     uint32_t logprob_count;
-    uint32_t reserved[8];
+    uint32_t score_count;
+    uint32_t reserved[7];
 };
 
 union record {

@@ -37,7 +37,7 @@ struct record_open {
     uint32_t min_position;  /* Below it (position of the sampled token) stop ids are masked. */
     uint32_t stop_id_count; /* In the STOP_IDS cells that follow. */
     uint32_t adjusts;       /* 1: an ADJUST follows. */
-    uint32_t reserved;
+    uint32_t score_top;     /* Top logprobs of a SCORE: 0 to LIMIT_TOP_LOGPROBS_MAX. */
 };
 
 struct record_stop_ids { /* And ALLOWED. */

@@ -88,10 +88,10 @@ static void put_ids(struct codec *codec, const char *key, const uint32_t *ids, s
 }
 
 /* [{id, logprob, top: [[id, logprob], ...]}, ...] */
-static void put_logprobs(struct codec *codec, const struct wire_token_logprobs *tokens,
-                         size_t count)
+static void put_logprobs(struct codec *codec, const char *key,
+                         const struct wire_token_logprobs *tokens, size_t count)
 {
-    put_key(codec, "logprobs");
+    put_key(codec, key);
     put_array(codec, count);
     for (size_t i = 0; i < count; i++) {
         put_map(codec, 3);
@@ -105,6 +105,14 @@ static void put_logprobs(struct codec *codec, const struct wire_token_logprobs *
             put_number(codec, tokens[i].top[j].id);
             put_float(codec, tokens[i].top[j].logprob);
         }
+    }
+}
+
+static void put_scores(struct codec *codec, const struct wire_scores *in)
+{
+    if (in->logprobs) {
+        put_u64(codec, "prompt_offset", in->first);
+        put_logprobs(codec, "prompt_logprobs", in->logprobs, in->count);
     }
 }
 
@@ -140,22 +148,24 @@ struct wire_bytes codec_encode_welcome(struct codec *codec, const struct wire_we
 
 struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tokens *in)
 {
-    begin(codec, in->logprobs ? 5 : 4);
+    begin(codec, 4u + (in->logprobs ? 1u : 0u) + (in->prompt.logprobs ? 2u : 0u));
     put_u64(codec, "instance", in->instance);
     put_u64(codec, "offset", in->offset);
     put_ids(codec, "ids", in->ids, in->id_count);
     put_text(codec, "text", in->text);
     if (in->logprobs) {
-        put_logprobs(codec, in->logprobs, in->id_count);
+        put_logprobs(codec, "logprobs", in->logprobs, in->id_count);
     }
+    put_scores(codec, &in->prompt);
     return end(codec);
 }
 
 struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
 {
     const bool logprobs = in->whole && in->logprobs;
+    const bool scores = in->whole && in->prompt.logprobs;
 
-    begin(codec, 3u + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u));
+    begin(codec, 3u + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u) + (scores ? 2u : 0u));
     put_u64(codec, "instance", in->instance);
     put_key(codec, "finish_reason");
     put_key(codec, codec_finish_name(in->finish));
@@ -169,7 +179,10 @@ struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done 
         put_text(codec, "text", in->text);
     }
     if (logprobs) {
-        put_logprobs(codec, in->logprobs, in->id_count);
+        put_logprobs(codec, "logprobs", in->logprobs, in->id_count);
+    }
+    if (scores) {
+        put_scores(codec, &in->prompt);
     }
     return end(codec);
 }

@@ -114,6 +114,13 @@ struct wire_token_logprobs {
     struct wire_logprob top[LIMIT_TOP_LOGPROBS_MAX];
 };
 
+/* Logprobs of prompt tokens [first, first + count): of each, given those before it. */
+struct wire_scores {
+    uint32_t first; /* 1 or more: nothing stands before token 0. */
+    uint32_t count;
+    const struct wire_token_logprobs *logprobs; /* NULL: not asked for. */
+};
+
 struct wire_tokens {
     uint64_t instance;
     uint32_t offset; /* Index in the answer of the first token here. */
@@ -121,6 +128,7 @@ struct wire_tokens {
     uint32_t id_count;
     struct wire_text text; /* May be empty while a character or a stop string forms. */
     const struct wire_token_logprobs *logprobs; /* [id_count] or NULL */
+    struct wire_scores prompt;
 };
 
 enum wire_finish { WIRE_FINISH_STOP, WIRE_FINISH_LENGTH, WIRE_FINISH_CANCELLED };
@@ -140,6 +148,7 @@ struct wire_done {
     uint32_t id_count;
     struct wire_text text;
     const struct wire_token_logprobs *logprobs;
+    struct wire_scores prompt;
 };
 
 struct wire_welcome {

@@ -265,10 +265,9 @@ static void list_top(const struct sample_row *row, uint32_t count, struct record
 }
 
 static void add_logprobs(const struct sample_row *row, const struct kern_softmax_stats *stats,
-                         struct sample_result *result)
+                         uint32_t wanted, struct sample_result *result)
 {
-    const uint32_t top_logprobs = row->params->top_logprobs;
-    const uint32_t top = top_logprobs < row->vocab ? top_logprobs : row->vocab;
+    const uint32_t top = wanted < row->vocab ? wanted : row->vocab;
     result->logprobs[0] =
         (struct record_logprob){.id = result->id, .logprob = row->logits[result->id]};
     if (top > 0) {
@@ -316,18 +315,34 @@ static struct sample_row adjust_row(const struct sample_row *raw, bool stops_mas
     return logits[find_best(&row)] > -INFINITY ? row : *raw;
 }
 
-void sample_run(const struct sample_row *row, struct sample_result *result)
+/* An empty result, with what its row's logits add up to. */
+static struct kern_softmax_stats begin(const struct sample_row *row, struct sample_result *result)
 {
-    const struct sample_params *params = row->params;
-    struct work *work = row->work;
     struct kern_softmax_stats stats;
     const struct kern_logits_args args = {
         .logits = row->logits, .vocab = row->vocab, .stats = &stats};
-    work->vocab = row->vocab;
     row->ops->logits(&args);
     result->invalid = !stats.finite;
     result->logprob_count = 0;
     result->id = 0;
+    return stats;
+}
+
+void sample_score(const struct sample_row *row, uint32_t id, struct sample_result *result)
+{
+    const struct kern_softmax_stats stats = begin(row, result);
+    result->id = id;
+    if (!result->invalid) {
+        add_logprobs(row, &stats, row->params->score_top, result);
+    }
+}
+
+void sample_run(const struct sample_row *row, struct sample_result *result)
+{
+    const struct sample_params *params = row->params;
+    struct work *work = row->work;
+    const struct kern_softmax_stats stats = begin(row, result);
+    work->vocab = row->vocab;
     if (result->invalid) {
         return;
     }
@@ -340,6 +355,6 @@ void sample_run(const struct sample_row *row, struct sample_result *result)
         result->id = params->temperature > 0 ? draw(row, stats.max) : stats.argmax;
     }
     if (params->logprobs) {
-        add_logprobs(row, &stats, result);
+        add_logprobs(row, &stats, params->top_logprobs, result);
     }
 }

@@ -34,6 +34,7 @@ struct sample_params {
     uint32_t min_position; /* Of the sampled token: below it the stop ids are masked. */
     uint32_t stop_id_count;
     uint32_t stop_ids[SAMPLE_STOP_IDS_MAX]; /* Checked against the vocabulary. */
+    uint32_t score_top;                     /* Top logprobs of sample_score(). */
     struct adjust adjust;
 };
 
@@ -57,5 +58,8 @@ struct sample_result {
 size_t sample_work_bytes(uint32_t vocab);
 
 void sample_run(const struct sample_row *row, struct sample_result *result);
+
+/* How likely the row makes this id, and its top ones: result->id is id, its logprobs are listed. */
+void sample_score(const struct sample_row *row, uint32_t id, struct sample_result *result);
 
 #endif /* WORKERS_SAMPLE_H */

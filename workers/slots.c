@@ -75,6 +75,7 @@ static int open_slot(struct slots *slots, const struct record_open *open)
     sampling->top_logprobs = open->top_logprobs;
     sampling->logprobs = open->logprobs != 0;
     sampling->min_position = open->min_position;
+    sampling->score_top = open->score_top;
     return 0;
 }
 
