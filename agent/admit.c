@@ -58,7 +58,10 @@ static void fill_params(const struct core *core, const struct wire_generate *gen
         .stop_count = generate->stop_count,
     };
     fill_sampling(core, generate, params);
-    memcpy(params->stop_ids, generate->stop_ids, sizeof params->stop_ids);
+    memcpy(params->stop_ids, generate->stop_ids, sizeof generate->stop_ids);
+    for (uint32_t i = 0; i < core->hparams.eos_count && !generate->ignore_eos; i++) {
+        params->stop_ids[params->stop_id_count++] = core->hparams.eos_ids[i];
+    }
     for (uint32_t i = 0; i < generate->stop_count; i++) {
         params->stop_bytes[i] = (uint16_t)generate->stop[i].count;
         memcpy(params->stop[i], generate->stop[i].bytes, generate->stop[i].count);

@@ -7,15 +7,10 @@
 
 #include <string.h>
 
-static bool is_stop_id(const struct core *core, const struct request *request, uint32_t id)
+static bool is_stop_id(const struct request *request, uint32_t id)
 {
     for (uint32_t i = 0; i < request->params.stop_id_count; i++) {
         if (request->params.stop_ids[i] == id) {
-            return true;
-        }
-    }
-    for (uint32_t i = 0; i < core->hparams.eos_count && !request->params.ignore_eos; i++) {
-        if (core->hparams.eos_ids[i] == id) {
             return true;
         }
     }
@@ -159,7 +154,7 @@ static void answer_token(struct core *core, struct request *request,
         copy_logprobs(&core->device, result, &request->logprobs[request->prompt_tokens + at]);
     }
     const bool may_stop = request->answer_tokens > request->params.min_tokens;
-    if (may_stop && is_stop_id(core, request, result->id)) {
+    if (may_stop && is_stop_id(request, result->id)) {
         if (request->params.include_stop && core->tokenizer) {
             decode(core, request, result->id);
         }

@@ -50,8 +50,8 @@ struct request_params {
     uint32_t prompt_logprobs;
     uint32_t bias_count; /* Of the lists of the request. */
     uint32_t allowed_count;
-    uint32_t stop_id_count;
-    uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
+    uint32_t stop_id_count; /* The request's own, and the model's unless those are ignored. */
+    uint32_t stop_ids[LIMIT_STOP_IDS_MAX + LIMIT_EOS_IDS_MAX];
     uint32_t stop_count;
     uint16_t stop_bytes[LIMIT_STOP_STRINGS_MAX];
     char stop[LIMIT_STOP_STRINGS_MAX][LIMIT_STOP_STRING_BYTES_MAX];
