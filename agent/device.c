@@ -23,13 +23,13 @@ size_t device_bytes(uint32_t slots_max)
 }
 
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max)
+                uint32_t slots_max, bool experts)
 {
     const uint32_t pairs_max = (slots_max + LIMIT_STEP_SCORES_MAX) * DEVICE_PAIRS_A_ROW;
     *device = (struct device){
         .link = {.socket = -1, .bell = -1},
         .bounds = *bounds,
-        .plan = plan_sequential(),
+        .plan = plan_sequential(experts),
         .pairs_max = pairs_max,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
         .scores = arena_alloc(arena, LIMIT_STEP_SCORES_MAX, sizeof(struct record_result)),

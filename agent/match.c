@@ -23,7 +23,8 @@ struct match match_find(const struct sched *sched, struct sched_entry *entry)
             prefix_find(&sched->prefix, &match.parent, entry->ids + at, known, &common);
         if (common < page_tokens || left == page_tokens) {
             const uint32_t usable = common < left ? common : left - 1;
-            if (usable > 0 && usable * TAIL_SHARE >= page_tokens) {
+            const bool rest = usable == left - 1; /* One token is left to compute. */
+            if (usable > 0 && (rest || usable * TAIL_SHARE >= page_tokens)) {
                 match.tail_page = page;
                 match.tail_tokens = usable;
             }

@@ -2,10 +2,10 @@
  * match.h - requests that are in flight together and begin with the same tokens compute them once.
  * Part of the scheduler and as pure: called by sched.c alone.
  *
- * On entry a request borrows the full pages that hold its beginning, computed or not, and where the
- * next page holds at least half a page of its tokens, copies those once they are there. It then
- * waits for whoever writes a borrowed page; when that one leaves, it writes the page itself. At
- * least one token is left to compute, for its logits.
+ * On entry a request borrows the full pages that hold its beginning, computed or not. Where the
+ * next page holds at least half a page of its tokens, or all but the last, it copies those once
+ * they are there. It waits for whoever writes a borrowed page; when that one leaves, it writes the
+ * page itself. At least one token is left to compute, for its logits.
  */
 #ifndef AGENT_MATCH_H
 #define AGENT_MATCH_H

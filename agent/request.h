@@ -32,6 +32,8 @@ struct request_address { /* Who asked, and under which id. */
 struct request_params {
     uint32_t max_tokens;
     uint32_t min_tokens;
+    uint32_t n; /* Siblings, itself included: one address, a request each. */
+    struct wire_choice choice;
     double temperature;
     double top_p;
     double min_p;
@@ -46,6 +48,7 @@ struct request_params {
     bool skip_special;
     bool include_stop;
     bool scores_prompt; /* Logprobs of the prompt are wanted. */
+    bool events;
     uint32_t top_logprobs;
     uint32_t prompt_logprobs;
     uint32_t bias_count; /* Of the lists of the request. */
@@ -86,6 +89,10 @@ struct request {
     bool credit_explicit; /* The client has sent CREDIT. */
     uint64_t progress_us; /* Something was sent last, or nothing was waiting. */
 
+    struct wire_events events;
+    uint32_t slot; /* Of its present or last residency, to know its own preemptions by. */
+    uint32_t slot_generation;
+
     struct wire_error error; /* code WIRE_OK: ends with DONE and this: */
     enum wire_finish finish;
 };
@@ -116,12 +123,15 @@ bool request_shares_prompt(const struct request *request);
 
 uint32_t request_index(const struct requests *requests, const struct request *request);
 
-/* The live request of this address and id, or NULL. */
+/* A live request of this address and id, of several answers any; or NULL. */
 struct request *requests_find(const struct requests *requests,
                               const struct request_address *address);
 
 /* ENDING, but its reader has not granted all of its tokens. */
 bool request_waits_for_credit(const struct request *request);
+
+/* Live, and of this address and id. */
+bool request_is(const struct request *request, const struct request_address *address);
 
 bool request_same_peer(const struct request *request, const struct request_address *address);
 

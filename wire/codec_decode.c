@@ -57,6 +57,8 @@ static const struct field generate_fields[] = {
      "bad_ids must be up to 512 single token ids, as an array or as bin"},
     {"allowed_ids", FIELD_ALLOWED_IDS, 0, 0, 0, 0,
      "allowed_ids must be 1 to 1024 token ids, as an array or as bin"},
+    {"n", FIELD_U32, 0, offsetof(struct wire_generate, n), 1, LIMIT_CHOICES_MAX,
+     "n must be an integer from 1 to 16"},
     {"min_tokens", FIELD_U32, 0, offsetof(struct wire_generate, min_tokens), 0, LIMIT_CONTEXT_MAX,
      "min_tokens must be an integer from 0 to 1048576"},
     {"top_logprobs", FIELD_U32, FLAG_TOP_LOGPROBS, offsetof(struct wire_generate, top_logprobs), 0,
@@ -82,6 +84,8 @@ static const struct field generate_fields[] = {
      "include_stop must be a boolean"},
     {"strict", FIELD_BOOL, 0, offsetof(struct wire_generate, strict), 0, 0,
      "strict must be a boolean"},
+    {"events", FIELD_BOOL, 0, offsetof(struct wire_generate, events), 0, 0,
+     "events must be a boolean"},
     {"stop", FIELD_STOP, 0, 0, 0, 0, "stop must be one to 8 strings of 1 to 128 bytes each"},
     {"stop_ids", FIELD_STOP_IDS, 0, 0, 0, 0,
      "stop_ids must be up to 16 token ids, as an array or as bin"},
@@ -158,6 +162,7 @@ int codec_decode_generate(struct codec *codec, struct wire_bytes body, struct wi
 
     memset(out, 0, sizeof *out);
     out->max_tokens = 256;
+    out->n = 1;
     out->temperature = 1;
     out->top_p = 1;
     out->repetition_penalty = 1;

@@ -146,10 +146,19 @@ struct wire_bytes codec_encode_welcome(struct codec *codec, const struct wire_we
     return end(codec);
 }
 
+static void put_choice(struct codec *codec, struct wire_choice choice)
+{
+    if (choice.several) {
+        put_u64(codec, "index", choice.index);
+    }
+}
+
 struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tokens *in)
 {
-    begin(codec, 4u + (in->logprobs ? 1u : 0u) + (in->prompt.logprobs ? 2u : 0u));
+    begin(codec,
+          4u + in->choice.several + (in->logprobs != NULL) + (in->prompt.logprobs ? 2u : 0u));
     put_u64(codec, "instance", in->instance);
+    put_choice(codec, in->choice);
     put_u64(codec, "offset", in->offset);
     put_ids(codec, "ids", in->ids, in->id_count);
     put_text(codec, "text", in->text);
@@ -160,13 +169,34 @@ struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tok
     return end(codec);
 }
 
+static void put_events(struct codec *codec, const struct wire_events *events)
+{
+    const uint32_t told = events->preempted_count < LIMIT_PREEMPTIONS_TOLD_MAX
+                              ? events->preempted_count
+                              : LIMIT_PREEMPTIONS_TOLD_MAX;
+    put_key(codec, "events");
+    put_map(codec, 6);
+    put_u64(codec, "queued_us", events->queued_us);
+    put_u64(codec, "scheduled_us", events->scheduled_us);
+    put_u64(codec, "first_token_us", events->first_token_us);
+    put_u64(codec, "finished_us", events->finished_us);
+    put_u64(codec, "preempted_count", events->preempted_count);
+    put_key(codec, "preempted_us");
+    put_array(codec, told);
+    for (uint32_t i = 0; i < told; i++) {
+        put_number(codec, events->preempted_us[i]);
+    }
+}
+
 struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
 {
     const bool logprobs = in->whole && in->logprobs;
     const bool scores = in->whole && in->prompt.logprobs;
 
-    begin(codec, 3u + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u) + (scores ? 2u : 0u));
+    begin(codec, 3u + in->choice.several + (in->whole ? 2u : 0u) + logprobs + (scores ? 2u : 0u) +
+                     (in->events != NULL));
     put_u64(codec, "instance", in->instance);
+    put_choice(codec, in->choice);
     put_key(codec, "finish_reason");
     put_key(codec, codec_finish_name(in->finish));
     put_key(codec, "usage");
@@ -183,6 +213,9 @@ struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done 
     }
     if (scores) {
         put_scores(codec, &in->prompt);
+    }
+    if (in->events) {
+        put_events(codec, in->events);
     }
     return end(codec);
 }
@@ -273,6 +306,8 @@ static size_t generate_pairs(const struct wire_generate *in)
         in->timeout_ms > 0,
         in->stop_count > 0,
         in->stop_id_count > 0,
+        in->n > 1,
+        in->events,
     };
     size_t pairs = (size_t)__builtin_popcount(in->given);
 
@@ -386,6 +421,9 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     if (in->min_tokens > 0) {
         put_u64(codec, "min_tokens", in->min_tokens);
     }
+    if (in->n > 1) {
+        put_u64(codec, "n", in->n);
+    }
     if (in->logprobs) {
         put_u64(codec, "top_logprobs", in->top_logprobs);
     }
@@ -402,6 +440,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     put_unusual(codec, "skip_special", in->skip_special, true);
     put_unusual(codec, "include_stop", in->include_stop, false);
     put_unusual(codec, "strict", in->strict, false);
+    put_unusual(codec, "events", in->events, false);
     put_stops(codec, in);
     return end(codec);
 }

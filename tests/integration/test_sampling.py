@@ -1,11 +1,12 @@
-"""test_sampling.py - what a request changes about its tokens: penalties, biases, lists, seeds, stops
-that stay, and the logprobs of its own prompt. In f32, so that everything is exact."""
+"""test_sampling.py - what a request changes about its tokens: penalties, biases, lists, seeds,
+stops that stay, and the logprobs of its own prompt. In f32, so that everything is exact."""
 import random
 
 import pytest
 
 from agent_fixtures import DATA
-from sluice_client import DETOKENIZE, HELLO, Client, pack_ids, unpack_ids
+from sluice_client import (DETOKENIZE, DONE, GENERATE, HELLO, TOKENS, Client, pack_ids,
+                           unpack_ids)
 
 PROMPT = [1, 290, 264, 277, 265]
 GREEDY = {"temperature": 0, "ignore_eos": True}
@@ -145,6 +146,14 @@ def test_prompt_logprobs_are_those_of_the_tokens_when_generated(client):
     assert [entry["top"] for entry in alone.prompt_logprobs] == [[]] * len(entries)
     assert [e["logprob"] for e in alone.prompt_logprobs] == [e["logprob"] for e in entries]
     assert client.generate(ids=[1], max_tokens=1, prompt_logprobs=3, **GREEDY).prompt_logprobs == []
+    raw = {"ids": pack_ids(PROMPT), "max_tokens": 2, "prompt_logprobs": 0, "n": 3, **GREEDY}
+    request_id, said, ended = client.send(GENERATE, raw), [], 0
+    while ended < 3:  # Several answers: the prompt is judged once, with the first.
+        message = client.receive(20)
+        assert message.id == request_id and message.command in (TOKENS, DONE), message
+        ended += message.command == DONE
+        said += message.body.get("prompt_logprobs", [])
+    assert [entry["id"] for entry in said] == PROMPT[1:]
 
 
 def test_prompt_logprobs_do_not_depend_on_the_chunks(own_agent, client):
