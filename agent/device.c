@@ -162,6 +162,7 @@ static int push_open(struct device *device, const struct sched_slot *slot,
                      const struct request *request)
 {
     const struct request_params *params = &request->params;
+    const uint32_t masked = params->min_tokens > 0 ? params->stop_id_count : 0;
     const union record open = {.open = {
                                    .head = head_of(device, RECORD_OPEN),
                                    .slot = slot->slot,
@@ -174,14 +175,13 @@ static int push_open(struct device *device, const struct sched_slot *slot,
                                    .top_logprobs = params->top_logprobs,
                                    .logprobs = params->logprobs,
                                    .min_position = request->prompt_tokens + params->min_tokens,
-                                   .stop_id_count = params->stop_id_count,
+                                   .stop_id_count = masked,
                                    .adjusts = request_adjusts(request),
                                    .score_top = params->prompt_logprobs,
                                }};
     int code = ring_push(&device->link.out, &open);
-    code = code ? code
-                : push_slot_ids(device, RECORD_STOP_IDS, slot->slot, params->stop_ids,
-                                params->stop_id_count);
+    code =
+        code ? code : push_slot_ids(device, RECORD_STOP_IDS, slot->slot, params->stop_ids, masked);
     return code || !request_adjusts(request) ? code : push_adjust(device, slot, request);
 }
 

@@ -1,6 +1,9 @@
 """test_sampling.py - what a request changes about its tokens: penalties, biases, lists, seeds,
 stops that stay, and the logprobs of its own prompt. In f32, so that everything is exact."""
+import json
+import os
 import random
+import shutil
 
 import pytest
 
@@ -50,6 +53,21 @@ def test_a_repetition_penalty_looks_at_the_prompt_too(client):
             answer = client.generate(ids=prompt, max_tokens=1, **GREEDY, **body)
             assert (answer.ids[0] == likeliest) is same, (end, body)
     assert found > 3
+
+
+def test_the_model_has_a_penalty_of_its_own(own_agent, client, model, tmp_path):
+    """generation_config.json is the default, a request's own value wins."""
+    home = tmp_path / "model"
+    shutil.copytree(model, home)
+    with open(os.path.join(home, "generation_config.json"), "w", encoding="utf-8") as file:
+        json.dump({"repetition_penalty": 1.3}, file)
+    wanted = client.generate(ids=PROMPT, max_tokens=40, repetition_penalty=1.3, **GREEDY)
+    base = client.generate(ids=PROMPT, max_tokens=40, **GREEDY)
+    assert wanted.ids != base.ids
+    with Client(own_agent({"model.path": str(home)}).endpoint) as other:
+        assert other.generate(ids=PROMPT, max_tokens=40, **GREEDY).ids == wanted.ids
+        assert other.generate(ids=PROMPT, max_tokens=40, repetition_penalty=1,
+                              **GREEDY).ids == base.ids
 
 
 def test_biases_and_lists_decide(client):
