@@ -380,6 +380,20 @@ const float *engine_logits(const struct engine *engine, uint32_t index)
     return engine->llama.logits + (size_t)index * engine->llama.hparams.vocab;
 }
 
+void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
+{
+    struct llama_batch *batch = &engine->llama.batch;
+    const uint64_t start_ns = clock_now_ns();
+    must(count <= engine->options.rows_max);
+    for (uint32_t i = 0; i < count; i++) {
+        must(tokens[i] < batch->tokens);
+        batch->logit_token[i] = tokens[i];
+    }
+    batch->logit_rows = count;
+    llama_head(&engine->llama);
+    engine->profile.head_ns += clock_now_ns() - start_ns;
+}
+
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
                        uint32_t count)
 {

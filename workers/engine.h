@@ -53,6 +53,10 @@ struct engine_batch {
 void engine_run(struct engine *engine, const struct engine_batch *batch);
 const float *engine_logits(const struct engine *engine, uint32_t index);
 
+/* Logits of other tokens of the batch that ran last, by their index in it, at most rows_max: from
+ * now on engine_logits(i) is that of tokens[i]. */
+void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count);
+
 /* Copies the KV of whole pages, sources[i] to targets[i], one after the other. */
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
                        uint32_t count);
