@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from agent_fixtures import DATA, ROOT
-from agent_process import SCALE, binary, wait_until
+from agent_fixtures import DATA
+from agent_process import ROOT, SCALE, binary, wait_until
 from sluice_client import STATS, Client
 from test_generate import PROMPT
 
