@@ -21,6 +21,8 @@ static const struct setting setting_table[] = {
      SETTING_TEXT, 0, LIMIT_NAME_BYTES_MAX, AT(model.name)},
     {"model.dtype", "Of weights and KV; auto: bf16 where the device has it, else f32.", "auto",
      "auto bf16 f32", SETTING_CHOICE, 0, 0, AT(model.dtype)},
+    {"model.weights", "Of the layers' products; auto: as model.dtype.", "auto", "auto int8",
+     SETTING_CHOICE, 0, 0, AT(model.weights)},
     {"model.context_tokens_max", "Longest sequence served; 0: the model's own.", "0", NULL,
      SETTING_NUMBER, 0, LIMIT_CONTEXT_MAX, AT(model.context_tokens_max)},
     {"chat.template", "How messages become a prompt; none refuses them.", "chatml", "chatml none",

@@ -76,6 +76,7 @@ static void defaults_hold(void **state)
     assert_string_equal(config->model.path, "m");
     assert_string_equal(config->model.name, "");
     assert_int_equal(config->model.dtype, CONFIG_DTYPE_AUTO);
+    assert_int_equal(config->model.weights, CONFIG_WEIGHTS_AUTO);
     assert_string_equal(config->chat.template, "chatml");
     assert_int_equal(config->zmq.bind_count, 1);
     assert_string_equal(config->zmq.bind[0], "ipc:///tmp/sluice-agent/api.sock");
@@ -99,6 +100,7 @@ static void file_values_arrive(void **state)
                                    "model:\n"
                                    "  path: \"/models/a b\"\n"
                                    "  dtype: f32\n"
+                                   "  weights: int8\n"
                                    "zmq:\n"
                                    "  bind: [\"ipc://run/s.sock\", 'tcp://127.0.0.1:5555']\n"
                                    "workers: {count: 4, tp: 2}\n"
@@ -107,6 +109,7 @@ static void file_values_arrive(void **state)
                      0);
     assert_string_equal(loader.config.model.path, "/models/a b");
     assert_int_equal(loader.config.model.dtype, CONFIG_DTYPE_F32);
+    assert_int_equal(loader.config.model.weights, CONFIG_WEIGHTS_INT8);
     assert_int_equal(loader.config.zmq.bind_count, 2);
     assert_string_equal(loader.config.zmq.bind[0], "ipc://run/s.sock");
     assert_string_equal(loader.config.zmq.bind[1], "tcp://127.0.0.1:5555");
@@ -171,6 +174,7 @@ static void mistakes_name_file_line_and_key(void **state)
     refuses("models:\n  path: m\n", "F:1: models: there is no such section");
     refuses("kv.page_tokens: 16\n", "F:1: kv.page_tokens: there is no such section");
     refuses("model:\n  path: m\n  dtype: f64\n", "F:3: model.dtype: must be auto, bf16 or f32");
+    refuses("model:\n  path: m\n  weights: int4\n", "F:3: model.weights: must be auto or int8");
     refuses("model: {path: m}\nworkers:\n  count: 0\n",
             "F:3: workers.count: must be a whole number from 1 to 16");
     refuses("model: {path: m}\nworkers:\n  count: 99999999999999999999\n",
