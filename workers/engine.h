@@ -10,6 +10,7 @@
 
 #include "base/must.h"
 #include "kernels/kern.h"
+#include "kernels/matmul.h"
 #include "model/weights.h"
 #include "plan/plan.h"
 
@@ -17,8 +18,9 @@ struct crew;
 struct engine;
 
 struct engine_options {
-    enum kern_dtype dtype; /* Weights, activations into products, KV. */
-    unsigned isa;          /* kern_isa_detect(), or less for tests. */
+    enum kern_dtype dtype;       /* Weights, activations into products, KV. */
+    enum matmul_weights weights; /* Of the layers; int8 needs KERN_ISA_AVX512_VNNI. */
+    unsigned isa;                /* kern_isa_detect(), or less for tests. */
     uint32_t threads;
     uint32_t tokens_max;  /* Dense batch. */
     uint32_t rows_max;    /* Sequences of one batch; also logit rows. */

@@ -6,11 +6,12 @@ stream is checked token by token as it arrives: no gap, no token twice, none los
 """
 import os
 import random
+import signal
 import time
 
 import pytest
 
-from agent_process import wait_until
+from agent_process import SCALE, wait_until
 from sluice_client import STATS, Client, pump_all
 
 KILLS = int(os.environ.get("SLUICE_KILLS", "6"))
@@ -170,15 +171,31 @@ def test_kills_at_failpoints(make_agent, undisturbed, failpoint):
 def test_a_worker_that_hangs_is_replaced(own_agent, undisturbed):
     """SIGSTOP: the step's deadline declares it dead, and a later SIGCONT finds nothing to hurt."""
     alone, _ = undisturbed
-    agent = own_agent({"workers.step_timeout_ms": 1000})
+    agent = own_agent({"workers.step_timeout_ms": int(1000 * SCALE)})
     with Client(agent.endpoint) as client:
         answers = [client.start(ids=prompt, **OPTIONS) for prompt in prompts()]
         assert client.pump(lambda: all(answer.ids for answer in answers))
         stopped = agent.worker()
-        agent.kill_one(stopped, 19)
+        agent.kill_one(stopped, signal.SIGSTOP)
         client.finish(*answers, timeout_s=60)
         assert [answer.ids for answer in answers] == alone
         assert wait_until(lambda: stopped not in [p.pid for p in agent.workers()], 5)
+
+
+def test_a_core_that_stood_still_does_not_blame_its_worker(own_agent, undisturbed):
+    """The step in flight was answered in time; that nobody looked is no fault of the worker's."""
+    alone, _ = undisturbed
+    agent = own_agent({"workers.step_timeout_ms": int(1000 * SCALE)})
+    with Client(agent.endpoint) as client:
+        answers = [client.start(ids=prompt, **OPTIONS) for prompt in prompts()]
+        assert client.pump(lambda: all(answer.ids for answer in answers))
+        core = agent.core()
+        os.kill(core, signal.SIGSTOP)
+        time.sleep(1.5 * SCALE)
+        os.kill(core, signal.SIGCONT)
+        client.finish(*answers, timeout_s=60)
+        assert [answer.ids for answer in answers] == alone
+        assert client.ask(STATS).body["worker_losses_total"] == 0
 
 
 def test_no_worker_means_waiting_not_failing(own_agent, undisturbed):

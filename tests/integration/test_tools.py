@@ -3,12 +3,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 
 from agent_fixtures import DATA
-from agent_process import SCALE, binary, wait_until
+from agent_process import ROOT, SCALE, binary, wait_until
 from sluice_client import STATS, Client
 from test_generate import PROMPT
 
@@ -244,6 +245,21 @@ def test_inspect_refuses_what_cannot_run(model, tmp_path):
     assert_fails(run("inspect", tmp_path), 1, path.name)
     refused = run("inspect", tmp_path, "--json")
     assert refused.returncode == 1 and path.name in json.loads(refused.stdout)["error"]
+
+
+def test_inspect_names_the_quantisation(tmp_path):
+    path = tmp_path / "model.gguf"
+    subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
+                    "--gguf", "Q4_K", "--hidden", "256", "--head-dim", "64", "--ffn", "256"],
+                   check=True, timeout=60 * SCALE)
+    assert json.loads(run("inspect", path, "--json").stdout)["dtype"] == "q4_k"
+    whole = path.read_bytes()
+    name = b"blk.1.ffn_up.weight"
+    number = whole.index(name) + len(name) + 4 + 2 * 8  # Behind the count of dimensions and them.
+    path.write_bytes(whole[:number] + b"\x0a" + whole[number + 1:])
+    assert_fails(run("inspect", path), 1, "tensor blk.1.ffn_up.weight: type q2_k is not supported")
+    path.write_bytes(whole[:-64])
+    assert_fails(run("inspect", path), 1, "do not fit a file of")
 
 
 def test_inspect_wants_one_path():
