@@ -9,6 +9,8 @@
 
 #include "agent/answer.h"
 
+enum { STREAM_SCORES_MAX = 64 }; /* Of a message: at most some 17 KiB. */
+
 /* Tokens of the answer that may be sent now. */
 static uint32_t sendable(const struct request *request)
 {
@@ -29,11 +31,13 @@ static int send_tokens(struct core *core, struct request *request, uint32_t coun
     const uint32_t text_bytes = newest ? request->text_free - request->sent_text : 0;
     const struct wire_tokens tokens = {
         .instance = core->instance,
+        .choice = request->params.choice,
         .offset = at,
         .ids = request->ids + request->prompt_tokens + at,
         .id_count = count,
         .text = {request->text + request->sent_text, text_bytes},
-        .logprobs = request->params.logprobs ? request->logprobs + at : NULL,
+        .logprobs =
+            request->params.logprobs ? request->logprobs + request->prompt_tokens + at : NULL,
     };
     const int code = front_send(&core->front, &request->address, WIRE_TOKENS,
                                 codec_encode_tokens(core->codec, &tokens));
@@ -45,23 +49,77 @@ static int send_tokens(struct core *core, struct request *request, uint32_t coun
     return code;
 }
 
+/* Logprobs of the prompt leave before the answer, in pieces. */
+static int send_scores(struct core *core, struct request *request)
+{
+    int code = 0;
+    while (request->sent_scores < request->scored && !code) {
+        const uint32_t left = request->scored - request->sent_scores;
+        const uint32_t count = left < STREAM_SCORES_MAX ? left : STREAM_SCORES_MAX;
+        const uint32_t first = request->sent_scores + 1;
+        const struct wire_tokens tokens = {
+            .instance = core->instance,
+            .choice = request->params.choice,
+            .text = {request->text, 0},
+            .ids = request->ids,
+            .prompt = {first, count, request->logprobs + first},
+        };
+        code = front_send(&core->front, &request->address, WIRE_TOKENS,
+                          codec_encode_tokens(core->codec, &tokens));
+        if (!code) {
+            request->sent_scores += count;
+            request->progress_us = core->now_us;
+        }
+    }
+    return code;
+}
+
+static void forget(struct core *core, struct request *request)
+{
+    if (request->state == REQUEST_ACTIVE) {
+        answer_cancel(core, request);
+    }
+    request_move(&core->requests, request, REQUEST_FREE);
+}
+
+/* An ERROR ends a request with all of its answers. */
+static int send_error(struct core *core, struct request *request)
+{
+    const int code =
+        front_send(&core->front, &request->address, WIRE_ERROR,
+                   codec_encode_error(core->codec, &request->error, &request->address.id));
+    for (uint32_t i = 0; i < core->requests.count && !code && request->params.choice.several; i++) {
+        struct request *sibling = &core->requests.request[i];
+        if (sibling != request && request_is(sibling, &request->address)) {
+            forget(core, sibling);
+        }
+    }
+    return code;
+}
+
 static int send_end(struct core *core, struct request *request)
 {
     if (request->error.code != WIRE_OK) {
-        return front_send(&core->front, &request->address, WIRE_ERROR,
-                          codec_encode_error(core->codec, &request->error, &request->address.id));
+        return send_error(core, request);
     }
     const bool whole = !request->params.stream;
     const struct wire_done done = {
         .instance = core->instance,
+        .choice = request->params.choice,
         .finish = request->finish,
         .usage = {.prompt_tokens = request->prompt_tokens,
-                  .completion_tokens = request->answer_tokens},
+                  .completion_tokens = request->answer_tokens,
+                  .cached_tokens = request->cached_tokens},
         .whole = whole,
         .ids = request->ids + request->prompt_tokens,
         .id_count = request->answer_tokens,
         .text = {request->text, request->text_free},
-        .logprobs = whole && request->params.logprobs ? request->logprobs : NULL,
+        .logprobs =
+            whole && request->params.logprobs ? request->logprobs + request->prompt_tokens : NULL,
+        .prompt = whole && request->params.scores_prompt
+                      ? (struct wire_scores){1, request->scored, request->logprobs + 1}
+                      : (struct wire_scores){0},
+        .events = request->params.events ? &request->events : NULL,
     };
     return front_send(&core->front, &request->address, WIRE_DONE,
                       codec_encode_done(core->codec, &done));
@@ -75,14 +133,6 @@ static void pace(struct core *core, const struct request *request)
                request->params.stream && behind >= core->config->stream.credit_tokens);
 }
 
-static void forget(struct core *core, struct request *request)
-{
-    if (request->state == REQUEST_ACTIVE) {
-        answer_cancel(core, request);
-    }
-    request_move(&core->requests, request, REQUEST_FREE);
-}
-
 /* 0; -EAGAIN: the peer's queue is full; -EHOSTUNREACH: it is gone. */
 static int send_request(struct core *core, struct request *request)
 {
@@ -91,8 +141,8 @@ static int send_request(struct core *core, struct request *request)
     const bool last_text = request->state == REQUEST_ENDING && streams &&
                            request->text_free > request->sent_text &&
                            request->sent_tokens + count == request->answer_tokens;
-    int code = 0;
-    if (count > 0 || last_text) {
+    int code = streams ? send_scores(core, request) : 0;
+    if (!code && (count > 0 || last_text)) {
         code = send_tokens(core, request, count);
     }
     if (!code && request->state == REQUEST_ENDING &&

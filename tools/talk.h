@@ -21,11 +21,15 @@ struct talk {
     struct wire_token_logprobs *logprobs; /* [id_count], when asked for. */
     size_t logprob_count;
     size_t logprob_room;
+    struct wire_token_logprobs *prompt; /* Of prompt tokens from 1 on, when asked for. */
+    size_t prompt_count;
+    size_t prompt_room;
     char *text; /* Not NUL-terminated. */
     size_t text_bytes;
     size_t text_room;
     enum wire_finish finish;
     struct wire_usage usage;
+    struct wire_events events; /* All 0 unless asked for. */
     uint64_t sent_us;
     uint64_t first_us; /* Of the first token; 0: none came. */
     uint64_t end_us;

@@ -143,21 +143,13 @@ static bool read_logprobs(const msgpack_object *value, struct wire_token_logprob
     return true;
 }
 
-/* One entry a token, or no key at all. */
-static bool get_logprobs(struct codec *codec, const msgpack_object *map, uint32_t count,
-                         const struct wire_token_logprobs **out)
+static bool take_logprobs(struct codec *codec, const msgpack_object *value,
+                          const struct wire_token_logprobs **out)
 {
-    const msgpack_object *value = find(map, "logprobs");
-    struct wire_token_logprobs *tokens;
+    const uint32_t count = value->via.array.size;
+    struct wire_token_logprobs *tokens =
+        msgpack_zone_malloc(&codec->zone, (count + 1) * sizeof *tokens);
 
-    *out = NULL;
-    if (!value) {
-        return true;
-    }
-    if (value->type != MSGPACK_OBJECT_ARRAY || value->via.array.size != count) {
-        return false;
-    }
-    tokens = msgpack_zone_malloc(&codec->zone, (count + 1) * sizeof *tokens);
     if (!tokens) {
         return false;
     }
@@ -168,6 +160,36 @@ static bool get_logprobs(struct codec *codec, const msgpack_object *map, uint32_
     }
     *out = tokens;
     return true;
+}
+
+/* One entry a token, or no key at all. */
+static bool get_logprobs(struct codec *codec, const msgpack_object *map, uint32_t count,
+                         const struct wire_token_logprobs **out)
+{
+    const msgpack_object *value = find(map, "logprobs");
+
+    *out = NULL;
+    if (!value) {
+        return true;
+    }
+    return value->type == MSGPACK_OBJECT_ARRAY && value->via.array.size == count &&
+           take_logprobs(codec, value, out);
+}
+
+/* Both keys or neither. */
+static bool get_scores(struct codec *codec, const msgpack_object *map, struct wire_scores *out)
+{
+    const msgpack_object *value = find(map, "prompt_logprobs");
+
+    *out = (struct wire_scores){0};
+    if (!value) {
+        return !find(map, "prompt_offset");
+    }
+    if (value->type != MSGPACK_OBJECT_ARRAY || !get_u32(map, "prompt_offset", &out->first)) {
+        return false;
+    }
+    out->count = value->via.array.size;
+    return take_logprobs(codec, value, &out->logprobs);
 }
 
 static bool get_finish(const msgpack_object *map, enum wire_finish *out)
@@ -222,19 +244,55 @@ int codec_decode_welcome(struct codec *codec, struct wire_bytes body, struct wir
     return 0;
 }
 
+static bool get_choice(const msgpack_object *map, struct wire_choice *out)
+{
+    out->several = find(map, "index") != NULL;
+    return !out->several || get_u32(map, "index", &out->index);
+}
+
 int codec_decode_tokens(struct codec *codec, struct wire_bytes body, struct wire_tokens *out)
 {
     msgpack_object root;
 
     *out = (struct wire_tokens){0};
     if (open_reply(codec, body, &root) != 0 || !get_u64(&root, "instance", &out->instance) ||
-        !get_u32(&root, "offset", &out->offset) ||
+        !get_choice(&root, &out->choice) || !get_u32(&root, "offset", &out->offset) ||
         !get_ids(codec, &root, "ids", &out->ids, &out->id_count) ||
         !get_text(&root, "text", &out->text) ||
-        !get_logprobs(codec, &root, out->id_count, &out->logprobs)) {
+        !get_logprobs(codec, &root, out->id_count, &out->logprobs) ||
+        !get_scores(codec, &root, &out->prompt)) {
         return -EPROTO;
     }
     return 0;
+}
+
+static bool get_events(struct codec *codec, const msgpack_object *map,
+                       const struct wire_events **out)
+{
+    const msgpack_object *from = find_kind(map, "events", MSGPACK_OBJECT_MAP);
+    struct wire_events *events;
+
+    *out = NULL;
+    if (!from) {
+        return find(map, "events") == NULL;
+    }
+    const msgpack_object *times = find_kind(from, "preempted_us", MSGPACK_OBJECT_ARRAY);
+    events = msgpack_zone_malloc(&codec->zone, sizeof *events);
+    if (!events || !times || times->via.array.size > LIMIT_PREEMPTIONS_TOLD_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < times->via.array.size; i++) {
+        if (times->via.array.ptr[i].type != MSGPACK_OBJECT_POSITIVE_INTEGER) {
+            return false;
+        }
+        events->preempted_us[i] = times->via.array.ptr[i].via.u64;
+    }
+    *out = events;
+    return get_u64(from, "queued_us", &events->queued_us) &&
+           get_u64(from, "scheduled_us", &events->scheduled_us) &&
+           get_u64(from, "first_token_us", &events->first_token_us) &&
+           get_u64(from, "finished_us", &events->finished_us) &&
+           get_u32(from, "preempted_count", &events->preempted_count);
 }
 
 int codec_decode_done(struct codec *codec, struct wire_bytes body, struct wire_done *out)
@@ -243,13 +301,15 @@ int codec_decode_done(struct codec *codec, struct wire_bytes body, struct wire_d
 
     *out = (struct wire_done){0};
     if (open_reply(codec, body, &root) != 0 || !get_u64(&root, "instance", &out->instance) ||
-        !get_finish(&root, &out->finish) || !get_usage(&root, &out->usage)) {
+        !get_choice(&root, &out->choice) || !get_finish(&root, &out->finish) ||
+        !get_usage(&root, &out->usage) || !get_events(codec, &root, &out->events)) {
         return -EPROTO;
     }
     out->whole = find(&root, "ids") != NULL;
     if (out->whole && (!get_ids(codec, &root, "ids", &out->ids, &out->id_count) ||
                        !get_text(&root, "text", &out->text) ||
-                       !get_logprobs(codec, &root, out->id_count, &out->logprobs))) {
+                       !get_logprobs(codec, &root, out->id_count, &out->logprobs) ||
+                       !get_scores(codec, &root, &out->prompt))) {
         return -EPROTO;
     }
     return 0;

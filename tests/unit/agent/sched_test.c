@@ -20,9 +20,11 @@ struct bench {
     struct sched_row rows[SLOTS];
     struct sched_slot opens[SLOTS];
     struct sched_slot closes[SLOTS];
+    struct sched_copy copies[SLOTS];
 };
 
-static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
+static struct sched *open_large(struct bench *bench, uint32_t tokens_max, uint32_t page_count,
+                                uint32_t context_max)
 {
     const struct sched_options options = {
         .requests_max = REQUESTS,
@@ -30,15 +32,21 @@ static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32
         .tokens_max = tokens_max,
         .page_tokens = 4,
         .page_count = page_count,
-        .context_max = 32,
+        .context_max = context_max,
     };
     *bench = (struct bench){0};
     bench->step.rows = bench->rows;
     bench->step.opens = bench->opens;
     bench->step.closes = bench->closes;
+    bench->step.copies = bench->copies;
     assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
     assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
     return &bench->sched;
+}
+
+static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
+{
+    return open_large(bench, tokens_max, page_count, 32);
 }
 
 static void step(struct bench *bench)
@@ -64,13 +72,13 @@ static void decodes_then_fills_the_budget(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 8, 32);
-    sched_add(sched, 5, 3);
+    sched_add(sched, 5, NULL, 3);
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
     assert_row(&bench, 0, 5, 0, 3);
     assert_true(bench.rows[0].sample && !bench.rows[0].from_last);
-    sched_add(sched, 1, 10);
-    sched_add(sched, 0, 2);
+    sched_add(sched, 1, NULL, 10);
+    sched_add(sched, 0, NULL, 2);
     step(&bench); /* One decode, the rest of the budget to the first prompt, none to the second. */
     assert_int_equal(bench.step.row_count, 2);
     assert_row(&bench, 0, 5, 3, 1);
@@ -92,7 +100,7 @@ static void last_prompt_token_alone_is_listed(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 8, 32);
-    sched_add(sched, 0, 9);
+    sched_add(sched, 0, NULL, 9);
     step(&bench);
     assert_row(&bench, 0, 0, 0, 8);
     assert_false(bench.rows[0].sample);
@@ -109,10 +117,10 @@ static void head_of_queue_waits_for_pages(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 6);
-    sched_add(sched, 0, 10); /* 3 pages for it and its next token. */
+    sched_add(sched, 0, NULL, 10); /* 3 pages for it and its next token. */
     step(&bench);
-    sched_add(sched, 1, 13); /* 4 pages: one too many. */
-    sched_add(sched, 2, 1);  /* Would fit, but is not first. */
+    sched_add(sched, 1, NULL, 13); /* 4 pages: one too many. */
+    sched_add(sched, 2, NULL, 1);  /* Would fit, but is not first. */
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
     assert_int_equal(sched->waiting_count, 2);
@@ -130,8 +138,8 @@ static void youngest_yields(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 4);
-    sched_add(sched, 3, 7);
-    sched_add(sched, 1, 6);
+    sched_add(sched, 3, NULL, 7);
+    sched_add(sched, 1, NULL, 6);
     step(&bench); /* 2 pages each: 8 places, the pool is empty. */
     assert_int_equal(sched->running_count, 2);
     assert_int_equal(sched->pages.free_count, 0);
@@ -147,7 +155,7 @@ static void youngest_yields(void **state)
     assert_int_equal(bench.step.close_count, 1);
     assert_int_equal(bench.closes[0].slot, slot);
     assert_int_equal(bench.closes[0].generation, generation);
-    sched_add(sched, 0, 1); /* Younger: behind the one that yielded. */
+    sched_add(sched, 0, NULL, 1); /* Younger: behind the one that yielded. */
     assert_int_equal(sched->waiting_first, 1);
     sched_remove(sched, 3);
     step(&bench);
@@ -168,7 +176,7 @@ static void fits_by_context_and_pool(void **state)
     sched = open_bench(&bench, 32, 3);
     assert_true(sched_fits(sched, 12));
     assert_false(sched_fits(sched, 13)); /* The pool. */
-    sched_add(sched, 0, 11);
+    sched_add(sched, 0, NULL, 11);
     step(&bench);
     step(&bench); /* 12 of 12 places: alone it can end. */
     assert_row(&bench, 0, 0, 11, 1);
@@ -180,11 +188,11 @@ static void close_is_told_once(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 32);
-    sched_add(sched, 0, 2);
+    sched_add(sched, 0, NULL, 2);
     step(&bench);
     sched_remove(sched, 0);
     assert_false(sched_form(sched, &bench.step)); /* It waits for a step. */
-    sched_add(sched, 1, 2);
+    sched_add(sched, 1, NULL, 2);
     step(&bench);
     assert_int_equal(bench.step.close_count, 1);
     assert_int_equal(bench.closes[0].request, 0);
@@ -194,7 +202,7 @@ static void close_is_told_once(void **state)
     assert_int_equal(bench.step.close_count, 0);
     sched_remove(sched, 1);
     sched_reset(sched); /* The next worker has nothing open: nothing to close. */
-    sched_add(sched, 2, 2);
+    sched_add(sched, 2, NULL, 2);
     step(&bench);
     assert_int_equal(bench.step.close_count, 0);
     arena_close(&bench.arena);
@@ -205,7 +213,7 @@ static void removed_in_flight_keeps_pages_until_commit(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 4);
-    sched_add(sched, 0, 6);
+    sched_add(sched, 0, NULL, 6);
     assert_true(sched_form(sched, &bench.step));
     sched_remove(sched, 0);
     sched_verify(sched);
@@ -221,7 +229,7 @@ static void held_keeps_pages_without_rows(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 4);
-    sched_add(sched, 0, 2);
+    sched_add(sched, 0, NULL, 2);
     step(&bench);
     sched_hold(sched, 0, true);
     assert_false(sched_form(sched, &bench.step));
@@ -237,8 +245,8 @@ static void lost_worker_sends_all_back_in_order(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 32);
-    sched_add(sched, 4, 3);
-    sched_add(sched, 2, 5);
+    sched_add(sched, 4, NULL, 3);
+    sched_add(sched, 2, NULL, 5);
     step(&bench);
     assert_true(sched_form(sched, &bench.step));
     const struct sched_row late = bench.rows[0];
@@ -254,6 +262,56 @@ static void lost_worker_sends_all_back_in_order(void **state)
     arena_close(&bench.arena);
 }
 
+/* A step judges so many tokens in all; what was judged is not judged again after a loss. */
+static void judges_a_bounded_number_a_step(void **state)
+{
+    (void)state;
+    enum { PROMPT = 900, BUDGET = 2000 };
+    struct bench bench;
+    struct sched *sched = open_large(&bench, BUDGET, 1200, 2 * PROMPT);
+    sched_add(sched, 0, NULL, PROMPT);
+    sched_set_scores(sched, 0, PROMPT - 1);
+    sched_add(sched, 1, NULL, PROMPT);
+    sched_set_scores(sched, 1, PROMPT - 1);
+    sched_add(sched, 2, NULL, 40);
+    step(&bench);
+    assert_int_equal(bench.step.score_count, LIMIT_STEP_SCORES_MAX);
+    assert_row(&bench, 0, 0, 0, PROMPT);
+    assert_int_equal(bench.rows[0].score_first, 0);
+    assert_int_equal(bench.rows[0].score_count, PROMPT - 1);
+    const uint32_t rest = LIMIT_STEP_SCORES_MAX - (PROMPT - 1);
+    assert_row(&bench, 1, 1, 0, rest);
+    assert_int_equal(bench.rows[1].score_count, rest);
+    assert_row(&bench, 2, 2, 0, 40); /* Who asks for none is not held up. */
+    assert_int_equal(bench.rows[2].score_count, 0);
+    sched_reset(sched);
+    step(&bench);
+    assert_row(&bench, 0, 0, 0, PROMPT + 1); /* With the token that it sampled. */
+    assert_int_equal(bench.rows[0].score_count, 0);
+    assert_row(&bench, 1, 1, 0, PROMPT);
+    assert_int_equal(bench.rows[1].score_first, rest);
+    assert_int_equal(bench.rows[1].score_count, PROMPT - 1 - rest);
+    arena_close(&bench.arena);
+}
+
+/* Long lists of several requests do not fill the ring: the next ones enter with the next step. */
+static void opens_what_the_ring_takes(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 64, 32);
+    for (uint32_t request = 0; request < 3; request++) {
+        sched_add(sched, request, NULL, 2);
+        sched_set_open_cells(sched, request, SCHED_OPEN_CELLS_MAX / 2);
+    }
+    step(&bench);
+    assert_int_equal(bench.step.open_count, 2);
+    step(&bench);
+    assert_int_equal(bench.step.open_count, 1);
+    assert_int_equal(bench.opens[0].request, 2);
+    arena_close(&bench.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +324,8 @@ int main(void)
         cmocka_unit_test(removed_in_flight_keeps_pages_until_commit),
         cmocka_unit_test(held_keeps_pages_without_rows),
         cmocka_unit_test(lost_worker_sends_all_back_in_order),
+        cmocka_unit_test(judges_a_bounded_number_a_step),
+        cmocka_unit_test(opens_what_the_ring_takes),
     };
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
 }
