@@ -250,6 +250,9 @@ static int warm_up(struct bench *bench, const struct load_plan *plan)
     status = load_run(&warm, &report, &timeline, bench->error);
     if (status == 0 && report.failed > 0) {
         status = -EREMOTEIO; /* The error says what the first one met. */
+    } else if (status == 0 && report.unfinished > 0) {
+        (void)snprintf(bench->error, sizeof bench->error, "ended while warming up");
+        status = -EINTR;
     }
     report_free(&report);
     timeline_free(&timeline);
@@ -355,6 +358,11 @@ static int write_results(struct bench *bench)
     if (bench->report.failed > 0) {
         (void)fprintf(stderr, "%s: %u requests failed, the first with: %s\n", COMMAND,
                       bench->report.failed, bench->error);
+        status = EXIT_STATUS_FAILED;
+    }
+    if (bench->report.unfinished > 0) {
+        (void)fprintf(stderr, "%s: ended early: %u of %u requests did not finish\n", COMMAND,
+                      bench->report.unfinished, bench->requests);
         status = EXIT_STATUS_FAILED;
     }
     return status;

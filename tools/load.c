@@ -7,9 +7,11 @@
 #include "tools/load.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/prng.h"
@@ -93,15 +95,23 @@ static struct flight *find_flight(struct load *load, const struct wire_id *id)
     return index < load->started ? &load->flights[index] : NULL;
 }
 
-static void start_one(struct load *load)
+static struct wire_id name_flight(const struct load *load, uint32_t number)
 {
-    const uint32_t index = load->plan->first + load->started;
-    struct flight *flight = &load->flights[load->started++];
+    const uint32_t index = load->plan->first + number;
     struct wire_id id = {.count = sizeof index};
-    struct codec *codec = client_codec(load->plan->client);
 
     memcpy(id.bytes, &index, sizeof index);
-    load_fill(load->plan, index, load->request);
+    return id;
+}
+
+static void start_one(struct load *load)
+{
+    const struct wire_id id = name_flight(load, load->started);
+    struct codec *codec = client_codec(load->plan->client);
+    struct flight *flight = &load->flights[load->started];
+
+    load_fill(load->plan, load->plan->first + load->started, load->request);
+    load->started++;
     flight->in_tokens = (uint32_t)(load->request->ids.count / sizeof(uint32_t));
     flight->sent_us = clock_now_us();
     count_live(load, flight->sent_us);
@@ -213,12 +223,37 @@ static uint32_t wait_ms(const struct load *load)
     return left_us < WAIT_MS_MAX * 1000 ? (uint32_t)((left_us + 999) / 1000) : WAIT_MS_MAX;
 }
 
+/* Whether somebody wants the run to end: the signals are blocked while it lasts. */
+static bool take_signal(const sigset_t *signals)
+{
+    const struct timespec at_once = {0, 0};
+
+    return sigtimedwait(signals, NULL, &at_once) > 0;
+}
+
+/* Ends what is under way at the agent too, without waiting for it. */
+static void cancel_all(struct load *load)
+{
+    struct codec *codec = client_codec(load->plan->client);
+
+    for (uint32_t i = 0; i < load->started; i++) {
+        const struct wire_id id = name_flight(load, i);
+        if (!load->flights[i].ended) {
+            (void)!client_send(load->plan->client, WIRE_CANCEL, &id, codec_encode_empty(codec));
+        }
+    }
+}
+
 /* 0, or -ETIMEDOUT. */
-static int fly(struct load *load)
+static int fly(struct load *load, const sigset_t *signals)
 {
     struct client_reply reply;
 
     while (load->ended < load->plan->requests) {
+        if (take_signal(signals)) {
+            cancel_all(load);
+            break;
+        }
         while (next_arrival_us(load, clock_now_us()) == 0) {
             start_one(load);
         }
@@ -241,6 +276,7 @@ int load_run(const struct load_plan *plan, struct report *report, struct timelin
              char error[CLIENT_ERROR_BYTES_MAX])
 {
     const uint64_t start_us = clock_now_us();
+    sigset_t signals, before;
     struct load load = {
         .plan = plan,
         .report = report,
@@ -254,9 +290,15 @@ int load_run(const struct load_plan *plan, struct report *report, struct timelin
     int status;
 
     must(load.request && load.flights);
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    must(sigprocmask(SIG_BLOCK, &signals, &before) == 0);
     timeline_start(timeline, start_us);
     progress_start(&load.progress, plan->command, plan->what, start_us);
-    status = fly(&load);
+    status = fly(&load, &signals);
+    must(sigprocmask(SIG_SETMASK, &before, NULL) == 0);
+    report->unfinished = plan->requests - load.ended;
     report->duration_s = ms_between(start_us, clock_now_us()) / 1e3;
     report->live_max = timeline->live_max;
     report->output_peak = timeline_peak_out(timeline);

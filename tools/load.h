@@ -35,7 +35,8 @@ void load_fill(const struct load_plan *plan, uint32_t index, struct wire_generat
 /*
  * Runs until every request has ended and adds to report and timeline. A request fails when the
  * agent says so, or when the tokens received are not those that its usage counts; the first failure
- * is put into error, which is left alone otherwise. -ETIMEDOUT: the agent went silent.
+ * is put into error, which is left alone otherwise. SIGINT and SIGTERM end the run early and well:
+ * what is under way is cancelled and counted as unfinished. -ETIMEDOUT: the agent went silent.
  */
 int load_run(const struct load_plan *plan, struct report *report, struct timeline *timeline,
              char error[CLIENT_ERROR_BYTES_MAX]) MUST_CHECK;

@@ -23,16 +23,16 @@ enum {
     HEIGHT = 900,
     LEFT = 76,
     RIGHT = 928,
-    LATENCY_RIGHT = 610,
+    LATENCY_RIGHT = 580,
     LATENCY_TOP = 138,
     LATENCY_BOTTOM = 398,
-    TABLE_LEFT = 650,
+    TABLE_LEFT = 614,
     TOKENS_TOP = 500,
     TOKENS_BOTTOM = 660,
     LIVE_TOP = 730,
     LIVE_BOTTOM = 840,
     CURVE_POINTS = 200,
-    TIME_POINTS = 120, /* Fewer points than pixels: a curve, not noise. */
+    TIME_POINTS = 80, /* Fewer points than pixels: a curve, not noise. */
     TEXT_BYTES = 160,
 };
 
@@ -54,18 +54,19 @@ static struct svg_point place(const struct panel *panel, double x, double y)
     return at(axis_place(&panel->across, x), axis_place(&panel->up, y));
 }
 
-/* A duration with its unit, short. */
-static void name_ms(double ms, char text[TEXT_BYTES])
+/* A duration with its unit: a tick's, as short as it can be. */
+static void name_tick(double ms, char text[TEXT_BYTES])
 {
-    if (ms >= 100e3) {
-        (void)snprintf(text, TEXT_BYTES, "%.0f s", ms / 1e3);
-    } else if (ms >= 1e3) {
-        (void)snprintf(text, TEXT_BYTES, "%.3g s", ms / 1e3);
-    } else if (ms >= 100) {
-        (void)snprintf(text, TEXT_BYTES, "%.0f ms", ms);
-    } else {
-        (void)snprintf(text, TEXT_BYTES, "%.3g ms", ms);
-    }
+    (void)snprintf(text, TEXT_BYTES, ms >= 1e3 ? "%.6g s" : "%.6g ms", ms >= 1e3 ? ms / 1e3 : ms);
+}
+
+/* A measured one, in three digits. */
+static void name_figure(double ms, char text[TEXT_BYTES])
+{
+    const double value = ms >= 1e3 ? ms / 1e3 : ms;
+    const int digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+
+    (void)snprintf(text, TEXT_BYTES, "%.*f %s", digits, value, ms >= 1e3 ? "s" : "ms");
 }
 
 static void draw_up_axis(FILE *out, const struct panel *panel, const char *unit, const char *title)
@@ -99,7 +100,7 @@ static void draw_across_axis(FILE *out, const struct panel *panel, const char *t
             continue;
         }
         if (panel->across.logarithmic) {
-            name_ms(ticks[i].value, text);
+            name_tick(ticks[i].value, text);
         } else {
             (void)snprintf(text, sizeof text, "%.10g", ticks[i].value);
         }
@@ -156,7 +157,7 @@ static void draw_limit(FILE *out, const struct panel *panel, double limit_ms, si
 /* The legend, which is a table of the figures too. */
 static void draw_table(FILE *out, struct report *report)
 {
-    static const double columns[] = {754, 818, 870, RIGHT};
+    static const double columns[] = {736, 800, 864, RIGHT};
     static const char *const heads[] = {"median", "mean", "p99", "max"};
     static const char *const long_names[] = {"time to first token", "time per further token",
                                              "gap between messages", "end to end"};
@@ -177,7 +178,7 @@ static void draw_table(FILE *out, struct report *report)
                  report_name((enum report_interval)i));
         svg_text(out, at(TABLE_LEFT + 20, y + 15), SVG_LEFT, "small", long_names[i]);
         for (size_t j = 0; j < 4 && values->count > 0; j++) {
-            name_ms(row[j], text);
+            name_figure(row[j], text);
             svg_text(out, at(columns[j], y), SVG_RIGHT, "label", text);
         }
     }

@@ -190,6 +190,9 @@ void report_json(struct report *report, struct json *object)
     json_add(object, "duration", json_new_f64(report->duration_s));
     json_add(object, "completed", json_new_u64(report->completed));
     json_add(object, "failed", json_new_u64(report->failed));
+    if (report->unfinished > 0) {
+        json_add(object, "unfinished", json_new_u64(report->unfinished));
+    }
     json_add(object, "total_input_tokens", json_new_u64(report->input_tokens));
     json_add(object, "total_output_tokens", json_new_u64(report->output_tokens));
     json_add(object, "request_throughput", json_new_f64(per_second(report->completed, report)));

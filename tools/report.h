@@ -33,6 +33,7 @@ enum report_interval { REPORT_TTFT, REPORT_TPOT, REPORT_ITL, REPORT_E2EL, REPORT
 struct report {
     uint32_t completed;
     uint32_t failed;
+    uint32_t unfinished;    /* Of a run that was ended early. */
     struct goodput goodput; /* Set by the caller; without limits there is no figure of it. */
     uint32_t good;          /* Completed within them. */
     uint32_t live_max;      /* Requests under way at one time. */
