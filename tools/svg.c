@@ -46,6 +46,8 @@ static void write_text(FILE *out, const char *text)
             (void)fputs("&lt;", out);
         } else if (codepoint == '&') {
             (void)fputs("&amp;", out);
+        } else if (codepoint == '>') {
+            (void)fputs("&gt;", out);
         } else {
             (void)fwrite(text + at, 1, bytes, out);
         }
