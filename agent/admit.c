@@ -41,12 +41,15 @@ static void fill_params(const struct core *core, const struct wire_generate *gen
 {
     *params = (struct request_params){
         .max_tokens = generate->given & WIRE_GIVEN_MAX_TOKENS ? generate->max_tokens : 0,
+        .n = generate->n,
+        .choice.several = generate->n > 1,
         .min_tokens = generate->min_tokens,
         .ignore_eos = generate->ignore_eos,
         .stream = generate->stream,
         .logprobs = generate->logprobs,
         .top_logprobs = generate->top_logprobs,
         .skip_special = generate->skip_special,
+        .events = generate->events,
         .stop_id_count = generate->stop_id_count,
         .stop_count = generate->stop_count,
     };
@@ -70,6 +73,9 @@ static struct wire_error judge_early(const struct core *core, const struct reque
         error.code = WIRE_PERMISSION_DENIED;
     } else if (requests_find(&core->requests, address)) {
         error.code = WIRE_DUPLICATE_ID;
+    } else if (generate->n > 1 && address->delimiter) {
+        error =
+            (struct wire_error){WIRE_INVALID_ARGUMENT, "a REQ client gets one reply: n is 1", 0};
     } else if ((generate->ids.bytes == NULL || generate->stop_count > 0) && !core->tokenizer) {
         error = (struct wire_error){
             WIRE_UNSUPPORTED, "this model has no tokenizer: send ids, and no stop strings", 0};
@@ -78,7 +84,7 @@ static struct wire_error judge_early(const struct core *core, const struct reque
                                     "this model has no chat template: send prompt or ids", 0};
     } else if (core->sched.waiting_count >= config->queue.requests_max ||
                core->sched.waiting_tokens >= config->queue.tokens_max ||
-               core->requests.live == core->requests.count) {
+               core->requests.count - core->requests.live < generate->n) {
         error = (struct wire_error){WIRE_OVERLOADED, NULL, config->queue.retry_after_ms};
     }
     for (uint32_t i = 0; i < generate->stop_id_count && error.code == WIRE_OK; i++) {
@@ -123,12 +129,44 @@ static void activate(struct core *core, struct request *request, uint32_t prompt
     request->detok.tokens =
         1; /* The answer goes on where the prompt ends: no leading space goes. */
     core->counters.prompt_tokens += prompt_tokens;
-    sched_add(&core->sched, request_index(&core->requests, request), prompt_tokens);
+    sched_add(&core->sched, request_index(&core->requests, request), request->ids, prompt_tokens);
+}
+
+/* The other answers of a request that has its prompt: a request each, with the next seed. */
+static void add_siblings(struct core *core, const struct request *first)
+{
+    for (uint32_t i = 1; i < first->params.n; i++) {
+        struct request *request = requests_take(&core->requests, REQUEST_ACTIVE);
+        must(request); /* Counted by those who activate. */
+        request->address = first->address;
+        request->params = first->params;
+        request->params.choice.index = i;
+        request->params.seed += i;
+        request->deadline_us = first->deadline_us;
+        request->progress_us = first->progress_us;
+        request->events = first->events;
+        request->credit = first->credit;
+        memcpy(request->ids, first->ids, first->prompt_tokens * sizeof first->ids[0]);
+        core->counters.requests++;
+        activate(core, request, first->prompt_tokens);
+    }
+}
+
+static void start_clock(struct core *core, struct request *request, uint32_t timeout_ms)
+{
+    const uint32_t most = core->config->queue.timeout_ms;
+    const uint32_t limit = timeout_ms && timeout_ms < most ? timeout_ms : most;
+    request->deadline_us = core->now_us + (uint64_t)limit * 1000;
+    request->progress_us = core->now_us;
+    request->events.queued_us = core->now_us;
+    request->credit = core->config->stream.credit_tokens;
+    core->counters.requests++;
 }
 
 static struct wire_error admit_ids(struct core *core, const struct request_address *address,
-                                   struct request_params *params, struct wire_bytes ids)
+                                   struct request_params *params)
 {
+    const struct wire_bytes ids = core->generate->ids;
     const size_t count = ids.count / sizeof(uint32_t);
     const struct wire_error error = judge_tokens(core, params, count);
     if (error.code != WIRE_OK) {
@@ -146,18 +184,10 @@ static struct wire_error admit_ids(struct core *core, const struct request_addre
     request->address = *address;
     request->params = *params;
     memcpy(request->ids, ids.bytes, ids.count);
+    start_clock(core, request, core->generate->timeout_ms);
     activate(core, request, (uint32_t)count);
+    add_siblings(core, request);
     return error;
-}
-
-static void start_clock(struct core *core, struct request *request, uint32_t timeout_ms)
-{
-    const uint32_t most = core->config->queue.timeout_ms;
-    const uint32_t limit = timeout_ms && timeout_ms < most ? timeout_ms : most;
-    request->deadline_us = core->now_us + (uint64_t)limit * 1000;
-    request->progress_us = core->now_us;
-    request->credit = core->config->stream.credit_tokens;
-    core->counters.requests++;
 }
 
 void admit_generate(struct core *core, const struct request_address *address,
@@ -174,10 +204,7 @@ void admit_generate(struct core *core, const struct request_address *address,
     fill_params(core, generate, &params);
     params.stream = params.stream && !address->delimiter; /* A REQ client gets one reply. */
     if (error.code == WIRE_OK && generate->ids.bytes) {
-        error = admit_ids(core, address, &params, generate->ids);
-        if (error.code == WIRE_OK) {
-            start_clock(core, requests_find(&core->requests, address), generate->timeout_ms);
-        }
+        error = admit_ids(core, address, &params);
     } else if (error.code == WIRE_OK) {
         struct request *request = requests_take(&core->requests, REQUEST_TEXT);
         struct scribe_job *job = scribe_take(core->scribe);
@@ -207,13 +234,18 @@ void admit_text(struct core *core, struct request *request, const struct scribe_
     }
     if (error.code == WIRE_OK && core->draining) {
         error.code = WIRE_DRAINING;
+    } else if (error.code == WIRE_OK &&
+               core->requests.count - core->requests.live < request->params.n - 1) {
+        error = (struct wire_error){WIRE_OVERLOADED, NULL, core->config->queue.retry_after_ms};
     }
     if (error.code == WIRE_OK && !request->cancelled) {
         request_move(&core->requests, request, REQUEST_ACTIVE);
         activate(core, request, (uint32_t)job->id_count);
+        add_siblings(core, request);
         return;
     }
     request->prompt_tokens = (uint32_t)job->id_count;
+    request->params.choice.several = false; /* Its siblings never were. */
     request->error = request->cancelled ? (struct wire_error){.code = WIRE_OK} : error;
     request->finish = WIRE_FINISH_CANCELLED;
     core->counters.cancelled += request->cancelled;

@@ -89,6 +89,7 @@ static void end_text(struct core *core, struct request *request)
 static void leave(struct core *core, struct request *request)
 {
     sched_remove(&core->sched, request_index(&core->requests, request));
+    request->events.finished_us = core->now_us;
     request_move(&core->requests, request, REQUEST_ENDING);
 }
 
@@ -135,6 +136,11 @@ static void answer_token(struct core *core, struct request *request,
                          const struct record_result *result)
 {
     const uint32_t at = request->answer_tokens++;
+    if (at == 0) {
+        request->cached_tokens =
+            core->sched.entry[request_index(&core->requests, request)].shared_tokens;
+        request->events.first_token_us = core->now_us;
+    }
     request->ids[request->prompt_tokens + at] = result->id;
     core->counters.generated_tokens++;
     if (request->params.logprobs && result->logprob_count > 0) {

@@ -67,12 +67,15 @@ static int open_step(struct sched_step *step, struct arena *arena, uint32_t slot
     step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
     step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
     step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
-    return step->rows && step->opens && step->closes ? 0 : -ENOMEM;
+    step->copies = arena_alloc(arena, slots_max, sizeof step->copies[0]);
+    return step->rows && step->opens && step->closes && step->copies ? 0 : -ENOMEM;
 }
 
 static size_t step_bytes(uint32_t slots_max)
 {
-    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot)) + 3 * (size_t)64;
+    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
+                        sizeof(struct sched_copy)) +
+           4 * (size_t)64;
 }
 
 static int open_memory(struct core *core)
@@ -80,7 +83,7 @@ static int open_memory(struct core *core)
     const struct config *config = core->config;
     const uint32_t slots = config->batch.slots_max;
     const uint32_t requests = config->queue.requests_max + slots;
-    const struct sched_options sched = {
+    struct sched_options sched = {
         .requests_max = requests,
         .slots_max = slots,
         .tokens_max = config->batch.tokens_max,
@@ -102,6 +105,7 @@ static int open_memory(struct core *core)
         .rows = slots,
         .tokens = config->batch.tokens_max,
     };
+    must(getrandom(&sched.salt, sizeof sched.salt, 0) == (ssize_t)sizeof sched.salt);
     int code =
         arena_open(&core->arena, requests_bytes(requests, core->context_max) + sched_bytes(&sched) +
                                      scribe_bytes(&scribe) + device_bytes(slots) +
@@ -109,7 +113,9 @@ static int open_memory(struct core *core)
     code = code ? code : requests_open(&core->requests, &core->arena, requests, core->context_max);
     code = code ? code : sched_open(&core->sched, &core->arena, &sched);
     code = code ? code : open_step(&core->step, &core->arena, slots);
-    code = code ? code : device_open(&core->device, &core->arena, &bounds, slots);
+    code =
+        code ? code
+             : device_open(&core->device, &core->arena, &bounds, slots, core->hparams.experts > 0);
     code = code ? code : codec_open(&core->codec);
     code = code ? code : scribe_open(&core->scribe, &core->arena, &scribe);
     if (!code) {

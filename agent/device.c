@@ -22,12 +22,12 @@ size_t device_bytes(uint32_t slots_max)
 }
 
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max)
+                uint32_t slots_max, bool experts)
 {
     *device = (struct device){
         .link = {.socket = -1, .bell = -1},
         .bounds = *bounds,
-        .plan = plan_sequential(),
+        .plan = plan_sequential(experts),
         .pairs_max = slots_max * DEVICE_PAIRS_A_ROW,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
         .pairs = arena_alloc(arena, (size_t)slots_max * DEVICE_PAIRS_A_ROW,
@@ -161,6 +161,21 @@ static int push_slots(struct device *device, const struct sched *sched,
     return code;
 }
 
+static int push_copies(struct device *device, const struct sched_step *step)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < step->copy_count && !code; i += RECORD_COPIES_PER_CELL) {
+        union record cell = {.copy = {.head = head_of(device, RECORD_COPY)}};
+        struct record_copy *copy = &cell.copy;
+        for (uint32_t j = i; j < step->copy_count && copy->count < RECORD_COPIES_PER_CELL; j++) {
+            copy->sources[copy->count] = step->copies[j].source;
+            copy->targets[copy->count++] = step->copies[j].target;
+        }
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code;
+}
+
 static uint32_t listed_ids(const struct sched_step *step)
 {
     uint32_t count = 0;
@@ -184,7 +199,8 @@ static int push_rows(struct device *device, const struct sched_step *step)
                     .tokens = row->tokens,
                     .source = row->from_last ? RECORD_SOURCE_LAST : RECORD_SOURCE_LISTED,
                     .ids_first = row->from_last ? 0 : ids}};
-        cell.head.flags = row->sample ? RECORD_ROW_SAMPLE : 0;
+        cell.head.flags =
+            (uint8_t)((row->sample ? RECORD_ROW_SAMPLE : 0) | (row->skips ? RECORD_ROW_SKIPS : 0));
         ids += row->from_last ? 0 : row->tokens;
         code = ring_push(&device->link.out, &cell);
     }
@@ -225,6 +241,7 @@ int device_send(struct device *device, const struct sched *sched, const struct s
     device->result_count = 0;
     device->pair_count = 0;
     int code = push_slots(device, sched, step, requests);
+    code = code ? code : push_copies(device, step);
     code = code ? code : ring_push(&device->link.out, &head);
     code = code ? code : push_rows(device, step);
     code = code ? code : push_ids(device, step, requests);

@@ -88,6 +88,7 @@ static void on_stats(struct core *core, const struct request_address *address)
         {"step_us_last", count->last_step_us},
         {"preemptions_total", core->sched.preemptions},
         {"recomputed_tokens_total", core->sched.recomputed_tokens},
+        {"shared_tokens_total", core->sched.shared_tokens},
         {"worker_losses_total", count->worker_losses},
         {"workers_ready", core->device.state == DEVICE_READY},
         {"pages_free", core->sched.pages.free_count},
@@ -138,8 +139,12 @@ static void on_cancel(struct core *core, const struct request_address *address)
             return;
         }
     } else {
-        struct request *request = requests_find(&core->requests, address);
-        if (request && cancel(core, request)) {
+        bool cancelled = false;
+        for (uint32_t i = 0; i < core->requests.count; i++) {
+            struct request *request = &core->requests.request[i];
+            cancelled |= request_is(request, address) && cancel(core, request);
+        }
+        if (cancelled) {
             return; /* Its DONE is the answer. */
         }
     }
@@ -155,10 +160,12 @@ static void on_credit(struct core *core, const struct request_address *address,
         intake_refuse(core, address, &error);
         return;
     }
-    struct request *request = requests_find(&core->requests, address);
-    if (request) { /* One that has just ended may still get credit: no error. */
-        request->credit += credit.tokens;
-        request->credit_explicit = true;
+    for (uint32_t i = 0; i < core->requests.count; i++) {
+        struct request *request = &core->requests.request[i];
+        if (request_is(request, address)) { /* One that has just ended is no error. */
+            request->credit += credit.tokens;
+            request->credit_explicit = true;
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/answer.h"
+#include "agent/events.h"
 #include "agent/intake.h"
 #include "agent/stream.h"
 #include "base/clock.h"
@@ -46,6 +47,7 @@ static void lose_worker(struct core *core, const char *why)
     }
     tell(core, CONTROL_SUSPECT, why);
     device_fence(&core->device);
+    events_lost(core);
     sched_reset(&core->sched);
     core->counters.worker_losses++;
 }
@@ -161,6 +163,7 @@ static void stage_step(struct core *core)
         !sched_form(&core->sched, &core->step)) {
         return;
     }
+    events_step(core);
     if (device_send(&core->device, &core->sched, &core->step, &core->requests, clock_now_us())) {
         lose_worker(core, "the ring does not take the step");
     }

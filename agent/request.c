@@ -102,21 +102,23 @@ bool request_same_peer(const struct request *request, const struct request_addre
            memcmp(own->routing, address->routing, own->routing_bytes) == 0;
 }
 
+bool request_is(const struct request *request, const struct request_address *address)
+{
+    return request->state != REQUEST_FREE && request->address.id.count == address->id.count &&
+           memcmp(request->address.id.bytes, address->id.bytes, address->id.count) == 0 &&
+           request_same_peer(request, address);
+}
+
 struct request *requests_find(const struct requests *requests,
                               const struct request_address *address)
 {
     uint32_t left = requests->live;
     for (uint32_t i = 0; i < requests->count && left > 0; i++) {
         struct request *request = &requests->request[i];
-        if (request->state == REQUEST_FREE) {
-            continue;
-        }
-        left--;
-        if (request->address.id.count == address->id.count &&
-            memcmp(request->address.id.bytes, address->id.bytes, address->id.count) == 0 &&
-            request_same_peer(request, address)) {
+        if (request_is(request, address)) {
             return request;
         }
+        left -= request->state != REQUEST_FREE;
     }
     return NULL;
 }

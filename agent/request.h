@@ -32,6 +32,8 @@ struct request_address { /* Who asked, and under which id. */
 struct request_params {
     uint32_t max_tokens;
     uint32_t min_tokens;
+    uint32_t n; /* Siblings, itself included: one address, a request each. */
+    struct wire_choice choice;
     double temperature;
     double top_p;
     double min_p;
@@ -41,6 +43,7 @@ struct request_params {
     bool stream;
     bool logprobs;
     bool skip_special;
+    bool events;
     uint32_t top_logprobs;
     uint32_t stop_id_count;
     uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
@@ -60,6 +63,7 @@ struct request {
     uint32_t *ids; /* [context_max]: the prompt, then the answer. */
     uint32_t prompt_tokens;
     uint32_t answer_tokens;
+    uint32_t cached_tokens;               /* Of the prompt, found in pages of other requests. */
     struct wire_token_logprobs *logprobs; /* [context_max], of the answer. */
 
     struct detok detok;
@@ -72,6 +76,10 @@ struct request {
     uint64_t credit;      /* Tokens that may have been sent in all; meaningful when explicit. */
     bool credit_explicit; /* The client has sent CREDIT. */
     uint64_t progress_us; /* Something was sent last, or nothing was waiting. */
+
+    struct wire_events events;
+    uint32_t slot; /* Of its present or last residency, to know its own preemptions by. */
+    uint32_t slot_generation;
 
     struct wire_error error; /* code WIRE_OK: ends with DONE and this: */
     enum wire_finish finish;
@@ -97,12 +105,15 @@ void request_move(struct requests *requests, struct request *request, enum reque
 
 uint32_t request_index(const struct requests *requests, const struct request *request);
 
-/* The live request of this address and id, or NULL. */
+/* A live request of this address and id, of several answers any; or NULL. */
 struct request *requests_find(const struct requests *requests,
                               const struct request_address *address);
 
 /* ENDING, but its reader has not granted all of its tokens. */
 bool request_waits_for_credit(const struct request *request);
+
+/* Live, and of this address and id. */
+bool request_is(const struct request *request, const struct request_address *address);
 
 bool request_same_peer(const struct request *request, const struct request_address *address);
 

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/match.h"
+
 static uint32_t pages_for(const struct sched *sched, uint64_t tokens)
 {
     const uint64_t page = sched->options.page_tokens;
@@ -24,9 +26,10 @@ size_t sched_bytes(const struct sched_options *options)
     const size_t requests = options->requests_max;
     const size_t slots = options->slots_max;
     const size_t entry = sizeof(struct sched_entry) + pages_per_request(options) * sizeof(uint32_t);
-    const size_t slot = 3 * sizeof(uint32_t) + sizeof(struct sched_slot);
+    const size_t slot = 3 * sizeof(uint32_t) + 2 * sizeof(struct sched_slot);
     const size_t page = sizeof(struct page) + sizeof(uint32_t);
-    return requests * entry + slots * slot + options->page_count * page + 16 * (size_t)64;
+    return requests * entry + slots * slot + options->page_count * page +
+           prefix_bytes(options->page_count, options->page_tokens) + 16 * (size_t)64;
 }
 
 int sched_open(struct sched *sched, struct arena *arena, const struct sched_options *options)
@@ -41,13 +44,14 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
         .running = arena_alloc(arena, slots, sizeof(uint32_t)),
         .free_slots = arena_alloc(arena, slots, sizeof(uint32_t)),
         .generation = arena_alloc(arena, slots, sizeof(uint32_t)),
+        .opens = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .closes = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .pinned = arena_alloc(arena, options->page_count, sizeof(uint32_t)),
         .free_slot_count = options->slots_max,
     };
     uint32_t *tables = arena_alloc(arena, options->requests_max * table, sizeof(uint32_t));
     if (!sched->entry || !sched->running || !sched->free_slots || !sched->generation ||
-        !sched->closes || !sched->pinned || !tables) {
+        !sched->opens || !sched->closes || !sched->pinned || !tables) {
         return -ENOMEM;
     }
     for (uint32_t i = 0; i < options->requests_max; i++) {
@@ -56,7 +60,9 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
     for (uint32_t i = 0; i < slots; i++) {
         sched->free_slots[i] = options->slots_max - 1 - i; /* Slot 0 is taken first. */
     }
-    return pages_open(&sched->pages, arena, options->page_count);
+    const int code = prefix_open(&sched->prefix, arena, options->page_count, options->page_tokens,
+                                 &options->salt);
+    return code ? code : pages_open(&sched->pages, arena, options->page_count);
 }
 
 bool sched_fits(const struct sched *sched, uint64_t tokens)
@@ -99,12 +105,16 @@ static void dequeue(struct sched *sched, uint32_t request)
     sched->waiting_tokens -= entry->tokens;
 }
 
-void sched_add(struct sched *sched, uint32_t request, uint32_t tokens)
+void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens)
 {
     struct sched_entry *entry = &sched->entry[request];
     must(entry->state == SCHED_ABSENT && tokens > 0);
     uint32_t *pages = entry->pages;
-    *entry = (struct sched_entry){.tokens = tokens, .pages = pages, .order = sched->next_order++};
+    *entry = (struct sched_entry){.tokens = tokens,
+                                  .ids = ids,
+                                  .pages = pages,
+                                  .tail_page = PREFIX_NONE,
+                                  .order = sched->next_order++};
     enqueue(sched, request);
 }
 
@@ -120,18 +130,28 @@ static void vacate(struct sched *sched, uint32_t request)
     memmove(&sched->running[i], &sched->running[i + 1],
             (sched->running_count - i - 1) * sizeof sched->running[0]);
     sched->running_count--;
+    match_leave(sched, request);
     for (i = 0; i < entry->page_count; i++) {
-        pages_drop(&sched->pages, entry->pages[i]);
+        match_drop_page(sched, entry->pages[i]);
     }
     entry->page_count = 0;
+    entry->shared_pages = 0;
     entry->pages_told = 0;
     entry->computed = 0;
+    entry->row_end = 0;
     entry->last_on_worker = false;
     sched->free_slots[sched->free_slot_count++] = entry->slot;
 }
 
+/* A slot whose opening was not told yet is not closed either. */
 static void tell_close(struct sched *sched, const struct sched_entry *entry, uint32_t request)
 {
+    for (uint32_t i = 0; i < sched->open_count; i++) {
+        if (sched->opens[i].slot == entry->slot) {
+            sched->opens[i] = sched->opens[--sched->open_count];
+            return;
+        }
+    }
     sched->closes[sched->close_count++] =
         (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
 }
@@ -190,17 +210,22 @@ static void add_row(struct sched *sched, struct sched_step *step, uint32_t reque
         .tokens = tokens,
         .from_last = sample && tokens == 1 && entry->last_on_worker,
         .sample = sample,
+        .skips = entry->row_end != entry->computed,
     };
+    entry->row_end = entry->computed + tokens;
     step->token_count += tokens;
 }
 
+/* Single tokens, oldest first: whoever yields its pages has not been looked at yet. */
 static void form_decodes(struct sched *sched, struct sched_step *step)
 {
     for (uint32_t i = 0; i < sched->running_count; i++) {
         const uint32_t request = sched->running[i];
         struct sched_entry *entry = &sched->entry[request];
-        if (entry->held || entry->tokens - entry->computed != 1 ||
-            step->token_count == sched->options.tokens_max) {
+        entry->waits = (entry->held && entry->last_on_worker) ||
+                       step->token_count == sched->options.tokens_max ||
+                       !match_settle(sched, step, request);
+        if (entry->waits || entry->tokens - entry->computed != 1) {
             continue;
         }
         const bool room = entry->page_count >= pages_for(sched, entry->tokens);
@@ -213,19 +238,22 @@ static void form_decodes(struct sched *sched, struct sched_step *step)
 static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t request)
 {
     const struct sched_entry *entry = &sched->entry[request];
-    const uint32_t left = entry->tokens - entry->computed;
     const uint32_t budget = sched->options.tokens_max - step->token_count;
-    if (left > 1 && budget > 0 && !entry->held) {
+    if (entry->waits || budget == 0) {
+        return;
+    }
+    const uint32_t left = match_claim(sched, request) - entry->computed;
+    if (left > 0) { /* An older one has just claimed the page otherwise. */
         add_row(sched, step, request, left < budget ? left : budget);
     }
 }
 
-/* The queue's head takes a slot and pages for its tokens and the one after them. */
+/* The queue's head takes a slot and pages for its tokens and the one after them. When the step is
+ * full, only a head that can borrow enters: whoever has the pages may be gone by the next step. */
 static bool admit_head(struct sched *sched, struct sched_step *step)
 {
     const uint32_t request = sched->waiting_first;
-    if (request == SCHED_NONE || sched->free_slot_count == 0 ||
-        step->token_count == sched->options.tokens_max) {
+    if (request == SCHED_NONE || sched->free_slot_count == 0) {
         return false;
     }
     struct sched_entry *entry = &sched->entry[request];
@@ -233,9 +261,15 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     const uint32_t most = pages_for(sched, sched->options.context_max);
     want = want < most ? want : most;
     want = want < sched->options.page_count ? want : sched->options.page_count;
-    if (pages_take(&sched->pages, want, entry->pages)) {
+    const struct match match = match_find(sched, entry);
+    const bool borrows = match.pages > 0 || match.tail_page != PREFIX_NONE;
+    if (!borrows && step->token_count == sched->options.tokens_max) {
         return false;
     }
+    if (pages_take(&sched->pages, want - match.pages, entry->pages + match.pages)) {
+        return false;
+    }
+    match_take(sched, request, &match);
     dequeue(sched, request);
     entry->state = SCHED_RUNNING;
     entry->page_count = want;
@@ -247,28 +281,39 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
         at--;
     }
     sched->running[at] = request;
-    step->opens[step->open_count++] =
+    sched->opens[sched->open_count++] =
         (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
-    const uint32_t left = entry->tokens;
-    const uint32_t budget = sched->options.tokens_max - step->token_count;
-    add_row(sched, step, request, left < budget ? left : budget);
+    entry->waits =
+        step->token_count == sched->options.tokens_max || !match_settle(sched, step, request);
+    form_chunk(sched, step, request);
     return true;
 }
 
-static void pin_rows(struct sched *sched, const struct sched_step *step)
+static void pin(struct sched *sched, uint32_t page)
+{
+    if (sched->pages.page[page].in_flight == 0) { /* Several rows may read one page. */
+        pages_pin(&sched->pages, page);
+        sched->pinned[sched->pinned_count++] = page;
+    }
+}
+
+static void pin_step(struct sched *sched, const struct sched_step *step)
 {
     sched->pinned_count = 0;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_entry *entry = &sched->entry[step->rows[i].request];
         for (uint32_t p = 0; p < entry->page_count; p++) {
-            pages_pin(&sched->pages, entry->pages[p]);
-            sched->pinned[sched->pinned_count++] = entry->pages[p];
+            pin(sched, entry->pages[p]);
         }
+    }
+    for (uint32_t i = 0; i < step->copy_count; i++) {
+        pin(sched, step->copies[i].source);
+        match_drop_page(sched, step->copies[i].source); /* What the request owned it for. */
     }
     sched->in_flight = true;
 }
 
-static void unpin_rows(struct sched *sched)
+static void unpin_step(struct sched *sched)
 {
     for (uint32_t i = 0; i < sched->pinned_count; i++) {
         pages_unpin(&sched->pages, sched->pinned[i]);
@@ -282,21 +327,27 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     must(!sched->in_flight);
     step->row_count = 0;
     step->token_count = 0;
-    step->open_count = 0;
+    step->copy_count = 0;
     form_decodes(sched, step);
     const uint32_t resident = sched->running_count;
     for (uint32_t i = 0; i < resident; i++) {
-        form_chunk(sched, step, sched->running[i]);
+        if (sched->entry[sched->running[i]].tokens - sched->entry[sched->running[i]].computed > 1) {
+            form_chunk(sched, step, sched->running[i]);
+        }
     }
     while (admit_head(sched, step)) {
     }
     if (step->row_count == 0) {
+        must(step->copy_count == 0); /* A copy has a row behind it, or the budget is spent. */
         return false;
     }
+    step->open_count = sched->open_count;
+    memcpy(step->opens, sched->opens, sched->open_count * sizeof step->opens[0]);
+    sched->open_count = 0;
     step->close_count = sched->close_count;
     memcpy(step->closes, sched->closes, sched->close_count * sizeof step->closes[0]);
     sched->close_count = 0;
-    pin_rows(sched, step);
+    pin_step(sched, step);
     return true;
 }
 
@@ -310,11 +361,12 @@ bool sched_row_current(const struct sched *sched, const struct sched_row *row)
 void sched_commit(struct sched *sched, const struct sched_step *step)
 {
     must(sched->in_flight);
-    unpin_rows(sched);
+    unpin_step(sched);
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct sched_entry *entry = &sched->entry[row->request];
         if (sched_row_current(sched, row)) {
+            match_written(sched, row->request, row->position, row->tokens);
             entry->computed += row->tokens;
             entry->tokens += row->sample;
             entry->last_on_worker = row->sample;
@@ -325,7 +377,7 @@ void sched_commit(struct sched *sched, const struct sched_step *step)
 void sched_reset(struct sched *sched)
 {
     if (sched->in_flight) {
-        unpin_rows(sched);
+        unpin_step(sched);
     }
     while (sched->running_count > 0) {
         const uint32_t request = sched->running[sched->running_count - 1];
@@ -333,15 +385,14 @@ void sched_reset(struct sched *sched)
         vacate(sched, request);
         enqueue(sched, request);
     }
+    sched->open_count = 0;
     sched->close_count = 0; /* The next worker has no open slots. */
 }
 
-void sched_verify(const struct sched *sched)
+static void verify_queue(const struct sched *sched)
 {
     uint32_t waiting = 0;
     uint64_t order = 0;
-    uint32_t owned = 0;
-    pages_verify(&sched->pages);
     for (uint32_t i = sched->waiting_first; i != SCHED_NONE; i = sched->entry[i].after) {
         must(sched->entry[i].state == SCHED_WAITING && sched->entry[i].page_count == 0);
         must(waiting == 0 || sched->entry[i].order > order);
@@ -349,13 +400,28 @@ void sched_verify(const struct sched *sched)
         waiting++;
     }
     must(waiting == sched->waiting_count);
+}
+
+void sched_verify(const struct sched *sched)
+{
+    uint64_t owned = 0;
+    uint64_t owners = 0;
+    pages_verify(&sched->pages);
+    verify_queue(sched);
     for (uint32_t i = 0; i < sched->running_count; i++) {
         const struct sched_entry *entry = &sched->entry[sched->running[i]];
         must(entry->state == SCHED_RUNNING && entry->computed < entry->tokens);
         must(i == 0 || entry->order > sched->entry[sched->running[i - 1]].order);
         must(entry->page_count >= pages_for(sched, entry->computed));
-        owned += entry->page_count;
+        owned += entry->page_count + (entry->tail_page != PREFIX_NONE);
     }
+    for (uint32_t i = 0; i < sched->pages.count; i++) {
+        const struct prefix_node *node = &sched->prefix.node[i];
+        owners += sched->pages.page[i].owners;
+        must(node->tokens == 0 || sched->pages.page[i].owners > 0);
+        must(node->tokens == 0 || node->writer == PREFIX_NONE ||
+             sched->entry[node->writer].state == SCHED_RUNNING);
+    }
+    must(owned == owners);
     must(sched->running_count + sched->free_slot_count == sched->options.slots_max);
-    must(sched->in_flight || owned + sched->pages.free_count == sched->pages.count);
 }

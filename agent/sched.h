@@ -3,11 +3,11 @@
  * it in its loop, tests with a fake worker.
  *
  * Continuous batching: decode rows first, then prompts in chunks up to the token budget, first come
- * first served. A request enters when pages for all its known tokens and one more are free. When a
- * decode row needs a page and none is free, the youngest running request gives all of its pages
- * back, returns to its place in the queue and is later computed again from its token log. The
- * oldest therefore always proceeds, and admission refuses what could never fit: everything
- * finishes.
+ * first served. A request enters when pages for all its known tokens and one more are free, less
+ * those it can borrow (match.h). When a decode row needs a page and none is free, the youngest
+ * running request gives all of its pages back, returns to its place in the queue and is later
+ * computed again from its token log. The oldest therefore always proceeds, and admission refuses
+ * what could never fit: everything finishes.
  *
  *   ABSENT -> WAITING -> RUNNING -> ABSENT          RUNNING -> WAITING (preempted, worker lost)
  */
@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "base/must.h"
 #include "kv/pages.h"
+#include "kv/prefix.h"
 
 enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
 
@@ -30,12 +31,19 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint64_t order;    /* Arrival: smaller is older, kept over preemption. */
     uint32_t tokens;   /* Known ids: prompt and generated. */
     uint32_t computed; /* Positions whose KV this residency has. */
+    uint32_t row_end;  /* Where its last row ended, in this residency. */
     uint32_t slot;
     uint32_t page_count;
-    uint32_t pages_told; /* Of them, known to the worker. */
-    uint32_t *pages;     /* Block table, [pages_per_request]. */
+    uint32_t pages_told;    /* Of them, known to the worker. */
+    uint32_t *pages;        /* Block table, [pages_per_request]. */
+    const uint32_t *ids;    /* [tokens] the token log; NULL: shares nothing. */
+    uint32_t shared_pages;  /* The first of `pages`, borrowed: match.h. */
+    uint32_t shared_tokens; /* Not computed here, in this residency. */
+    uint32_t tail_page;     /* To be copied once its writer has been there; PREFIX_NONE. */
+    uint32_t tail_tokens;
     bool last_on_worker; /* The newest token was sampled in this residency. */
-    bool held;           /* Its reader is behind: keeps its pages, gets no rows once it is in. */
+    bool held;           /* Its reader is behind: once caught up, it keeps its pages idle. */
+    bool waits;          /* For the writer of a borrowed page, in the step being formed. */
     uint32_t before;     /* Neighbours in the queue, when WAITING. */
     uint32_t after;
 };
@@ -48,6 +56,7 @@ struct sched_row {
     uint32_t tokens;
     bool from_last; /* Source: the token sampled last. */
     bool sample;
+    bool skips; /* Its pages hold what lies between the slot's last row and it. */
 };
 
 struct sched_slot { /* A slot opened or closed by this step. */
@@ -56,7 +65,12 @@ struct sched_slot { /* A slot opened or closed by this step. */
     uint32_t generation;
 };
 
-/* What the worker is told: closes, then opens, then new pages of the rows, then the rows. */
+struct sched_copy { /* The worker copies a page of every layer before the step runs. */
+    uint32_t source;
+    uint32_t target;
+};
+
+/* What the worker is told: closes, opens, new pages of the rows, copies, then the rows. */
 struct sched_step {
     struct sched_row *rows; /* [slots_max] */
     uint32_t row_count;
@@ -65,6 +79,8 @@ struct sched_step {
     uint32_t open_count;
     struct sched_slot *closes; /* [slots_max] */
     uint32_t close_count;
+    struct sched_copy *copies; /* [slots_max] */
+    uint32_t copy_count;
 };
 
 struct sched_options {
@@ -74,11 +90,13 @@ struct sched_options {
     uint32_t page_tokens;
     uint32_t page_count;
     uint32_t context_max;
+    struct hash_key salt; /* Of the prefix index. */
 };
 
 struct sched {
     struct sched_options options;
     struct pages pages;
+    struct prefix prefix;
     struct sched_entry *entry; /* [requests_max] */
     uint32_t *running;         /* [slots_max], oldest first */
     uint32_t running_count;
@@ -92,7 +110,10 @@ struct sched {
     uint64_t next_order;
     uint64_t preemptions;
     uint64_t recomputed_tokens; /* Known KV given up by preemption and lost workers. */
-    struct sched_slot *closes;  /* Told with the next step. */
+    uint64_t shared_tokens;     /* Not computed: another request had them in its pages. */
+    struct sched_slot *opens;   /* Told with the next step, like closes. */
+    uint32_t open_count;
+    struct sched_slot *closes;
     uint32_t close_count;
     uint32_t *pinned; /* Pages of the step in flight. */
     uint32_t pinned_count;
@@ -108,8 +129,9 @@ size_t sched_bytes(const struct sched_options *options);
 /* True when a request of so many tokens in all could ever run. */
 bool sched_fits(const struct sched *sched, uint64_t tokens);
 
-/* Request joins the queue's end. tokens: its known ids, at least 1. */
-void sched_add(struct sched *sched, uint32_t request, uint32_t tokens);
+/* Request joins the queue's end. tokens: its known ids, at least 1. ids: its token log, borrowed
+ * until it leaves, where pages may be shared with other requests; NULL otherwise. */
+void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens);
 
 /* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
 void sched_remove(struct sched *sched, uint32_t request);

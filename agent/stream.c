@@ -29,6 +29,7 @@ static int send_tokens(struct core *core, struct request *request, uint32_t coun
     const uint32_t text_bytes = newest ? request->text_free - request->sent_text : 0;
     const struct wire_tokens tokens = {
         .instance = core->instance,
+        .choice = request->params.choice,
         .offset = at,
         .ids = request->ids + request->prompt_tokens + at,
         .id_count = count,
@@ -45,23 +46,48 @@ static int send_tokens(struct core *core, struct request *request, uint32_t coun
     return code;
 }
 
+static void forget(struct core *core, struct request *request)
+{
+    if (request->state == REQUEST_ACTIVE) {
+        answer_cancel(core, request);
+    }
+    request_move(&core->requests, request, REQUEST_FREE);
+}
+
+/* An ERROR ends a request with all of its answers. */
+static int send_error(struct core *core, struct request *request)
+{
+    const int code =
+        front_send(&core->front, &request->address, WIRE_ERROR,
+                   codec_encode_error(core->codec, &request->error, &request->address.id));
+    for (uint32_t i = 0; i < core->requests.count && !code && request->params.choice.several; i++) {
+        struct request *sibling = &core->requests.request[i];
+        if (sibling != request && request_is(sibling, &request->address)) {
+            forget(core, sibling);
+        }
+    }
+    return code;
+}
+
 static int send_end(struct core *core, struct request *request)
 {
     if (request->error.code != WIRE_OK) {
-        return front_send(&core->front, &request->address, WIRE_ERROR,
-                          codec_encode_error(core->codec, &request->error, &request->address.id));
+        return send_error(core, request);
     }
     const bool whole = !request->params.stream;
     const struct wire_done done = {
         .instance = core->instance,
+        .choice = request->params.choice,
         .finish = request->finish,
         .usage = {.prompt_tokens = request->prompt_tokens,
-                  .completion_tokens = request->answer_tokens},
+                  .completion_tokens = request->answer_tokens,
+                  .cached_tokens = request->cached_tokens},
         .whole = whole,
         .ids = request->ids + request->prompt_tokens,
         .id_count = request->answer_tokens,
         .text = {request->text, request->text_free},
         .logprobs = whole && request->params.logprobs ? request->logprobs : NULL,
+        .events = request->params.events ? &request->events : NULL,
     };
     return front_send(&core->front, &request->address, WIRE_DONE,
                       codec_encode_done(core->codec, &done));
@@ -73,14 +99,6 @@ static void pace(struct core *core, const struct request *request)
     const uint32_t behind = request->answer_tokens - request->sent_tokens;
     sched_hold(&core->sched, request_index(&core->requests, request),
                request->params.stream && behind >= core->config->stream.credit_tokens);
-}
-
-static void forget(struct core *core, struct request *request)
-{
-    if (request->state == REQUEST_ACTIVE) {
-        answer_cancel(core, request);
-    }
-    request_move(&core->requests, request, REQUEST_FREE);
 }
 
 /* 0; -EAGAIN: the peer's queue is full; -EHOSTUNREACH: it is gone. */

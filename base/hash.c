@@ -18,3 +18,11 @@ uint64_t hash_u64(const void *bytes, size_t count)
     memcpy(&word, digest, sizeof word);
     return word;
 }
+
+struct hash_key hash_keyed(const struct hash_key *key, const void *bytes, size_t count)
+{
+    struct hash_key digest;
+    must(crypto_generichash((unsigned char *)&digest, sizeof digest, bytes, count,
+                            (const unsigned char *)key, sizeof *key) == 0);
+    return digest;
+}

@@ -9,4 +9,12 @@
  */
 uint64_t hash_u64(const void *bytes, size_t count);
 
+struct hash_key {
+    uint64_t word[2];
+};
+
+/* 16-byte BLAKE2b digest of bytes under a key: with the digest of what came before as the key, the
+ * digest of a whole chain. */
+struct hash_key hash_keyed(const struct hash_key *key, const void *bytes, size_t count);
+
 #endif /* BASE_HASH_H */

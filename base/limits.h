@@ -30,7 +30,9 @@ enum {
     LIMIT_STOP_STRINGS_MAX = 8,
     LIMIT_STOP_STRING_BYTES_MAX = 128, /* Also the text held back while one may be forming. */
     LIMIT_TOP_LOGPROBS_MAX = 20,
-    LIMIT_MESSAGES_MAX = 1024, /* Chat turns of one request. */
+    LIMIT_PREEMPTIONS_TOLD_MAX = 16, /* In the events of a DONE; the count goes on. */
+    LIMIT_CHOICES_MAX = 16,          /* Answers of one request: each takes a place in the queue. */
+    LIMIT_MESSAGES_MAX = 1024,       /* Chat turns of one request. */
 
     /* Wire. */
     LIMIT_FRAME_BYTES_MAX = 16 << 20, /* Hard cap on ZMQ_MAXMSGSIZE. */
@@ -41,6 +43,8 @@ enum {
     /* Model files. */
     LIMIT_VOCAB_MAX = 1 << 20,
     LIMIT_LAYERS_MAX = 512,
+    LIMIT_EXPERTS_MAX = 512,     /* Of a layer; the largest open mixtures have 512. */
+    LIMIT_EXPERTS_USED_MAX = 32, /* Of a token: its choice is kept on the stack. */
     LIMIT_TENSORS_MAX = 65536,
     LIMIT_TENSOR_DIMS_MAX = 8, /* safetensors allows more; no model needs them. */
     LIMIT_SHARDS_MAX = 1024,

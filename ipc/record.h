@@ -3,10 +3,10 @@
  *
  * Every record is one 64-byte little-endian cell with no pointers: indices and handles only, each
  * with the epoch and the group. The reader copies a cell to private memory, then validates it
- * (record_check_*), then uses it. Core and workers share one build id, so the layout may change
+ * (record_check.h), then uses it. Core and workers share one build id, so the layout may change
  * from build to build.
  *
- *   core -> worker   OPEN STOP_IDS* PAGES* ... STEP ROW* IDS*      CLOSE
+ *   core -> worker   OPEN STOP_IDS* PAGES* ... COPY* STEP ROW* IDS*      CLOSE
  *   worker -> core   READY     (RESULT | LOGPROBS)* DONE
  *
  * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
@@ -28,6 +28,7 @@ enum record_kind {
     RECORD_STEP = 5,
     RECORD_ROW = 6,
     RECORD_IDS = 7,
+    RECORD_COPY = 8, /* Pages to copy, all layers, before what follows. */
     RECORD_READY = 16,
     RECORD_RESULT = 17,
     RECORD_LOGPROBS = 18,
@@ -41,10 +42,12 @@ enum record_source {
 
 enum {
     RECORD_ROW_SAMPLE = 1,     /* ROW flag: the row's last token gives a RESULT. */
+    RECORD_ROW_SKIPS = 2,      /* ROW flag: the pages hold what lies before it, shared or copied. */
     RECORD_RESULT_INVALID = 1, /* RESULT flag: logits were NaN or infinite; id is meaningless. */
     RECORD_IDS_PER_CELL = 12,
     RECORD_PAGES_PER_CELL = 9,
     RECORD_LOGPROBS_PER_CELL = 6,
+    RECORD_COPIES_PER_CELL = 6,
 };
 
 struct record_head { /* 8 bytes, first in every record. */
@@ -92,6 +95,14 @@ struct record_close {
     uint32_t slot;
     uint32_t generation;
     uint32_t reserved[12];
+};
+
+struct record_copy {
+    struct record_head head;
+    uint32_t count;
+    uint32_t reserved;
+    uint32_t sources[RECORD_COPIES_PER_CELL];
+    uint32_t targets[RECORD_COPIES_PER_CELL];
 };
 
 struct record_step {
@@ -174,6 +185,7 @@ union record {
     struct record_stop_ids stop_ids;
     struct record_pages pages;
     struct record_close close;
+    struct record_copy copy;
     struct record_step step;
     struct record_row row;
     struct record_ids ids;
@@ -182,19 +194,5 @@ union record {
     struct record_logprobs logprobs;
     struct record_done done;
 };
-
-/* Bounds that records are checked against; filled by each side from the config and the model. */
-struct record_bounds {
-    uint32_t epoch, group;
-    uint32_t slots, pages, vocab;
-    uint32_t positions;    /* Served context. */
-    uint32_t rows, tokens; /* Of one step. */
-};
-
-/* Checks one private copy of a cell that came from the other side: kind, epoch, group, every index
- * and count. 0; -ESTALE for another epoch (the cell is dropped); -EBADMSG for anything else.
- * Relations between cells (row counts, id ranges) are the reader's. */
-int record_check_request(const union record *record, const struct record_bounds *bounds);
-int record_check_reply(const union record *record, const struct record_bounds *bounds);
 
 #endif /* IPC_RECORD_H */

@@ -73,6 +73,8 @@ static bool parse(struct run *run, int argc, char **argv, int *status)
         {"ignore-eos", OPTIONS_FLAG, 0, &request->ignore_eos, NULL, "go on after the end of text"},
         {"id", OPTIONS_TEXT, 0, &run->id, "ID", "the request's id, for sluicectl cancel"},
         {"stream", OPTIONS_FLAG, 0, &run->stream, NULL, "print text as it comes"},
+        {"events", OPTIONS_FLAG, 0, &request->events, NULL,
+         "with --json: when it was queued, scheduled, ..."},
         {"json", OPTIONS_FLAG, 0, &run->json, NULL, "print one JSON object"},
     };
 
@@ -181,7 +183,23 @@ static struct json *logprobs_json(const struct talk *talk)
     return list;
 }
 
-static void print_json(const struct talk *talk)
+static struct json *events_json(const struct wire_events *events)
+{
+    struct json *map = json_new_object(), *times = json_new_array();
+
+    for (uint32_t i = 0; i < events->preempted_count && i < LIMIT_PREEMPTIONS_TOLD_MAX; i++) {
+        json_append(times, json_new_u64(events->preempted_us[i]));
+    }
+    json_add(map, "queued_us", json_new_u64(events->queued_us));
+    json_add(map, "scheduled_us", json_new_u64(events->scheduled_us));
+    json_add(map, "first_token_us", json_new_u64(events->first_token_us));
+    json_add(map, "finished_us", json_new_u64(events->finished_us));
+    json_add(map, "preempted_count", json_new_u64(events->preempted_count));
+    json_add(map, "preempted_us", times);
+    return map;
+}
+
+static void print_json(const struct talk *talk, bool events)
 {
     struct json *root = json_new_object(), *ids = json_new_array(), *usage = json_new_object();
     char *line;
@@ -199,6 +217,9 @@ static void print_json(const struct talk *talk)
         root, "finish_reason",
         json_new_string(codec_finish_name(talk->finish), strlen(codec_finish_name(talk->finish))));
     json_add(root, "usage", usage);
+    if (events) {
+        json_add(root, "events", events_json(&talk->events));
+    }
     line = json_dump(root);
     (void)puts(line);
     free(line);
@@ -229,7 +250,7 @@ static int ask(const struct run *run)
     if (status != 0) {
         (void)fprintf(stderr, "sluicectl: %s\n", error);
     } else if (run->json) {
-        print_json(&talk);
+        print_json(&talk, run->request->events);
     }
     talk_free(&talk);
     client_close(client);

@@ -90,6 +90,9 @@ static int take_reply(struct talk *talk, struct codec *codec, const struct clien
         }
         talk->finish = done.finish;
         talk->usage = done.usage;
+        if (done.events) {
+            talk->events = *done.events;
+        }
         talk->end_us = clock_now_us();
         return 0;
     }

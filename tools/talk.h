@@ -26,6 +26,7 @@ struct talk {
     size_t text_room;
     enum wire_finish finish;
     struct wire_usage usage;
+    struct wire_events events; /* All 0 unless asked for. */
     uint64_t sent_us;
     uint64_t first_us; /* Of the first token; 0: none came. */
     uint64_t end_us;

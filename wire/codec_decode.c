@@ -40,6 +40,8 @@ static const struct field generate_fields[] = {
      "min_p must be a number from 0 to 1"},
     {"seed", FIELD_U64, WIRE_GIVEN_SEED, offsetof(struct wire_generate, seed), 0, 0,
      "seed must be an integer from 0 to 2^64 - 1"},
+    {"n", FIELD_U32, 0, offsetof(struct wire_generate, n), 1, LIMIT_CHOICES_MAX,
+     "n must be an integer from 1 to 16"},
     {"min_tokens", FIELD_U32, 0, offsetof(struct wire_generate, min_tokens), 0, LIMIT_CONTEXT_MAX,
      "min_tokens must be an integer from 0 to 1048576"},
     {"top_logprobs", FIELD_U32, FLAG_TOP_LOGPROBS, offsetof(struct wire_generate, top_logprobs), 0,
@@ -58,6 +60,8 @@ static const struct field generate_fields[] = {
      "skip_special must be a boolean"},
     {"strict", FIELD_BOOL, 0, offsetof(struct wire_generate, strict), 0, 0,
      "strict must be a boolean"},
+    {"events", FIELD_BOOL, 0, offsetof(struct wire_generate, events), 0, 0,
+     "events must be a boolean"},
     {"stop", FIELD_STOP, 0, 0, 0, 0, "stop must be one to 8 strings of 1 to 128 bytes each"},
     {"stop_ids", FIELD_STOP_IDS, 0, 0, 0, 0,
      "stop_ids must be up to 16 token ids, as an array or as bin"},
@@ -121,6 +125,7 @@ int codec_decode_generate(struct codec *codec, struct wire_bytes body, struct wi
 
     memset(out, 0, sizeof *out);
     out->max_tokens = 256;
+    out->n = 1;
     out->temperature = 1;
     out->top_p = 1;
     out->stream = true;

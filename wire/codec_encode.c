@@ -137,10 +137,18 @@ struct wire_bytes codec_encode_welcome(struct codec *codec, const struct wire_we
     return end(codec);
 }
 
+static void put_choice(struct codec *codec, struct wire_choice choice)
+{
+    if (choice.several) {
+        put_u64(codec, "index", choice.index);
+    }
+}
+
 struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tokens *in)
 {
-    begin(codec, in->logprobs ? 5 : 4);
+    begin(codec, 4u + (in->choice.several) + (in->logprobs != NULL));
     put_u64(codec, "instance", in->instance);
+    put_choice(codec, in->choice);
     put_u64(codec, "offset", in->offset);
     put_ids(codec, "ids", in->ids, in->id_count);
     put_text(codec, "text", in->text);
@@ -150,12 +158,32 @@ struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tok
     return end(codec);
 }
 
+static void put_events(struct codec *codec, const struct wire_events *events)
+{
+    const uint32_t told = events->preempted_count < LIMIT_PREEMPTIONS_TOLD_MAX
+                              ? events->preempted_count
+                              : LIMIT_PREEMPTIONS_TOLD_MAX;
+    put_key(codec, "events");
+    put_map(codec, 6);
+    put_u64(codec, "queued_us", events->queued_us);
+    put_u64(codec, "scheduled_us", events->scheduled_us);
+    put_u64(codec, "first_token_us", events->first_token_us);
+    put_u64(codec, "finished_us", events->finished_us);
+    put_u64(codec, "preempted_count", events->preempted_count);
+    put_key(codec, "preempted_us");
+    put_array(codec, told);
+    for (uint32_t i = 0; i < told; i++) {
+        put_number(codec, events->preempted_us[i]);
+    }
+}
+
 struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
 {
     const bool logprobs = in->whole && in->logprobs;
 
-    begin(codec, 3u + (in->whole ? 2u : 0u) + (logprobs ? 1u : 0u));
+    begin(codec, 3u + in->choice.several + (in->whole ? 2u : 0u) + logprobs + (in->events != NULL));
     put_u64(codec, "instance", in->instance);
+    put_choice(codec, in->choice);
     put_key(codec, "finish_reason");
     put_key(codec, codec_finish_name(in->finish));
     put_key(codec, "usage");
@@ -169,6 +197,9 @@ struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done 
     }
     if (logprobs) {
         put_logprobs(codec, in->logprobs, in->id_count);
+    }
+    if (in->events) {
+        put_events(codec, in->events);
     }
     return end(codec);
 }
@@ -238,20 +269,10 @@ struct wire_bytes codec_encode_hello(struct codec *codec, const struct wire_hell
 static size_t generate_pairs(const struct wire_generate *in)
 {
     const bool others[] = {
-        in->prompt.bytes,
-        in->ids.bytes,
-        in->message_count > 0,
-        in->min_tokens > 0,
-        in->ignore_eos,
-        !in->stream,
-        in->logprobs,
-        !in->add_special,
-        in->parse_special,
-        !in->skip_special,
-        in->strict,
-        in->timeout_ms > 0,
-        in->stop_count > 0,
-        in->stop_id_count > 0,
+        in->prompt.bytes,   in->ids.bytes,      in->message_count > 0, in->min_tokens > 0,
+        in->n > 1,          in->ignore_eos,     !in->stream,           in->logprobs,
+        !in->add_special,   in->parse_special,  !in->skip_special,     in->strict,
+        in->timeout_ms > 0, in->stop_count > 0, in->stop_id_count > 0,
     };
     size_t pairs = (size_t)__builtin_popcount(in->given);
 
@@ -334,6 +355,9 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     if (in->min_tokens > 0) {
         put_u64(codec, "min_tokens", in->min_tokens);
     }
+    if (in->n > 1) {
+        put_u64(codec, "n", in->n);
+    }
     if (in->logprobs) {
         put_u64(codec, "top_logprobs", in->top_logprobs);
     }
@@ -346,6 +370,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     put_unusual(codec, "parse_special", in->parse_special, false);
     put_unusual(codec, "skip_special", in->skip_special, true);
     put_unusual(codec, "strict", in->strict, false);
+    put_unusual(codec, "events", in->events, false);
     put_stops(codec, in);
     return end(codec);
 }

@@ -222,13 +222,19 @@ int codec_decode_welcome(struct codec *codec, struct wire_bytes body, struct wir
     return 0;
 }
 
+static bool get_choice(const msgpack_object *map, struct wire_choice *out)
+{
+    out->several = find(map, "index") != NULL;
+    return !out->several || get_u32(map, "index", &out->index);
+}
+
 int codec_decode_tokens(struct codec *codec, struct wire_bytes body, struct wire_tokens *out)
 {
     msgpack_object root;
 
     *out = (struct wire_tokens){0};
     if (open_reply(codec, body, &root) != 0 || !get_u64(&root, "instance", &out->instance) ||
-        !get_u32(&root, "offset", &out->offset) ||
+        !get_choice(&root, &out->choice) || !get_u32(&root, "offset", &out->offset) ||
         !get_ids(codec, &root, "ids", &out->ids, &out->id_count) ||
         !get_text(&root, "text", &out->text) ||
         !get_logprobs(codec, &root, out->id_count, &out->logprobs)) {
@@ -237,13 +243,43 @@ int codec_decode_tokens(struct codec *codec, struct wire_bytes body, struct wire
     return 0;
 }
 
+static bool get_events(struct codec *codec, const msgpack_object *map,
+                       const struct wire_events **out)
+{
+    const msgpack_object *from = find_kind(map, "events", MSGPACK_OBJECT_MAP);
+    struct wire_events *events;
+
+    *out = NULL;
+    if (!from) {
+        return find(map, "events") == NULL;
+    }
+    const msgpack_object *times = find_kind(from, "preempted_us", MSGPACK_OBJECT_ARRAY);
+    events = msgpack_zone_malloc(&codec->zone, sizeof *events);
+    if (!events || !times || times->via.array.size > LIMIT_PREEMPTIONS_TOLD_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < times->via.array.size; i++) {
+        if (times->via.array.ptr[i].type != MSGPACK_OBJECT_POSITIVE_INTEGER) {
+            return false;
+        }
+        events->preempted_us[i] = times->via.array.ptr[i].via.u64;
+    }
+    *out = events;
+    return get_u64(from, "queued_us", &events->queued_us) &&
+           get_u64(from, "scheduled_us", &events->scheduled_us) &&
+           get_u64(from, "first_token_us", &events->first_token_us) &&
+           get_u64(from, "finished_us", &events->finished_us) &&
+           get_u32(from, "preempted_count", &events->preempted_count);
+}
+
 int codec_decode_done(struct codec *codec, struct wire_bytes body, struct wire_done *out)
 {
     msgpack_object root;
 
     *out = (struct wire_done){0};
     if (open_reply(codec, body, &root) != 0 || !get_u64(&root, "instance", &out->instance) ||
-        !get_finish(&root, &out->finish) || !get_usage(&root, &out->usage)) {
+        !get_choice(&root, &out->choice) || !get_finish(&root, &out->finish) ||
+        !get_usage(&root, &out->usage) || !get_events(codec, &root, &out->events)) {
         return -EPROTO;
     }
     out->whole = find(&root, "ids") != NULL;

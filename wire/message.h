@@ -48,6 +48,7 @@ struct wire_generate {
     double top_p;        /* (0, 1]; 1: off */
     double min_p;        /* [0, 1]; 0: off */
     uint64_t seed;
+    uint32_t n;          /* "n": answers, 1..LIMIT_CHOICES_MAX; default 1 */
     uint32_t min_tokens; /* default 0 */
     bool ignore_eos;
     bool stream;           /* default true; false for a REQ client */
@@ -57,6 +58,7 @@ struct wire_generate {
     bool parse_special;    /* default false */
     bool skip_special;     /* default true: special tokens leave no text */
     bool strict;           /* unknown keys are errors */
+    bool events;           /* default false: DONE tells the request's lifetime */
     uint32_t timeout_ms;   /* 0: the server's */
     uint32_t stop_count;   /* "stop": str or array of str */
     struct wire_text stop[LIMIT_STOP_STRINGS_MAX];
@@ -95,8 +97,15 @@ struct wire_token_logprobs {
     struct wire_logprob top[LIMIT_TOP_LOGPROBS_MAX];
 };
 
+/* Which of the answers of one request a message belongs to. */
+struct wire_choice {
+    bool several; /* "index" is there. */
+    uint32_t index;
+};
+
 struct wire_tokens {
     uint64_t instance;
+    struct wire_choice choice;
     uint32_t offset; /* Index in the answer of the first token here. */
     const uint32_t *ids;
     uint32_t id_count;
@@ -112,8 +121,19 @@ struct wire_usage {
     uint32_t cached_tokens;
 };
 
+/* When what happened, on the server's monotonic clock. 0: it did not. */
+struct wire_events {
+    uint64_t queued_us;
+    uint64_t scheduled_us; /* It got pages and a slot, for the first time. */
+    uint64_t first_token_us;
+    uint64_t finished_us;
+    uint32_t preempted_count; /* It gave its pages back, or lost them with the worker. */
+    uint64_t preempted_us[LIMIT_PREEMPTIONS_TOLD_MAX]; /* The first ones. */
+};
+
 struct wire_done {
     uint64_t instance;
+    struct wire_choice choice;
     enum wire_finish finish;
     struct wire_usage usage;
     bool whole; /* Not streamed: everything below is sent. */
@@ -121,6 +141,7 @@ struct wire_done {
     uint32_t id_count;
     struct wire_text text;
     const struct wire_token_logprobs *logprobs;
+    const struct wire_events *events; /* NULL: not asked for. */
 };
 
 struct wire_welcome {

@@ -53,6 +53,10 @@ struct engine_batch {
 void engine_run(struct engine *engine, const struct engine_batch *batch);
 const float *engine_logits(const struct engine *engine, uint32_t index);
 
+/* Copies the KV of whole pages, sources[i] to targets[i], one after the other. */
+void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
+                       uint32_t count);
+
 const struct hparams *engine_hparams(const struct engine *engine);
 uint64_t engine_weight_bytes(const struct engine *engine);
 uint64_t engine_kv_bytes(const struct engine *engine);

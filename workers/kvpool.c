@@ -5,6 +5,7 @@
 #include "workers/kvpool.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/checked.h"
@@ -24,7 +25,11 @@ int kvpool_open(struct kvpool *pool, uint32_t layers, uint32_t pages, size_t pag
     }
     (void)madvise(base, bytes, MADV_HUGEPAGE); /* An advice: 4 KiB pages work too. */
     (void)madvise(base, bytes, MADV_DONTDUMP); /* Prompts and answers; and a dump of gigabytes. */
-    *pool = (struct kvpool){.base = base, .bytes = bytes, .layer_bytes = layer_bytes};
+    *pool = (struct kvpool){.base = base,
+                            .bytes = bytes,
+                            .layer_bytes = layer_bytes,
+                            .page_bytes = page_bytes,
+                            .layers = layers};
     return 0;
 }
 
@@ -39,4 +44,13 @@ void kvpool_close(struct kvpool *pool)
 void *kvpool_layer(const struct kvpool *pool, uint32_t layer)
 {
     return pool->base + layer * pool->layer_bytes;
+}
+
+void kvpool_copy(const struct kvpool *pool, uint32_t source, uint32_t target)
+{
+    for (uint32_t layer = 0; layer < pool->layers && source != target; layer++) {
+        uint8_t *pages = kvpool_layer(pool, layer);
+        memcpy(pages + target * pool->page_bytes, pages + source * pool->page_bytes,
+               pool->page_bytes);
+    }
 }

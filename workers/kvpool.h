@@ -18,6 +18,8 @@ struct kvpool {
     uint8_t *base;
     size_t bytes;
     size_t layer_bytes;
+    size_t page_bytes;
+    uint32_t layers;
 };
 
 /* 0 or -ENOMEM (also when the product overflows). */
@@ -26,5 +28,8 @@ void kvpool_close(struct kvpool *pool); /* An all-zero pool is allowed. */
 
 /* Pages of one layer. */
 void *kvpool_layer(const struct kvpool *pool, uint32_t layer);
+
+/* Copies one page of every layer over another. */
+void kvpool_copy(const struct kvpool *pool, uint32_t source, uint32_t target);
 
 #endif /* WORKERS_KVPOOL_H */

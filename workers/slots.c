@@ -118,8 +118,11 @@ struct slot *slots_row(struct slots *slots, const struct record_row *row, uint64
 {
     struct slot *slot = &slots->slot[row->slot];
     const uint64_t end = (uint64_t)row->position + row->tokens;
-    const bool continues = slot->open && slot->generation == row->generation &&
-                           row->position == slot->computed && slot->step != step;
+    const bool skips = (row->head.flags & RECORD_ROW_SKIPS) != 0;
+    const bool follows =
+        skips ? row->position > slot->computed && !slot->sampled : row->position == slot->computed;
+    const bool continues =
+        slot->open && slot->generation == row->generation && follows && slot->step != step;
     const bool complete =
         slot->stop_ids_due == 0 && end <= (uint64_t)slot->page_count * slots->page_tokens;
     const bool has_token = row->source == RECORD_SOURCE_LISTED || slot->sampled;

@@ -20,7 +20,8 @@ struct slot {
     bool open;
     bool sampled; /* last_id is valid, for position `computed`. */
     uint32_t generation;
-    uint32_t computed; /* Tokens whose KV is in the pages: the next row starts here. */
+    uint32_t computed; /* Tokens whose KV is in the pages: the next row starts here, or, if it
+                          says so, further on: another slot computed the pages between. */
     uint32_t last_id;
     uint32_t page_count;
     uint32_t *pages;       /* [pages_max] block table */
@@ -50,7 +51,8 @@ void slots_reset(struct slots *slots);
 int slots_apply(struct slots *slots, const union record *record) MUST_CHECK;
 
 /* The slot a row of `step` may run in: open in this generation, complete, not yet in this step, its
- * pages long enough, and the row continues where the last one ended. NULL: the row is wrong. */
+ * pages long enough, and the row begins where the last one ended or skips ahead. NULL: the row is
+ * wrong. */
 struct slot *slots_row(struct slots *slots, const struct record_row *row, uint64_t step);
 
 #endif /* WORKERS_SLOTS_H */

@@ -21,7 +21,9 @@ static_assert(LIMIT_STEP_ROWS_MAX * (1 + STEP_LOGPROB_CELLS) + 1 <= RING_CELLS,
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
               uint32_t page_tokens)
 {
-    *step = (struct step){.engine = engine, .bounds = *bounds, .plan = plan_sequential()};
+    *step = (struct step){.engine = engine,
+                          .bounds = *bounds,
+                          .plan = plan_sequential(engine_hparams(engine)->experts > 0)};
     step->failpoint = failpoint_from_environment();
     step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
     const uint32_t threads = crew_threads(engine_crew(engine));
@@ -180,7 +182,7 @@ static void advance_slots(struct step *step, uint32_t row_count)
     uint32_t sampled = 0;
     for (uint32_t i = 0; i < row_count; i++) {
         struct slot *slot = step->rows[i].slot;
-        slot->computed += step->engine_rows[i].tokens;
+        slot->computed = step->engine_rows[i].position + step->engine_rows[i].tokens;
         slot->sampled = false;
         if (samples(step, i)) {
             const struct sample_result *result = &step->results[sampled++];
@@ -297,6 +299,9 @@ int step_serve(struct step *step)
         if (!error && record.head.kind == RECORD_STEP) {
             what = "sent a step that does not hold together";
             error = run_step(step, &record.step);
+        } else if (!error && record.head.kind == RECORD_COPY) {
+            engine_copy_pages(step->engine, record.copy.sources, record.copy.targets,
+                              record.copy.count);
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);

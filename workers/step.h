@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/must.h"
 #include "ipc/link.h"
+#include "ipc/record_check.h"
 #include "plan/plan.h"
 #include "workers/engine.h"
 #include "workers/sample.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/must.h"
-#include "ipc/record.h"
+#include "ipc/record_check.h"
 
 enum { SLOTS = 5, PAGES = 33, VOCAB = 301, POSITIONS = 129, TOKENS = 40, ROWS = 4 };
 

@@ -88,6 +88,9 @@ static struct wire_bytes encode_generate(struct codec *codec, const char *name)
     in->stream = in->add_special = in->skip_special = true;
     if (strcmp(name, "generate_prompt") == 0) {
         in->prompt = text_of("Once upon a time");
+    } else if (strcmp(name, "generate_n") == 0) {
+        in->prompt = text_of("Once");
+        in->n = 4;
     } else if (strcmp(name, "generate_messages") == 0) {
         in->message_count = 2;
         in->messages[0] = (struct wire_chat_message){text_of("system"), text_of("Be brief.")};
@@ -178,11 +181,17 @@ static struct wire_bytes encode_welcome(struct codec *codec, const char *name)
     return codec_encode_welcome(codec, &in);
 }
 
+static struct wire_choice choice_of(const char *name)
+{
+    return strstr(name, "_index") ? (struct wire_choice){true, 2} : (struct wire_choice){false, 0};
+}
+
 static struct wire_bytes encode_tokens(struct codec *codec, const char *name)
 {
     const bool logprobs = strcmp(name, "tokens_logprobs") == 0;
     const struct wire_tokens in = {
         .instance = INSTANCE,
+        .choice = choice_of(name),
         .offset = logprobs ? 0 : 3,
         .ids = ANSWER_IDS,
         .id_count = 2,
@@ -193,11 +202,22 @@ static struct wire_bytes encode_tokens(struct codec *codec, const char *name)
     return codec_encode_tokens(codec, &in);
 }
 
+static const struct wire_events EVENTS = {
+    .queued_us = 1000,
+    .scheduled_us = 2000,
+    .first_token_us = 1ull << 40,
+    .finished_us = (1ull << 40) + 1,
+    .preempted_count = 2,
+    .preempted_us = {3000, 4000},
+};
+
 static struct wire_bytes encode_done(struct codec *codec, const char *name)
 {
-    struct wire_done in = {.instance = INSTANCE, .usage = USAGE};
+    struct wire_done in = {.instance = INSTANCE, .choice = choice_of(name), .usage = USAGE};
 
-    if (strcmp(name, "done_cancelled") == 0) {
+    if (strcmp(name, "done_events") == 0) {
+        in.events = &EVENTS;
+    } else if (strcmp(name, "done_cancelled") == 0) {
         in.finish = WIRE_FINISH_CANCELLED;
     } else if (strcmp(name, "done_whole") == 0) {
         in.finish = WIRE_FINISH_LENGTH;
@@ -383,6 +403,7 @@ static const struct {
     {"generate_prompt", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_ids", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_messages", WIRE_GENERATE, encode_generate, again_generate},
+    {"generate_n", WIRE_GENERATE, encode_generate, again_generate},
     {"cancel", WIRE_CANCEL, encode_small, again_empty},
     {"credit", WIRE_CREDIT, encode_small, again_credit},
     {"ping", WIRE_PING, encode_small, again_empty},
@@ -392,7 +413,10 @@ static const struct {
     {"welcome", WIRE_WELCOME, encode_welcome, again_welcome},
     {"tokens", WIRE_TOKENS, encode_tokens, again_tokens},
     {"tokens_logprobs", WIRE_TOKENS, encode_tokens, again_tokens},
+    {"tokens_index", WIRE_TOKENS, encode_tokens, again_tokens},
+    {"done_index", WIRE_DONE, encode_done, again_done},
     {"done", WIRE_DONE, encode_done, again_done},
+    {"done_events", WIRE_DONE, encode_done, again_done},
     {"done_cancelled", WIRE_DONE, encode_done, again_done},
     {"done_whole", WIRE_DONE, encode_done, again_done},
     {"error", WIRE_ERROR, encode_error, again_error},

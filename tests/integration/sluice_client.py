@@ -48,7 +48,7 @@ class Answer:
     def __init__(self, request_id, streamed=True):
         self.id, self.streamed = request_id, streamed
         self.ids, self.text, self.logprobs, self.messages = [], "", [], 0
-        self.finish = self.usage = self.error = self.instance = self.first_at = None
+        self.events = self.finish = self.usage = self.error = self.instance = self.first_at = None
 
     @property
     def ended(self):
@@ -71,6 +71,7 @@ class Answer:
             return
         assert message.command == DONE, message
         self.finish, self.usage = body["finish_reason"], body["usage"]
+        self.events = body.get("events")
         if not self.streamed:
             self._append(body)
         assert self.usage["completion_tokens"] == len(self.ids)
@@ -82,6 +83,28 @@ class Answer:
         logprobs = body.get("logprobs") or []
         assert len(logprobs) in (0, len(ids))
         self.logprobs += logprobs
+
+
+class Choices:
+    """What has arrived of a generation with several answers."""
+
+    def __init__(self, request_id, count, streamed=True):
+        self.id, self.ids, self.error = request_id, [], None
+        self.answers = [Answer(request_id, streamed) for _ in range(count)]
+
+    @property
+    def ended(self):
+        return self.error is not None or all(answer.ended for answer in self.answers)
+
+    def take(self, message):
+        assert not self.ended, f"{message} after the end"
+        if message.command == ERROR:
+            self.error = message.body
+        elif message.command == DONE and "index" not in message.body:
+            for answer in self.answers:
+                answer.take(message)
+        else:
+            self.answers[message.body["index"]].take(message)
 
 
 class Client:
@@ -130,6 +153,15 @@ class Client:
         streamed = body.get("stream", self.socket.type != zmq.REQ)
         self.answers[request_id] = Answer(request_id, streamed)
         self.send(GENERATE, body, request_id)
+        return self.answers[request_id]
+
+    def start_choices(self, count, **body):
+        """Sends one GENERATE with n; its answers arrive through pump() or finish()."""
+        if isinstance(body.get("ids"), list):
+            body["ids"] = pack_ids(body["ids"])
+        request_id = b"g%d" % next(self.numbers)
+        self.answers[request_id] = Choices(request_id, count, body.get("stream", True))
+        self.send(GENERATE, {**body, "n": count}, request_id)
         return self.answers[request_id]
 
     def dispatch(self, message):

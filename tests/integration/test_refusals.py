@@ -78,6 +78,7 @@ BAD_FIELDS = [
     ("temperature", float("inf")), ("temperature", "hot"), ("temperature", None),
     ("top_p", 0), ("top_p", 1.5), ("top_p", float("nan")), ("top_p", []),
     ("min_p", -1), ("min_p", 1.01), ("top_k", -1), ("top_k", 1 << 40), ("top_k", 1.5),
+    ("n", 0), ("n", 17), ("n", "2"),
     ("max_tokens", 0), ("max_tokens", -1), ("max_tokens", 1 << 33), ("max_tokens", "5"),
     ("max_tokens", True), ("min_tokens", -1), ("min_tokens", "a"),
     ("seed", -1), ("seed", 1.5), ("seed", "x"),

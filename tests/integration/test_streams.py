@@ -186,6 +186,53 @@ def test_64_clients_get_what_each_gets_alone(agent):
         one.close()
 
 
+def test_a_common_beginning_is_computed_once(agent):
+    """16 prompts: alike in full, up to a fork inside a page, and up to the end of one."""
+    start = prompt_of(1, tokens=64)
+    prompts = [start] * 6 + [start[:44] + prompt_of(seed, tokens=20)[1:] for seed in range(5)] \
+        + [start[:48] + prompt_of(seed, tokens=30)[1:] for seed in range(5)]
+    options = {"temperature": 0, "ignore_eos": True, "max_tokens": 40}
+    with Client(agent.endpoint) as client:
+        alone = [client.generate(ids=prompt, **options) for prompt in prompts]
+        assert all(answer.usage["cached_tokens"] == 0 for answer in alone)
+        before = client.ask(STATS).body["shared_tokens_total"]
+        together = [client.start(ids=prompt, **options) for prompt in prompts]
+        client.finish(*together)
+        assert [answer.ids for answer in together] == [answer.ids for answer in alone]
+        cached = [answer.usage["cached_tokens"] for answer in together]
+        assert cached.count(63) >= 4 and sum(cached) >= 4 * 63 + 8 * 32, cached
+        assert client.ask(STATS).body["shared_tokens_total"] - before >= sum(cached)
+
+
+def test_several_answers_to_one_prompt(client):
+    """Each is the answer that its seed gives alone; the prompt is computed once."""
+    prompt = prompt_of(3, tokens=40)
+    options = {"temperature": 1.0, "ignore_eos": True, "max_tokens": 24}
+    alone = [client.generate(ids=prompt, seed=70 + i, **options).ids for i in range(5)]
+    for stream in (True, False):
+        choices = client.start_choices(5, ids=prompt, seed=70, stream=stream, **options)
+        client.finish(choices)
+        assert [answer.ids for answer in choices.answers] == alone
+        assert sum(answer.usage["cached_tokens"] for answer in choices.answers) == 4 * 39
+    text = client.start_choices(3, prompt="Once upon a time", temperature=0, max_tokens=8)
+    client.finish(text)
+    assert len({tuple(answer.ids) for answer in text.answers}) == 1
+
+
+def test_several_answers_end_together(client):
+    cancelled = client.start_choices(4, ids=PROMPT, **LONG)
+    client.pump(lambda: all(answer.ids for answer in cancelled.answers))
+    client.send(CANCEL, {}, cancelled.id)
+    client.finish(cancelled)
+    assert all(answer.finish == "cancelled" for answer in cancelled.answers)
+    late = client.start_choices(4, ids=PROMPT, timeout_ms=1, **LONG)
+    client.finish(late)
+    assert_error(late.error, "deadline_exceeded", late.id)
+    again = client.start_choices(2, ids=PROMPT, temperature=0, max_tokens=2)
+    client.finish(again)
+    assert all(answer.finish for answer in again.answers) and not client.others
+
+
 def test_preemption_loses_nothing(own_agent, client):
     """24 sequences of up to 160 tokens in 60 pages of 16: most of them are preempted."""
     prompts = [prompt_of(seed, tokens=40) for seed in range(24)]
@@ -194,9 +241,20 @@ def test_preemption_loses_nothing(own_agent, client):
     client.finish(*alone)
     small = own_agent({"kv.device_pages": 60})
     with Client(small.endpoint) as crowd:
-        answers = [crowd.start(ids=prompt, **options) for prompt in prompts]
+        answers = [crowd.start(ids=prompt, events=True, **options) for prompt in prompts]
         crowd.finish(*answers, timeout_s=180)
         assert [a.ids for a in answers] == [a.ids for a in alone]
+        told = [a.events for a in answers]
+        for events in told:
+            assert 0 < events["queued_us"] <= events["scheduled_us"] < events["first_token_us"] \
+                < events["finished_us"]
+            times = events["preempted_us"]
+            assert len(times) == min(16, events["preempted_count"])
+            assert times == sorted(times)
+            assert all(events["scheduled_us"] < t < events["finished_us"] for t in times)
+        assert sum(events["preempted_count"] for events in told) \
+            == crowd.ask(STATS).body["preemptions_total"] > 0
+        assert crowd.generate(ids=PROMPT, max_tokens=1).events is None
 
 
 def test_a_slow_reader_slows_only_itself(own_agent):

@@ -35,6 +35,8 @@ struct totals { /* Over all seeds, in memory that the children share. */
     uint64_t cancels_in_flight;
     uint64_t deaths_in_flight;
     uint64_t replays;
+    uint64_t shared_tokens;
+    uint64_t copies;
 };
 
 struct client { /* A request and its token log, as the core keeps them. */
@@ -87,7 +89,8 @@ static void open_world(struct world *world)
     world->step.rows = arena_alloc(&world->arena, slots, sizeof world->step.rows[0]);
     world->step.opens = arena_alloc(&world->arena, slots, sizeof world->step.opens[0]);
     world->step.closes = arena_alloc(&world->arena, slots, sizeof world->step.closes[0]);
-    must(world->step.rows && world->step.opens && world->step.closes);
+    world->step.copies = arena_alloc(&world->arena, slots, sizeof world->step.copies[0]);
+    must(world->step.rows && world->step.opens && world->step.closes && world->step.copies);
     worker_start(&world->worker, &options);
 }
 
@@ -112,7 +115,8 @@ static void arrive(struct world *world)
     for (uint32_t i = 0; i < prompt_tokens; i++) {
         client->ids[i] = worker_token(client->prompt, i);
     }
-    sched_add(&world->sched, index, prompt_tokens);
+    const bool shares = draw(world, 8) != 0;
+    sched_add(&world->sched, index, shares ? client->ids : NULL, prompt_tokens);
 }
 
 static void cancel(struct world *world)
@@ -168,16 +172,6 @@ static void disturb(struct world *world)
     }
 }
 
-static bool opened(const struct sched_step *step, uint32_t request)
-{
-    for (uint32_t i = 0; i < step->open_count; i++) {
-        if (step->opens[i].request == request) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What device_send() does: the worker's view of the step, and the pages it does not know yet. */
 static void send(struct world *world)
 {
@@ -187,7 +181,10 @@ static void send(struct world *world)
         .row_count = step->row_count,
         .open_count = step->open_count,
         .close_count = step->close_count,
+        .copy_count = step->copy_count,
     };
+    world->totals->copies += step->copy_count;
+    memcpy(sent->copies, step->copies, step->copy_count * sizeof sent->copies[0]);
     memcpy(sent->closes, step->closes, step->close_count * sizeof sent->closes[0]);
     memcpy(sent->opens, step->opens, step->open_count * sizeof sent->opens[0]);
     memcpy(sent->rows, step->rows, step->row_count * sizeof sent->rows[0]);
@@ -199,7 +196,7 @@ static void send(struct world *world)
         const struct client *client = &world->client[row->request];
         struct sched_entry *entry = &world->sched.entry[row->request];
         must(client->live && row->position + row->tokens <= client->tokens);
-        must(!client->held || opened(step, row->request)); /* The queue's head enters even so. */
+        must(!client->held || !row->from_last); /* It may catch up, no more. */
         must(row->sample == (row->position + row->tokens == client->tokens));
         must(!row->from_last || client->tokens > client->prompt_tokens);
         memcpy(sent->ids[i], client->ids + row->position, row->tokens * sizeof client->ids[0]);
@@ -332,6 +329,7 @@ static void run_seed(uint64_t seed, struct totals *totals)
     }
     settle(world);
     totals->preemptions += world->sched.preemptions;
+    totals->shared_tokens += world->sched.shared_tokens;
     arena_close(&world->arena);
     free(world);
 }
@@ -374,17 +372,19 @@ static void every_request_gets_its_answer(void **state)
         }
     }
     print_message("%llu seeds: %llu finished, %llu yielded, %llu cancelled in flight, "
-                  "%llu workers lost in flight\n",
+                  "%llu workers lost in flight, %llu tokens shared, %llu pages copied\n",
                   (unsigned long long)count, (unsigned long long)totals->finished,
                   (unsigned long long)totals->preemptions,
                   (unsigned long long)totals->cancels_in_flight,
-                  (unsigned long long)totals->deaths_in_flight);
+                  (unsigned long long)totals->deaths_in_flight,
+                  (unsigned long long)totals->shared_tokens, (unsigned long long)totals->copies);
     assert_int_equal(failed, 0);
     if (count >= 100) { /* The trouble that this is about did happen. */
         assert_true(totals->finished > count && totals->preemptions > count);
         assert_true(totals->cancels_waiting > 0 && totals->cancels_running > 0);
         assert_true(totals->cancels_in_flight > 0 && totals->deaths_in_flight > 0);
         assert_true(totals->replays > 0);
+        assert_true(totals->shared_tokens > count && totals->copies > 0);
     }
     assert_int_equal(munmap(totals, sizeof *totals), 0);
 }

@@ -6,9 +6,13 @@
 
 #include "base/prng.h"
 
+enum { FAMILIES = 3 };
+
 uint32_t worker_token(uint64_t prompt, uint32_t position)
 {
-    return (uint32_t)prng_bits(prompt, position, 1) | 1u; /* Never 0: an empty place of the KV. */
+    const uint64_t alike = (prompt >> 8) % (CONTEXT_MAX + 1);
+    const uint64_t sequence = position < alike ? prompt % FAMILIES : prompt;
+    return (uint32_t)prng_bits(sequence, position, 1) | 1u; /* Never 0: an empty place of the KV. */
 }
 
 void worker_start(struct worker *worker, const struct sched_options *options)
@@ -40,25 +44,12 @@ static void open_slots(struct worker *worker, const struct worker_step *step)
     }
 }
 
-static bool page_in_use(const struct worker *worker, uint32_t page)
-{
-    for (uint32_t i = 0; i < worker->options.slots_max; i++) {
-        const struct worker_slot *slot = &worker->slot[i];
-        for (uint32_t p = 0; slot->open && p < slot->page_count; p++) {
-            if (slot->pages[p] == page) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 static void add_pages(struct worker *worker, const struct worker_step *step, uint32_t row)
 {
     struct worker_slot *slot = &worker->slot[step->rows[row].slot];
     for (uint32_t i = 0; i < step->new_page_count[row]; i++) {
         const uint32_t page = step->new_pages[row][i];
-        must(page < worker->options.page_count && !page_in_use(worker, page));
+        must(page < worker->options.page_count);
         must(slot->page_count < CONTEXT_MAX);
         slot->pages[slot->page_count++] = page;
     }
@@ -71,18 +62,59 @@ static uint32_t *place(struct worker *worker, const struct worker_slot *slot, ui
     return &worker->kv[slot->pages[position / page_tokens]][position % page_tokens];
 }
 
+/* Somebody else reads this place: what is written there must be what it holds. */
+static bool read_elsewhere(const struct worker *worker, const struct worker_slot *self,
+                           uint32_t page, uint32_t in_page)
+{
+    for (uint32_t i = 0; i < worker->options.slots_max; i++) {
+        const struct worker_slot *slot = &worker->slot[i];
+        for (uint32_t p = 0; slot->open && slot != self && p < slot->page_count; p++) {
+            if (slot->pages[p] == page &&
+                p * worker->options.page_tokens + in_page < slot->computed) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void put(struct worker *worker, const struct worker_slot *slot, uint32_t position,
+                uint32_t id)
+{
+    const uint32_t page_tokens = worker->options.page_tokens;
+    must(
+        !read_elsewhere(worker, slot, slot->pages[position / page_tokens], position % page_tokens));
+    *place(worker, slot, position) = id;
+}
+
+static void copy_pages(struct worker *worker, const struct worker_step *step)
+{
+    for (uint32_t i = 0; i < step->copy_count; i++) {
+        const struct sched_copy *copy = &step->copies[i];
+        must(copy->source < worker->options.page_count &&
+             copy->target < worker->options.page_count);
+        for (uint32_t t = 0; t < worker->options.page_tokens; t++) {
+            must(!read_elsewhere(worker, NULL, copy->target, t));
+            worker->kv[copy->target][t] = worker->kv[copy->source][t];
+        }
+    }
+}
+
 static void run_row(struct worker *worker, struct worker_step *step, uint32_t index)
 {
     const struct sched_row *row = &step->rows[index];
     struct worker_slot *slot = &worker->slot[row->slot];
     must(slot->open && slot->generation == row->generation);
-    must(row->tokens > 0 && row->position == slot->computed);
+    must(row->tokens > 0);
+    must(row->skips ? row->position > slot->computed && !slot->has_last
+                    : row->position == slot->computed);
     must(row->position + row->tokens <= worker->options.context_max);
     must(!row->from_last || (row->tokens == 1 && slot->has_last));
     for (uint32_t t = 0; t < row->tokens; t++) {
-        *place(worker, slot, row->position + t) = row->from_last ? slot->last : step->ids[index][t];
+        put(worker, slot, row->position + t, row->from_last ? slot->last : step->ids[index][t]);
     }
-    slot->computed += row->tokens;
+    worker->computed_tokens += row->tokens;
+    slot->computed = row->position + row->tokens;
     slot->has_last = false;
     if (row->sample) { /* Reads the whole context, as attention does. */
         for (uint32_t p = 0; p < slot->computed; p++) {
@@ -107,6 +139,7 @@ void worker_run(struct worker *worker, struct worker_step *step)
         add_pages(worker, step, i);
     }
     must(tokens > 0 && tokens <= worker->options.tokens_max);
+    copy_pages(worker, step);
     for (uint32_t i = 0; i < step->row_count; i++) {
         run_row(worker, step, i);
     }

@@ -28,6 +28,7 @@ struct worker {
     struct sched_options options;
     struct worker_slot slot[SLOTS_MAX];
     uint32_t kv[POOL_MAX][CONTEXT_MAX]; /* Id at each place of each page. */
+    uint64_t computed_tokens;
 };
 
 struct worker_step { /* A step as the worker sees it, copied when it was sent. */
@@ -40,11 +41,14 @@ struct worker_step { /* A step as the worker sees it, copied when it was sent. *
     uint32_t row_count;
     uint32_t new_pages[SLOTS_MAX][CONTEXT_MAX]; /* Of each row. */
     uint32_t new_page_count[SLOTS_MAX];
+    struct sched_copy copies[SLOTS_MAX];
+    uint32_t copy_count;
     uint32_t ids[SLOTS_MAX][CONTEXT_MAX]; /* Of each row that is listed. */
     uint32_t results[SLOTS_MAX];          /* Output, of each row that samples. */
 };
 
-/* The token at a position of the sequence that this prompt begins. */
+/* The token at a position of the sequence that this prompt begins. Prompts come in a few families;
+ * those of one begin alike, for a length of their own each. */
 uint32_t worker_token(uint64_t prompt, uint32_t position);
 
 /* A new process: nothing is open. */

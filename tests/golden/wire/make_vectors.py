@@ -52,6 +52,7 @@ MESSAGES = {
         "messages": [{"role": "system", "content": "Be brief."},
                      {"role": "user", "content": "Grüße, 世界"}],
         "max_tokens": 300}),
+    "generate_n": (2, {"prompt": "Once", "n": 4}),
     "cancel": (3, {}),
     "credit": (4, {"tokens": 256}),
     "ping": (5, {}),
@@ -67,7 +68,16 @@ MESSAGES = {
     "tokens_logprobs": (130, {
         "instance": INSTANCE, "offset": 0, "ids": ids(7, 70000), "text": "é",
         "logprobs": LOGPROBS}),
+    "tokens_index": (130, {
+        "instance": INSTANCE, "index": 2, "offset": 3, "ids": ids(7, 70000), "text": " sky"}),
+    "done_index": (131, {
+        "instance": INSTANCE, "index": 2, "finish_reason": "stop", "usage": USAGE}),
     "done": (131, {"instance": INSTANCE, "finish_reason": "stop", "usage": USAGE}),
+    "done_events": (131, {
+        "instance": INSTANCE, "finish_reason": "stop", "usage": USAGE,
+        "events": {"queued_us": 1000, "scheduled_us": 2000, "first_token_us": 1 << 40,
+                   "finished_us": (1 << 40) + 1, "preempted_count": 2,
+                   "preempted_us": [3000, 4000]}}),
     "done_cancelled": (131, {"instance": INSTANCE, "finish_reason": "cancelled", "usage": USAGE}),
     "done_whole": (131, {
         "instance": INSTANCE, "finish_reason": "length", "usage": USAGE, "ids": ids(7, 70000),

@@ -20,6 +20,7 @@ struct bench {
     struct sched_row rows[SLOTS];
     struct sched_slot opens[SLOTS];
     struct sched_slot closes[SLOTS];
+    struct sched_copy copies[SLOTS];
 };
 
 static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
@@ -36,6 +37,7 @@ static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32
     bench->step.rows = bench->rows;
     bench->step.opens = bench->opens;
     bench->step.closes = bench->closes;
+    bench->step.copies = bench->copies;
     assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
     assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
     return &bench->sched;
@@ -64,13 +66,13 @@ static void decodes_then_fills_the_budget(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 8, 32);
-    sched_add(sched, 5, 3);
+    sched_add(sched, 5, NULL, 3);
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
     assert_row(&bench, 0, 5, 0, 3);
     assert_true(bench.rows[0].sample && !bench.rows[0].from_last);
-    sched_add(sched, 1, 10);
-    sched_add(sched, 0, 2);
+    sched_add(sched, 1, NULL, 10);
+    sched_add(sched, 0, NULL, 2);
     step(&bench); /* One decode, the rest of the budget to the first prompt, none to the second. */
     assert_int_equal(bench.step.row_count, 2);
     assert_row(&bench, 0, 5, 3, 1);
@@ -92,7 +94,7 @@ static void last_prompt_token_alone_is_listed(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 8, 32);
-    sched_add(sched, 0, 9);
+    sched_add(sched, 0, NULL, 9);
     step(&bench);
     assert_row(&bench, 0, 0, 0, 8);
     assert_false(bench.rows[0].sample);
@@ -109,10 +111,10 @@ static void head_of_queue_waits_for_pages(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 6);
-    sched_add(sched, 0, 10); /* 3 pages for it and its next token. */
+    sched_add(sched, 0, NULL, 10); /* 3 pages for it and its next token. */
     step(&bench);
-    sched_add(sched, 1, 13); /* 4 pages: one too many. */
-    sched_add(sched, 2, 1);  /* Would fit, but is not first. */
+    sched_add(sched, 1, NULL, 13); /* 4 pages: one too many. */
+    sched_add(sched, 2, NULL, 1);  /* Would fit, but is not first. */
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
     assert_int_equal(sched->waiting_count, 2);
@@ -130,8 +132,8 @@ static void youngest_yields(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 4);
-    sched_add(sched, 3, 7);
-    sched_add(sched, 1, 6);
+    sched_add(sched, 3, NULL, 7);
+    sched_add(sched, 1, NULL, 6);
     step(&bench); /* 2 pages each: 8 places, the pool is empty. */
     assert_int_equal(sched->running_count, 2);
     assert_int_equal(sched->pages.free_count, 0);
@@ -147,7 +149,7 @@ static void youngest_yields(void **state)
     assert_int_equal(bench.step.close_count, 1);
     assert_int_equal(bench.closes[0].slot, slot);
     assert_int_equal(bench.closes[0].generation, generation);
-    sched_add(sched, 0, 1); /* Younger: behind the one that yielded. */
+    sched_add(sched, 0, NULL, 1); /* Younger: behind the one that yielded. */
     assert_int_equal(sched->waiting_first, 1);
     sched_remove(sched, 3);
     step(&bench);
@@ -168,7 +170,7 @@ static void fits_by_context_and_pool(void **state)
     sched = open_bench(&bench, 32, 3);
     assert_true(sched_fits(sched, 12));
     assert_false(sched_fits(sched, 13)); /* The pool. */
-    sched_add(sched, 0, 11);
+    sched_add(sched, 0, NULL, 11);
     step(&bench);
     step(&bench); /* 12 of 12 places: alone it can end. */
     assert_row(&bench, 0, 0, 11, 1);
@@ -180,11 +182,11 @@ static void close_is_told_once(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 32);
-    sched_add(sched, 0, 2);
+    sched_add(sched, 0, NULL, 2);
     step(&bench);
     sched_remove(sched, 0);
     assert_false(sched_form(sched, &bench.step)); /* It waits for a step. */
-    sched_add(sched, 1, 2);
+    sched_add(sched, 1, NULL, 2);
     step(&bench);
     assert_int_equal(bench.step.close_count, 1);
     assert_int_equal(bench.closes[0].request, 0);
@@ -194,7 +196,7 @@ static void close_is_told_once(void **state)
     assert_int_equal(bench.step.close_count, 0);
     sched_remove(sched, 1);
     sched_reset(sched); /* The next worker has nothing open: nothing to close. */
-    sched_add(sched, 2, 2);
+    sched_add(sched, 2, NULL, 2);
     step(&bench);
     assert_int_equal(bench.step.close_count, 0);
     arena_close(&bench.arena);
@@ -205,7 +207,7 @@ static void removed_in_flight_keeps_pages_until_commit(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 4);
-    sched_add(sched, 0, 6);
+    sched_add(sched, 0, NULL, 6);
     assert_true(sched_form(sched, &bench.step));
     sched_remove(sched, 0);
     sched_verify(sched);
@@ -221,7 +223,7 @@ static void held_keeps_pages_without_rows(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 4);
-    sched_add(sched, 0, 2);
+    sched_add(sched, 0, NULL, 2);
     step(&bench);
     sched_hold(sched, 0, true);
     assert_false(sched_form(sched, &bench.step));
@@ -237,8 +239,8 @@ static void lost_worker_sends_all_back_in_order(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 32);
-    sched_add(sched, 4, 3);
-    sched_add(sched, 2, 5);
+    sched_add(sched, 4, NULL, 3);
+    sched_add(sched, 2, NULL, 5);
     step(&bench);
     assert_true(sched_form(sched, &bench.step));
     const struct sched_row late = bench.rows[0];

@@ -165,7 +165,11 @@ static void refuses_rows_that_do_not_continue(void **state)
     row.generation = 4;
     assert_null(slots_row(slots, &row, 0));
     row = listed_row(0, 3, 1, 17);
-    assert_null(slots_row(slots, &row, 0)); /* A gap. */
+    assert_null(slots_row(slots, &row, 0)); /* A gap ... */
+    row.head.flags = RECORD_ROW_SKIPS;
+    assert_ptr_equal(slots_row(slots, &row, 0), slot); /* ... that is meant. */
+    row.position = 0;
+    assert_null(slots_row(slots, &row, 0)); /* Nothing to skip. */
     row = listed_row(0, 3, 0, 33);
     assert_null(slots_row(slots, &row, 0)); /* Past its pages. */
 

@@ -1,10 +1,10 @@
 /*
- * record.c - checks of single cells that came through a ring. Called by the core (replies) and the
- * workers (requests) on the thread that reads the ring, with a private copy of the cell; owns
- * nothing. Invariant: a cell that passes holds no index, count or id beyond the bounds, so that
- * what follows may use them unchecked.
+ * record_check.c - see record_check.h. Called by the core (replies) and the workers (requests) on
+ * the thread that reads the ring, with a private copy of the cell; owns nothing. Invariant: a cell
+ * that passes holds no index, count or id beyond the bounds, so that what follows may use them
+ * unchecked.
  */
-#include "ipc/record.h"
+#include "ipc/record_check.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,6 +18,7 @@ static_assert(sizeof(struct record_open) == 64, "record layout");
 static_assert(sizeof(struct record_stop_ids) == 64, "record layout");
 static_assert(sizeof(struct record_pages) == 64, "record layout");
 static_assert(sizeof(struct record_close) == 64, "record layout");
+static_assert(sizeof(struct record_copy) == 64, "record layout");
 static_assert(sizeof(struct record_step) == 64, "record layout");
 static_assert(sizeof(struct record_row) == 64, "record layout");
 static_assert(sizeof(struct record_ids) == 64, "record layout");
@@ -70,6 +71,13 @@ static bool record_pages_fit(const struct record_pages *pages, const struct reco
            record_ids_fit(pages->pages, pages->count, bounds->pages);
 }
 
+static bool record_copy_fits(const struct record_copy *copy, const struct record_bounds *bounds)
+{
+    return copy->count >= 1 && copy->count <= RECORD_COPIES_PER_CELL &&
+           record_ids_fit(copy->sources, copy->count, bounds->pages) &&
+           record_ids_fit(copy->targets, copy->count, bounds->pages);
+}
+
 /* Every row has a token of its own, and a listed id belongs to one token. */
 static bool record_step_fits(const struct record_step *step, const struct record_bounds *bounds)
 {
@@ -80,7 +88,8 @@ static bool record_step_fits(const struct record_step *step, const struct record
 
 static bool record_row_fits(const struct record_row *row, const struct record_bounds *bounds)
 {
-    if (row->slot >= bounds->slots || (row->head.flags & ~RECORD_ROW_SAMPLE) != 0 ||
+    if (row->slot >= bounds->slots ||
+        (row->head.flags & ~(RECORD_ROW_SAMPLE | RECORD_ROW_SKIPS)) != 0 ||
         !record_range_fits(row->position, row->tokens, bounds->positions)) {
         return false;
     }
@@ -112,6 +121,8 @@ static bool record_request_fits(const union record *record, const struct record_
         return record_pages_fit(&record->pages, bounds);
     case RECORD_CLOSE:
         return record->close.slot < bounds->slots;
+    case RECORD_COPY:
+        return record_copy_fits(&record->copy, bounds);
     case RECORD_STEP:
         return record_step_fits(&record->step, bounds);
     case RECORD_ROW:

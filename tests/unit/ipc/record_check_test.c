@@ -1,8 +1,8 @@
 /*
- * record_test.c - every kind of cell passes at its bounds, and one step beyond any of them is
+ * record_check_test.c - every kind of cell passes at its bounds, and one step beyond any of them is
  * refused.
  */
-#include "ipc/record.h"
+#include "ipc/record_check.h"
 
 #include <errno.h>
 #include <math.h>
@@ -156,7 +156,7 @@ static void step_and_rows_are_bounded(void **state)
     row.row.position = 2048 - 64;
     row.row.tokens = 64;
     PASSES(record_check_request, row);
-    REQUEST_REFUSES(row, head.flags, 2);
+    REQUEST_REFUSES(row, head.flags, 4);
     REQUEST_REFUSES(row, row.slot, 8);
     REQUEST_REFUSES(row, row.position, 2048 - 63);
     REQUEST_REFUSES(row, row.position, UINT32_MAX);

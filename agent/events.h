@@ -1,0 +1,16 @@
+/*
+ * events.h - when a request was scheduled and preempted, as its DONE tells on demand. The stages
+ * that see the other moments of its life note them themselves.
+ */
+#ifndef AGENT_EVENTS_H
+#define AGENT_EVENTS_H
+
+#include "agent/core.h"
+
+/* A step was formed: who entered by it, and who had to leave. */
+void events_step(struct core *core);
+
+/* The worker is lost, and the scheduler does not know yet: all that run leave. */
+void events_lost(struct core *core);
+
+#endif /* AGENT_EVENTS_H */

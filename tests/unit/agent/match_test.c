@@ -1,0 +1,229 @@
+/*
+ * match_test.c - requests with a common beginning, one rule at a time; pages of 4 tokens. Random
+ * cases are in tests/property.
+ */
+#include "agent/match.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { REQUESTS = 8, SLOTS = 8 };
+
+struct bench {
+    struct arena arena;
+    struct sched sched;
+    struct sched_step step;
+    struct sched_row rows[SLOTS];
+    struct sched_slot opens[SLOTS];
+    struct sched_slot closes[SLOTS];
+    struct sched_copy copies[SLOTS];
+};
+
+static const uint32_t text[32] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
+                                  17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
+static const uint32_t fork_after_6[12] = {1, 2, 3, 4, 5, 6, 70, 80, 90, 100, 110, 120};
+
+static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
+{
+    const struct sched_options options = {
+        .requests_max = REQUESTS,
+        .slots_max = SLOTS,
+        .tokens_max = tokens_max,
+        .page_tokens = 4,
+        .page_count = page_count,
+        .context_max = 32,
+    };
+    *bench = (struct bench){.step = {.rows = bench->rows,
+                                     .opens = bench->opens,
+                                     .closes = bench->closes,
+                                     .copies = bench->copies}};
+    assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
+    assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
+    return &bench->sched;
+}
+
+static void step(struct bench *bench)
+{
+    assert_true(sched_form(&bench->sched, &bench->step));
+    sched_verify(&bench->sched);
+    sched_commit(&bench->sched, &bench->step);
+    sched_verify(&bench->sched);
+}
+
+static void assert_row(const struct bench *bench, uint32_t index, uint32_t request,
+                       uint32_t position, uint32_t tokens)
+{
+    assert_true(index < bench->step.row_count);
+    const struct sched_row *row = &bench->step.rows[index];
+    assert_int_equal(row->request, request);
+    assert_int_equal(row->position, position);
+    assert_int_equal(row->tokens, tokens);
+}
+
+/* 12 tokens are 3 full pages: two are borrowed, the third is copied and its last token computed. */
+static void equal_prompts_cost_one_token_each(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    for (uint32_t i = 0; i < 4; i++) {
+        sched_add(sched, i, text, 12);
+    }
+    step(&bench); /* All are in; one computes. */
+    assert_int_equal(bench.step.row_count, 1);
+    assert_int_equal(bench.step.open_count, 4);
+    assert_row(&bench, 0, 0, 0, 12);
+    assert_int_equal(sched->pages.free_count, 40 - 4 - 3 * 2);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 4);
+    assert_int_equal(bench.step.token_count, 4);
+    assert_int_equal(bench.step.copy_count, 3);
+    for (uint32_t i = 1; i < 4; i++) {
+        assert_row(&bench, i, i, 11, 1);
+        assert_false(bench.rows[i].from_last);
+        assert_true(bench.rows[i].sample);
+        assert_int_equal(bench.copies[i - 1].source, sched->entry[0].pages[2]);
+        assert_int_equal(bench.copies[i - 1].target, sched->entry[i].pages[2]);
+        assert_int_equal(sched->entry[i].pages[1], sched->entry[0].pages[1]);
+        assert_int_equal(sched->entry[i].shared_tokens, 11);
+    }
+    assert_int_equal(sched->shared_tokens, 33);
+    arena_close(&bench.arena);
+}
+
+/* The first one fills the step and is gone after it: the others are in by then. */
+static void enters_a_full_step_to_borrow(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 12, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, text, 12);
+    sched_add(sched, 2, text + 12, 12);
+    sched_add(sched, 3, text, 12);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 1);
+    assert_int_equal(bench.step.open_count,
+                     2); /* Request 2 has nothing to borrow, 3 is behind it. */
+    sched_remove(sched, 0);
+    step(&bench);
+    assert_row(&bench, 0, 1, 11, 1);
+    assert_row(&bench, 1, 2, 0, 11);
+    arena_close(&bench.arena);
+}
+
+static void shares_up_to_the_fork(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, fork_after_6, 12);
+    step(&bench);
+    step(&bench); /* One page and half of the next: at half a page a copy pays. */
+    assert_int_equal(bench.step.copy_count, 1);
+    assert_row(&bench, 0, 0, 12, 1);
+    assert_row(&bench, 1, 1, 6, 6);
+    assert_true(sched->entry[1].pages[1] != sched->entry[0].pages[1]);
+    arena_close(&bench.arena);
+}
+
+static void without_ids_nothing_is_shared(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, NULL, 12);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 2);
+    assert_row(&bench, 1, 1, 0, 12);
+    arena_close(&bench.arena);
+}
+
+/* The writer leaves before its step has ended: the oldest of those that wait writes, the others
+ * wait for it. */
+static void heir_writes_what_was_left(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    for (uint32_t i = 0; i < 3; i++) {
+        sched_add(sched, i, text, 17);
+    }
+    assert_true(sched_form(sched, &bench.step));
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 0, 0, 17);
+    sched_remove(sched, 0);
+    sched_commit(sched, &bench.step);
+    step(&bench);
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 1, 0, 17);
+    step(&bench);
+    assert_row(&bench, 0, 1, 17, 1);
+    assert_row(&bench, 1, 2, 16, 1);
+    assert_int_equal(bench.step.copy_count, 0);
+    arena_close(&bench.arena);
+}
+
+/* A borrowed page outlives its first owner, and is gone with its last. */
+static void page_lives_as_long_as_it_has_owners(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, text, 12);
+    step(&bench);
+    step(&bench);
+    const uint32_t page = sched->entry[0].pages[0];
+    sched_remove(sched, 0);
+    assert_int_equal(sched->pages.page[page].owners, 1);
+    sched_add(sched, 2, text, 9);
+    step(&bench);
+    assert_row(&bench, 1, 2, 8, 1);
+    assert_int_equal(sched->entry[2].pages[0], page);
+    sched_remove(sched, 1);
+    sched_remove(sched, 2);
+    assert_int_equal(sched->pages.free_count, 40);
+    sched_add(sched, 3, text, 9);
+    step(&bench);
+    assert_row(&bench, 0, 3, 0, 9);
+    arena_close(&bench.arena);
+}
+
+static void worker_lost_while_others_wait(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, text, 12);
+    assert_true(sched_form(sched, &bench.step));
+    sched_reset(sched);
+    sched_verify(sched);
+    assert_int_equal(sched->pages.free_count, 40);
+    step(&bench);
+    assert_row(&bench, 0, 0, 0, 12);
+    step(&bench);
+    assert_row(&bench, 1, 1, 11, 1);
+    arena_close(&bench.arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equal_prompts_cost_one_token_each),
+        cmocka_unit_test(enters_a_full_step_to_borrow),
+        cmocka_unit_test(shares_up_to_the_fork),
+        cmocka_unit_test(without_ids_nothing_is_shared),
+        cmocka_unit_test(heir_writes_what_was_left),
+        cmocka_unit_test(page_lives_as_long_as_it_has_owners),
+        cmocka_unit_test(worker_lost_while_others_wait),
+    };
+    return cmocka_run_group_tests_name("match", tests, NULL, NULL);
+}
