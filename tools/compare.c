@@ -42,6 +42,7 @@ static const struct row figures[] = {
     {"failed", "Failed", SIDE_LOW},
     {"duration", "Duration (s)", SIDE_NONE},
     {"total_input_tokens", "Input tokens", SIDE_NONE},
+    {"total_cached_tokens", "Input tokens from a cache", SIDE_NONE},
     {"total_output_tokens", "Output tokens", SIDE_NONE},
     {"request_throughput", "Requests/s", SIDE_HIGH},
     {"request_goodput", "Good requests/s", SIDE_HIGH},

@@ -174,6 +174,7 @@ static void take_done(struct load *load, struct flight *flight, const struct wir
     }
     report_request(load->report, &(struct report_request){
                                      .input_tokens = done->usage.prompt_tokens,
+                                     .cached_tokens = done->usage.cached_tokens,
                                      .output_tokens = flight->tokens,
                                      .ttft_ms = ms_between(flight->sent_us, flight->first_us),
                                      .decode_ms = ms_between(flight->first_us, now_us),

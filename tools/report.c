@@ -42,6 +42,7 @@ void report_request(struct report *report, const struct report_request *request)
 
     report->completed++;
     report->input_tokens += request->input_tokens;
+    report->cached_tokens += request->cached_tokens;
     report->output_tokens += request->output_tokens;
     report_add(report, REPORT_TTFT, request->ttft_ms);
     report_add(report, REPORT_E2EL, request->e2el_ms);
@@ -155,6 +156,7 @@ void report_print(struct report *report, FILE *out)
     print_count(out, "Failed requests:", report->failed);
     print_value(out, "Benchmark duration (s):", report->duration_s);
     print_count(out, "Total input tokens:", report->input_tokens);
+    print_count(out, "Cached input tokens:", report->cached_tokens);
     print_count(out, "Total generated tokens:", report->output_tokens);
     print_value(out, "Request throughput (req/s):", per_second(report->completed, report));
     if (goodput_given(&report->goodput)) {
@@ -194,6 +196,7 @@ void report_json(struct report *report, struct json *object)
         json_add(object, "unfinished", json_new_u64(report->unfinished));
     }
     json_add(object, "total_input_tokens", json_new_u64(report->input_tokens));
+    json_add(object, "total_cached_tokens", json_new_u64(report->cached_tokens));
     json_add(object, "total_output_tokens", json_new_u64(report->output_tokens));
     json_add(object, "request_throughput", json_new_f64(per_second(report->completed, report)));
     if (goodput_given(&report->goodput)) {

@@ -39,6 +39,7 @@ struct report {
     uint32_t live_max;      /* Requests under way at one time. */
     double output_peak;     /* Tokens in the best second. */
     uint64_t input_tokens;  /* Of usage. */
+    uint64_t cached_tokens; /* Of them, those that the agent had computed already. */
     uint64_t output_tokens; /* Of usage, and received. */
     double duration_s;      /* First send to last DONE. */
     struct report_values values[REPORT_INTERVALS];
@@ -47,6 +48,7 @@ struct report {
 /* What one completed request took. */
 struct report_request {
     uint32_t input_tokens;
+    uint32_t cached_tokens;
     uint32_t output_tokens;
     double ttft_ms;
     double decode_ms; /* First token to the end. */

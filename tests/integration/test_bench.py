@@ -64,6 +64,7 @@ def test_a_trace_is_replayed_and_drawn(agent, tmp_path):
     assert figures["completed"] == figures["num_prompts"] == 20 and figures["failed"] == 0
     assert figures["total_input_tokens"] == sum(10 + i for i in range(20))
     assert figures["total_output_tokens"] == sum(3 + i % 5 for i in range(20))
+    assert 0 <= figures["total_cached_tokens"] <= figures["total_input_tokens"]
     assert figures["duration"] >= 1.9 / 4 and figures["speed"] == 4
     assert figures["request_goodput"] == 0 and figures["clipped"] == 0 and figures["skipped"] == 2
     assert 1 <= figures["max_concurrent_requests"] <= 20

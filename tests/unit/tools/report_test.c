@@ -93,10 +93,10 @@ static void good_requests_keep_every_limit(void **state)
 {
     (void)state;
     static const struct report_request requests[] = {
-        {10, 11, 100, 500, 600},  /* TPOT 50 */
-        {10, 11, 101, 500, 601},  /* too late */
-        {10, 11, 100, 501, 601},  /* too slow */
-        {10, 1, 100, 9000, 9100}, /* one token: no TPOT to miss */
+        {10, 3, 11, 100, 500, 600},  /* TPOT 50 */
+        {10, 3, 11, 101, 500, 601},  /* too late */
+        {10, 3, 11, 100, 501, 601},  /* too slow */
+        {10, 3, 1, 100, 9000, 9100}, /* one token: no TPOT to miss */
     };
     struct report report = {.goodput = {.ttft_ms = 100, .tpot_ms = 50}};
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
@@ -106,6 +106,7 @@ static void good_requests_keep_every_limit(void **state)
     assert_int_equal(report.completed, 4);
     assert_int_equal(report.good, 2);
     assert_int_equal(report.input_tokens, 40);
+    assert_int_equal(report.cached_tokens, 12);
     assert_int_equal(report.output_tokens, 34);
     assert_int_equal(report.values[REPORT_TPOT].count, 3);
     struct json *object = json_new_object();
@@ -142,7 +143,7 @@ static void the_block_is_50_columns(void **state)
         assert_true(ruler ? count == 50 : count >= 50);
         lines++;
     }
-    assert_int_equal(lines, 12 + REPORT_INTERVALS * 4);
+    assert_int_equal(lines, 13 + REPORT_INTERVALS * 4);
     (void)fclose(file);
     report_free(&report);
 }
