@@ -83,19 +83,20 @@ static size_t linear_ticks(const struct axis *axis, struct axis_tick ticks[AXIS_
 size_t axis_ticks(const struct axis *axis, struct axis_tick ticks[AXIS_TICKS_MAX])
 {
     const bool all_labelled = axis->high / axis->low < pow(10, DECADES_LABELLED_IN_FULL) * 1.01;
-    double power;
+    double power = pow(10, floor(log10(axis->low) + 1e-9));
     size_t count = 0;
 
     if (!axis->logarithmic) {
         return linear_ticks(axis, ticks);
     }
-    for (power = pow(10, floor(log10(axis->low) + 1e-9)); power <= axis->high; power *= 10) {
+    while (power <= axis->high) {
         for (size_t i = 0; i < 3 && count < AXIS_TICKS_MAX; i++) {
             const double value = rounds[i] * power;
             if (value >= axis->low * (1 - 1e-9) && value <= axis->high * (1 + 1e-9)) {
                 ticks[count++] = (struct axis_tick){value, all_labelled || i == 0};
             }
         }
+        power *= 10;
     }
     return count;
 }

@@ -180,10 +180,9 @@ static bool read_time(const struct csv_field *field, uint64_t *out_us)
         hour > 23 || minute > 59 || second > 60) {
         return false;
     }
-    *out_us =
-        (count_days(year, month, day) * SECONDS_OF_DAY + hour * 3600u + minute * 60u + second) *
-            1000000 +
-        micros;
+    *out_us = 1000000 * (SECONDS_OF_DAY * count_days(year, month, day) + 3600 * (uint64_t)hour +
+                         60 * (uint64_t)minute + second) +
+              micros;
     return true;
 }
 

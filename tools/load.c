@@ -20,7 +20,7 @@
 
 enum {
     SILENCE_US = 120 * 1000 * 1000, /* Nothing at all for so long: the agent is gone. */
-    WAIT_MS_MAX = 200,              /* Between two looks at the progress line. */
+    WAIT_US_MAX = 200 * 1000,       /* Between two looks at the progress line. */
     DRAW_SEED = 1,                  /* Of a request's sampling. */
 };
 
@@ -221,7 +221,7 @@ static uint32_t wait_ms(const struct load *load)
 {
     const uint64_t left_us = next_arrival_us(load, clock_now_us());
 
-    return left_us < WAIT_MS_MAX * 1000 ? (uint32_t)((left_us + 999) / 1000) : WAIT_MS_MAX;
+    return left_us < WAIT_US_MAX ? (uint32_t)((left_us + 999) / 1000) : WAIT_US_MAX / 1000;
 }
 
 /* Whether somebody wants the run to end: the signals are blocked while it lasts. */
