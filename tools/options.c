@@ -196,3 +196,29 @@ bool options_ids(const char *text, uint32_t *ids, size_t max, size_t *count)
         at = end;
     }
 }
+
+bool options_biases(const char *text, struct wire_bias *biases, size_t max, size_t *count)
+{
+    *count = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        if (*count == max || !isdigit((unsigned char)*at)) {
+            return false;
+        }
+        errno = 0;
+        const unsigned long long id = strtoull(at, &end, 10);
+        if (errno != 0 || id > UINT32_MAX || *end != ':' || isspace((unsigned char)end[1])) {
+            return false;
+        }
+        at = end + 1;
+        const float bias = strtof(at, &end);
+        if (end == at || isnan(bias) || (*end != ',' && *end != '\0')) {
+            return false;
+        }
+        biases[(*count)++] = (struct wire_bias){(uint32_t)id, bias};
+        if (*end == '\0') {
+            return true;
+        }
+        at = end;
+    }
+}

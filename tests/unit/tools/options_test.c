@@ -157,12 +157,37 @@ static void reads_lists_of_ids(void **state)
     }
 }
 
+static void reads_lists_of_biases(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "",     "1",     "1:",   ":1",    "1:x",          "1:2,",           "1:2 ,3:4",
+        "1: 2", "1:nan", "-1:2", "1:2:3", "4294967296:1", "1:1,2:2,3:3,4:4"};
+    struct wire_bias biases[3];
+    size_t count;
+    assert_true(options_biases("7:-100", biases, 3, &count) && count == 1);
+    assert_int_equal(biases[0].id, 7);
+    assert_true(biases[0].bias == -100.0f);
+    assert_true(options_biases("0:0.5,4294967295:+2,9:1e1", biases, 3, &count) && count == 3);
+    assert_int_equal(biases[1].id, UINT32_MAX);
+    assert_true(biases[1].bias == 2.0f && biases[2].bias == 10.0f);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        if (options_biases(wrong[i], biases, 3, &count)) {
+            fail_msg("'%s'", wrong[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fills_every_kind),         cmocka_unit_test(refuses_the_rest),
-        cmocka_unit_test(repetitions_have_a_bound), cmocka_unit_test(help_and_version_end_well),
-        cmocka_unit_test(reads_lists_of_ids),       cmocka_unit_test(words_end_at_the_next_option),
+        cmocka_unit_test(fills_every_kind),
+        cmocka_unit_test(refuses_the_rest),
+        cmocka_unit_test(repetitions_have_a_bound),
+        cmocka_unit_test(help_and_version_end_well),
+        cmocka_unit_test(reads_lists_of_ids),
+        cmocka_unit_test(reads_lists_of_biases),
+        cmocka_unit_test(words_end_at_the_next_option),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }
