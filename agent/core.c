@@ -113,7 +113,9 @@ static int open_memory(struct core *core)
     code = code ? code : requests_open(&core->requests, &core->arena, requests, core->context_max);
     code = code ? code : sched_open(&core->sched, &core->arena, &sched);
     code = code ? code : open_step(&core->step, &core->arena, slots);
-    code = code ? code : device_open(&core->device, &core->arena, &bounds, slots);
+    code =
+        code ? code
+             : device_open(&core->device, &core->arena, &bounds, slots, core->hparams.experts > 0);
     code = code ? code : codec_open(&core->codec);
     code = code ? code : scribe_open(&core->scribe, &core->arena, &scribe);
     if (!code) {

@@ -22,12 +22,12 @@ size_t device_bytes(uint32_t slots_max)
 }
 
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max)
+                uint32_t slots_max, bool experts)
 {
     *device = (struct device){
         .link = {.socket = -1, .bell = -1},
         .bounds = *bounds,
-        .plan = plan_sequential(),
+        .plan = plan_sequential(experts),
         .pairs_max = slots_max * DEVICE_PAIRS_A_ROW,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
         .pairs = arena_alloc(arena, (size_t)slots_max * DEVICE_PAIRS_A_ROW,

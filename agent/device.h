@@ -41,8 +41,9 @@ struct device {
     uint64_t compute_us; /* Of the step that finished last. */
 };
 
+/* experts: the model is a mixture of them, and so is its plan. */
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max) MUST_CHECK;
+                uint32_t slots_max, bool experts) MUST_CHECK;
 size_t device_bytes(uint32_t slots_max);
 void device_close(struct device *device);
 

@@ -43,6 +43,8 @@ enum {
     /* Model files. */
     LIMIT_VOCAB_MAX = 1 << 20,
     LIMIT_LAYERS_MAX = 512,
+    LIMIT_EXPERTS_MAX = 512,     /* Of a layer; the largest open mixtures have 512. */
+    LIMIT_EXPERTS_USED_MAX = 32, /* Of a token: its choice is kept on the stack. */
     LIMIT_TENSORS_MAX = 65536,
     LIMIT_TENSOR_DIMS_MAX = 8, /* safetensors allows more; no model needs them. */
     LIMIT_SHARDS_MAX = 1024,

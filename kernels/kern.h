@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/must.h"
+#include "kernels/experts.h"
 
 enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1 };
 
@@ -57,12 +58,16 @@ struct kern_rmsnorm_args {
 };
 
 /*
- * Splits a row of qkv, rotates q and k by the row's position (half-split pairs (i, i + R/2), with
- * R = rope_dim <= D; dimensions past R pass through), writes q and appends k and v to the page.
+ * Splits a row of qkv, adds the bias, norms each head of q and k (RMS, as above), rotates q and k
+ * by the row's position (half-split pairs (i, i + R/2), with R = rope_dim <= D; dimensions past R
+ * pass through), writes q and appends k and v to the page. A NULL bias or norm leaves its step out.
  * Units: rows. Two rows never name the same (page, token).
  */
 struct kern_rope_append_args {
     const float *qkv;         /* [rows][(heads + 2 * kv_heads) * D]: q heads, k heads, v heads */
+    const float *bias;        /* [(heads + 2 * kv_heads) * D] or NULL */
+    const float *q_norm;      /* [D] or NULL, both or neither */
+    const float *k_norm;      /* [D] */
     void *q;                  /* act [rows][heads][D] */
     void *pool;               /* Pages of this layer: page p at p * kern_kv_page_bytes(). */
     const uint32_t *page;     /* [rows] page that holds the row's token */
@@ -75,6 +80,7 @@ struct kern_rope_append_args {
     uint32_t head_dim;
     uint32_t rope_dim;
     uint32_t page_tokens;
+    float norm_eps;
     enum kern_dtype dtype;
 };
 
@@ -101,9 +107,11 @@ enum {
 };
 
 /*
- * out[r][h] = softmax(scale * q[r][h] . K[0..pos]) V[0..pos], pos = the row's position, h in the
- * group of heads / kv_heads query heads of kv_head. Softmax runs online over aligned blocks of
- * positions from 0 on, so that a row's bits depend on its own sequence alone. Units: items.
+ * out[r][h] = softmax(scale * q[r][h] . K[first..pos]) V[first..pos], pos = the row's position,
+ * first = kern_attend_first(), h in the group of heads / kv_heads query heads of kv_head. Softmax
+ * runs online over blocks of positions, aligned to their size wherever a window begins, so that a
+ * row's bits depend on its own sequence alone. Positions of a block below `first` have weight 0;
+ * their keys and values may be read, so their pages stay. Units: items.
  */
 struct kern_attend_args {
     const void *q;    /* act [rows][heads][D] */
@@ -115,10 +123,17 @@ struct kern_attend_args {
     uint32_t kv_heads; /* Divides heads. */
     uint32_t head_dim;
     uint32_t page_tokens;
+    uint32_t window; /* Positions that a row sees, its own included; 0: all. */
     float scale;
     enum kern_dtype dtype;
     float *scratch; /* kern_attend_scratch_floats() of the calling thread. */
 };
+
+/* First position that a row at `position` sees. */
+static inline uint32_t kern_attend_first(const struct kern_attend_args *args, uint32_t position)
+{
+    return args->window > 0 && position >= args->window ? position - args->window + 1 : 0;
+}
 
 /* y[r][c] = silu(gate[r][c]) * up[r][c], silu(x) = x / (1 + exp(-x)). Units: rows. */
 struct kern_silu_mul_args {
@@ -148,6 +163,8 @@ struct kern_ops {
     void (*rope_append)(const struct kern_rope_append_args *args, uint32_t first, uint32_t count);
     void (*attend)(const struct kern_attend_args *args, uint32_t first, uint32_t count);
     void (*silu_mul)(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
+    void (*route)(const struct kern_route_args *args, uint32_t first, uint32_t count);
+    void (*combine)(const struct kern_combine_args *args, uint32_t first, uint32_t count);
     void (*logits)(const struct kern_logits_args *args);
 };
 

@@ -1,7 +1,7 @@
 /*
- * gguf_hparams.c - reads llama.* and tokenizer.ggml.* numbers of a GGUF into hparams. Called by
- * weights.c and the tools at start; pure. Invariant: the same ranges and relations hold afterwards
- * as after hparams_from_config().
+ * gguf_hparams.c - reads the numbers of a GGUF into hparams: keys of the family's own prefix
+ * (llama.block_count, ...) and tokenizer.ggml.*. Called by weights.c and the tools at start; pure.
+ * Invariant: the same ranges and relations hold afterwards as after hparams_from_config().
  */
 #include "model/gguf_hparams.h"
 
@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { KEY_BYTES_MAX = 96 };
+
 struct reader {
     const struct gguf *gguf;
+    const char *prefix; /* Of the family's own keys. */
     struct model_error *error;
     int code; /* The first failure stays. */
 };
@@ -44,6 +47,27 @@ static double read_f64(struct reader *reader, const char *key, double min, doubl
     return value;
 }
 
+/* PREFIX.suffix */
+static const char *own_key(const struct reader *reader, const char *suffix, char key[KEY_BYTES_MAX])
+{
+    (void)snprintf(key, KEY_BYTES_MAX, "%s.%s", reader->prefix, suffix);
+    return key;
+}
+
+static uint32_t own_u32(struct reader *reader, const char *suffix, uint64_t min, uint64_t max,
+                        uint64_t fallback)
+{
+    char key[KEY_BYTES_MAX];
+    return read_u32(reader, own_key(reader, suffix, key), min, max, fallback);
+}
+
+static double own_f64(struct reader *reader, const char *suffix, double min, double max,
+                      double fallback)
+{
+    char key[KEY_BYTES_MAX];
+    return read_f64(reader, own_key(reader, suffix, key), min, max, fallback);
+}
+
 static bool text_is(const struct gguf *gguf, const char *key, const char *wanted)
 {
     const char *bytes;
@@ -57,25 +81,26 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
     struct rope_scaling *rope = &hparams->rope;
     const char *type;
     size_t type_bytes;
-    hparams->rope_theta = read_f64(reader, "llama.rope.freq_base", 1, 1e12, 10000);
+    char key[KEY_BYTES_MAX];
+    hparams->rope_theta = own_f64(reader, "rope.freq_base", 1, 1e12, 10000);
     hparams->rope_dim =
-        read_u32(reader, "llama.rope.dimension_count", 1, hparams->head_dim, hparams->head_dim);
+        own_u32(reader, "rope.dimension_count", 1, hparams->head_dim, hparams->head_dim);
     rope->attention_factor = 1;
-    if (gguf_string(reader->gguf, "llama.rope.scaling.type", &type, &type_bytes) &&
-        !text_is(reader->gguf, "llama.rope.scaling.type", "none")) {
-        rope->factor = read_f64(reader, "llama.rope.scaling.factor", 1, 1e6, 1);
-        rope->original_positions = read_u32(reader, "llama.rope.scaling.original_context_length", 1,
-                                            LIMIT_CONTEXT_MAX, hparams->positions_max);
-        if (text_is(reader->gguf, "llama.rope.scaling.type", "linear")) {
+    if (gguf_string(reader->gguf, own_key(reader, "rope.scaling.type", key), &type, &type_bytes) &&
+        !text_is(reader->gguf, key, "none")) {
+        rope->factor = own_f64(reader, "rope.scaling.factor", 1, 1e6, 1);
+        rope->original_positions = own_u32(reader, "rope.scaling.original_context_length", 1,
+                                           LIMIT_CONTEXT_MAX, hparams->positions_max);
+        if (text_is(reader->gguf, key, "linear")) {
             rope->kind = ROPE_LINEAR;
-        } else if (text_is(reader->gguf, "llama.rope.scaling.type", "yarn")) {
+        } else if (text_is(reader->gguf, key, "yarn")) {
             rope->kind = ROPE_YARN;
             rope->beta_fast = 32;
             rope->beta_slow = 1;
             rope->attention_factor = 0.1 * log(rope->factor) + 1;
         } else if (!reader->code) {
-            reader->code = model_error_set(reader->error, -ENOTSUP,
-                                           "llama.rope.scaling.type is not linear or yarn");
+            reader->code =
+                model_error_set(reader->error, -ENOTSUP, "%s is not linear or yarn", key);
         }
     }
 }
@@ -108,7 +133,7 @@ static void read_tokens(struct reader *reader, struct hparams *hparams)
 {
     uint64_t vocab = 0;
     (void)gguf_array_count(reader->gguf, "tokenizer.ggml.tokens", &vocab);
-    hparams->vocab = read_u32(reader, "llama.vocab_size", 1, LIMIT_VOCAB_MAX, vocab);
+    hparams->vocab = own_u32(reader, "vocab_size", 1, LIMIT_VOCAB_MAX, vocab);
     hparams->bos_id = read_u32(reader, "tokenizer.ggml.bos_token_id", 0, UINT32_MAX, UINT32_MAX);
     uint64_t eos;
     if (gguf_u64(reader->gguf, "tokenizer.ggml.eos_token_id", &eos) && eos < hparams->vocab) {
@@ -121,35 +146,82 @@ static void read_tokens(struct reader *reader, struct hparams *hparams)
     }
 }
 
+/* The family by general.architecture; a mixture of experts has a row of its own. */
+static void read_architecture(struct reader *reader, struct hparams *hparams)
+{
+    const char *name = "";
+    size_t name_bytes = 0;
+    (void)gguf_string(reader->gguf, "general.architecture", &name, &name_bytes);
+    (void)snprintf(hparams->architecture, sizeof hparams->architecture, "%.*s",
+                   (int)(name_bytes < sizeof hparams->architecture ? name_bytes : 0), name);
+    reader->prefix = hparams->architecture;
+    hparams->experts = own_u32(reader, "expert_count", 0, LIMIT_EXPERTS_MAX, 0);
+    hparams->family = family_by_gguf(hparams->architecture, hparams->experts > 0);
+    if (!hparams->family && !reader->code) {
+        char known[96];
+        family_list_gguf(known, sizeof known);
+        reader->code =
+            model_error_set(reader->error, -ENOTSUP,
+                            "general.architecture %s with %u experts is not supported (%s are)",
+                            hparams->architecture, hparams->experts, known);
+    }
+}
+
+/* What a file of experts may say that would compute something else here. */
+static void read_experts(struct reader *reader, struct hparams *hparams)
+{
+    enum { GATING_SOFTMAX = 1 };
+    char key[KEY_BYTES_MAX];
+    hparams->ffn = own_u32(reader, "feed_forward_length", 0, 1 << 20, 0);
+    if (hparams->experts > 0) {
+        hparams->ffn = own_u32(reader, "expert_feed_forward_length", 0, 1 << 20, hparams->ffn);
+        hparams->experts_used = own_u32(reader, "expert_used_count", 1, LIMIT_EXPERTS_USED_MAX, 0);
+        hparams->experts_normed = true;
+        (void)gguf_bool(reader->gguf, own_key(reader, "expert_weights_norm", key),
+                        &hparams->experts_normed);
+        hparams->experts_normed |= hparams->family->experts->normed;
+        (void)own_u32(reader, "expert_gating_func", GATING_SOFTMAX, GATING_SOFTMAX, GATING_SOFTMAX);
+        (void)own_u32(reader, "expert_shared_count", 0, 0, 0);
+        (void)own_u32(reader, "leading_dense_block_count", 0, 0, 0);
+        (void)own_f64(reader, "expert_weights_scale", 1, 1, 1);
+    }
+    if (hparams->ffn == 0 && !reader->code) {
+        reader->code = model_error_set(reader->error, -EINVAL, "%s is missing",
+                                       own_key(reader, "feed_forward_length", key));
+    }
+}
+
 int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct model_error *error)
 {
-    struct reader reader = {gguf, error, 0};
+    struct reader reader = {.gguf = gguf, .error = error};
     *hparams = (struct hparams){.temperature = (double)NAN,
                                 .top_p = (double)NAN,
                                 .min_p = (double)NAN,
                                 .top_k = UINT32_MAX};
-    if (!text_is(gguf, "general.architecture", "llama")) {
-        return model_error_set(error, -ENOTSUP, "general.architecture is not llama");
-    }
-    (void)snprintf(hparams->architecture, sizeof hparams->architecture, "llama");
-    hparams->hidden = read_u32(&reader, "llama.embedding_length", 1, 1 << 18, 0);
-    hparams->layers = read_u32(&reader, "llama.block_count", 1, LIMIT_LAYERS_MAX, 0);
-    hparams->heads = read_u32(&reader, "llama.attention.head_count", 1, 4096, 0);
-    hparams->kv_heads = read_u32(&reader, "llama.attention.head_count_kv", 1, 4096, hparams->heads);
-    hparams->ffn = read_u32(&reader, "llama.feed_forward_length", 1, 1 << 20, 0);
-    hparams->positions_max = read_u32(&reader, "llama.context_length", 1, LIMIT_CONTEXT_MAX, 0);
-    hparams->rms_eps = read_f64(&reader, "llama.attention.layer_norm_rms_epsilon", 0, 1, -1);
+    read_architecture(&reader, hparams);
     if (reader.code) {
         return reader.code;
     }
-    hparams->head_dim = read_u32(&reader, "llama.attention.key_length", 1,
-                                 (uint64_t)2 * ROPE_PAIRS_MAX, hparams->hidden / hparams->heads);
-    hparams->sliding_window = read_u32(&reader, "llama.attention.sliding_window", 0, UINT32_MAX, 0);
+    hparams->hidden = own_u32(&reader, "embedding_length", 1, 1 << 18, 0);
+    hparams->layers = own_u32(&reader, "block_count", 1, LIMIT_LAYERS_MAX, 0);
+    hparams->heads = own_u32(&reader, "attention.head_count", 1, 4096, 0);
+    hparams->kv_heads = own_u32(&reader, "attention.head_count_kv", 1, 4096, hparams->heads);
+    read_experts(&reader, hparams);
+    hparams->positions_max = own_u32(&reader, "context_length", 1, LIMIT_CONTEXT_MAX, 0);
+    hparams->rms_eps = own_f64(&reader, "attention.layer_norm_rms_epsilon", 0, 1, -1);
+    if (reader.code) {
+        return reader.code;
+    }
+    hparams->head_dim = own_u32(&reader, "attention.key_length", 1, (uint64_t)2 * ROPE_PAIRS_MAX,
+                                hparams->hidden / hparams->heads);
+    hparams->sliding_window = own_u32(&reader, "attention.sliding_window", 0, UINT32_MAX, 0);
     read_rope(&reader, hparams);
     read_rope_factors(&reader, hparams);
     read_tokens(&reader, hparams);
     hparams->tied_embeddings = !tensor_find(gguf_tensors(gguf), "output.weight");
-    const struct tensor *typical = tensor_find(gguf_tensors(gguf), "blk.0.ffn_up.weight");
+    const struct tensor *typical =
+        tensor_find(gguf_tensors(gguf),
+                    hparams->experts > 0 ? "blk.0.ffn_up_exps.weight" : "blk.0.ffn_up.weight");
     if (typical) {
         (void)snprintf(hparams->stored_dtype, sizeof hparams->stored_dtype, "%s",
                        tensor_dtype_name(typical->dtype));

@@ -94,27 +94,76 @@ static void read_architecture(struct reader *reader, struct hparams *hparams)
         return;
     }
     copy_text(hparams->architecture, sizeof hparams->architecture, name);
-    if (!text_is(name, "LlamaForCausalLM") && !text_is(name, "MistralForCausalLM")) {
-        char why[128];
-        (void)snprintf(why, sizeof why,
-                       "%.60s is not supported (LlamaForCausalLM, "
-                       "MistralForCausalLM are)",
-                       hparams->architecture);
+    hparams->family = family_by_hugging_face(hparams->architecture);
+    if (!hparams->family) {
+        char known[192];
+        char why[288];
+        family_list_hugging_face(known, sizeof known);
+        (void)snprintf(why, sizeof why, "%.60s is not supported (%s are)", hparams->architecture,
+                       known);
         refuse(reader, -ENOTSUP, "architectures", why);
     }
 }
 
-static void read_unsupported(struct reader *reader)
+static void read_unsupported(struct reader *reader, const struct family *family)
 {
     const struct json *act = json_get(reader->map, "hidden_act");
     if (json_kind(act) > JSON_KIND_NULL && !text_is(act, "silu")) {
         refuse(reader, -ENOTSUP, "hidden_act", "is not silu: not supported");
     }
-    if (read_bool(reader, "attention_bias", false) || read_bool(reader, "mlp_bias", false)) {
+    const bool bias = read_bool(reader, "attention_bias", false) && !family->qkv_bias;
+    if (read_bool(reader, "mlp_bias", false) || bias) {
         refuse(reader, -ENOTSUP, "attention_bias / mlp_bias", "true is not supported");
     }
     if (json_kind(json_get(reader->map, "quantization_config")) > JSON_KIND_NULL) {
         refuse(reader, -ENOTSUP, "quantization_config", "is not supported");
+    }
+}
+
+/* layer_types, where it is there, must say of every layer what the window says of all. */
+static void check_layer_types(struct reader *reader, const struct hparams *hparams)
+{
+    const struct json *types = json_get(reader->map, "layer_types");
+    const char *wanted = hparams->sliding_window > 0 ? "sliding_attention" : "full_attention";
+    for (size_t i = 0; i < json_count(types); i++) {
+        if (!text_is(json_at(types, i), wanted)) {
+            refuse(reader, -ENOTSUP, "layer_types", "with layers of two kinds is not supported");
+            return;
+        }
+    }
+}
+
+/* Qwen: use_sliding_window is false by default, and the first max_window_layers have none. */
+static void read_window(struct reader *reader, struct hparams *hparams)
+{
+    enum { WINDOW_LAYERS = 28 }; /* Default of Qwen2 and Qwen3 in transformers. */
+    const bool on = read_bool(reader, "use_sliding_window", !hparams->family->window_on_request);
+    hparams->sliding_window = on ? read_u32(reader, "sliding_window", 0, UINT32_MAX, 0) : 0;
+    if (on && hparams->family->window_on_request) {
+        const uint32_t full = read_u32(reader, "max_window_layers", 0, UINT32_MAX, WINDOW_LAYERS);
+        if (full >= hparams->layers) {
+            hparams->sliding_window = 0;
+        } else if (full > 0) {
+            refuse(reader, -ENOTSUP, "max_window_layers", "below the last layer is not supported");
+        }
+    }
+    check_layer_types(reader, hparams);
+}
+
+static void read_experts(struct reader *reader, struct hparams *hparams)
+{
+    const struct family_experts *experts = hparams->family->experts;
+    hparams->ffn = read_u32(reader, experts ? experts->ffn : "intermediate_size", 1, 1 << 20, 0);
+    if (!experts) {
+        return;
+    }
+    hparams->experts = read_u32(reader, experts->count, 1, LIMIT_EXPERTS_MAX, 0);
+    hparams->experts_used = read_u32(reader, "num_experts_per_tok", 1, LIMIT_EXPERTS_USED_MAX, 0);
+    hparams->experts_normed = experts->normed || read_bool(reader, "norm_topk_prob", false);
+    if (read_u32(reader, "decoder_sparse_step", 0, UINT32_MAX, 1) != 1 ||
+        json_count(json_get(reader->map, "mlp_only_layers")) > 0) {
+        refuse(reader, -ENOTSUP, "decoder_sparse_step / mlp_only_layers",
+               "with dense layers among the sparse ones is not supported");
     }
 }
 
@@ -224,6 +273,10 @@ int hparams_check(const struct hparams *hparams, struct model_error *error)
                                "head_dim %u with %u rotated dimensions is not supported",
                                hparams->head_dim, hparams->rope_dim);
     }
+    if (hparams->experts_used > hparams->experts) {
+        return model_error_set(error, -EINVAL, "a token uses %u of %u experts",
+                               hparams->experts_used, hparams->experts);
+    }
     if (hparams->bos_id != UINT32_MAX && hparams->bos_id >= hparams->vocab) {
         return model_error_set(error, -EINVAL, "bos id %u is outside the vocabulary of %u",
                                hparams->bos_id, hparams->vocab);
@@ -240,16 +293,19 @@ int hparams_from_config(struct hparams *hparams, const struct json *config,
         return model_error_set(error, -EINVAL, "config.json: not a map");
     }
     read_architecture(&reader, hparams);
-    read_unsupported(&reader);
+    if (reader.code) {
+        return reader.code;
+    }
+    read_unsupported(&reader, hparams->family);
     hparams->hidden = read_u32(&reader, "hidden_size", 1, 1 << 18, 0);
     hparams->layers = read_u32(&reader, "num_hidden_layers", 1, LIMIT_LAYERS_MAX, 0);
     hparams->heads = read_u32(&reader, "num_attention_heads", 1, 4096, 0);
     hparams->kv_heads = read_u32(&reader, "num_key_value_heads", 1, 4096, hparams->heads);
-    hparams->ffn = read_u32(&reader, "intermediate_size", 1, 1 << 20, 0);
+    read_experts(&reader, hparams);
     hparams->vocab = read_u32(&reader, "vocab_size", 1, LIMIT_VOCAB_MAX, 0);
     hparams->positions_max =
         read_u32(&reader, "max_position_embeddings", 1, LIMIT_CONTEXT_MAX, 2048);
-    hparams->sliding_window = read_u32(&reader, "sliding_window", 0, UINT32_MAX, 0);
+    read_window(&reader, hparams);
     hparams->rms_eps = read_f64(&reader, config, "rms_norm_eps", 0, 1, 1e-6);
     hparams->tied_embeddings = read_bool(&reader, "tie_word_embeddings", false);
     if (!reader.code) {
@@ -341,8 +397,14 @@ void hparams_rope_table(const struct hparams *hparams, uint32_t first, uint32_t 
 uint64_t hparams_parameters(const struct hparams *hparams)
 {
     const uint64_t hidden = hparams->hidden;
-    const uint64_t attention = (uint64_t)hparams->head_dim * (hparams->heads + hparams->kv_heads);
-    const uint64_t layer = 2 * attention * hidden + 3 * hidden * hparams->ffn + 2 * hidden;
+    const uint64_t dim = hparams->head_dim;
+    const uint64_t q = dim * hparams->heads;
+    const uint64_t kv = dim * hparams->kv_heads;
+    const uint64_t experts = hparams->experts;
+    const uint64_t ffns = experts > 0 ? experts : 1;
+    const uint64_t layer =
+        2 * (q + kv) * hidden + ffns * 3 * hidden * hparams->ffn + experts * hidden + 2 * hidden +
+        (hparams->family->qkv_bias ? q + 2 * kv : 0) + (hparams->family->qk_norm ? 2 * dim : 0);
     const uint64_t tables = hparams->tied_embeddings ? 1 : 2;
     return hparams->layers * layer + tables * hparams->vocab * hidden + hidden;
 }

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/must.h"
+#include "model/family.h"
 #include "model/model_error.h"
 
 enum rope_kind { ROPE_NONE, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_FACTORS };
@@ -30,15 +31,19 @@ struct rope_scaling {
 };
 
 struct hparams {
-    char architecture[64]; /* As the file says: LlamaForCausalLM, llama, ... */
-    char stored_dtype[16]; /* As the file says or as most tensors are: bf16, f32, q4_1, ... */
+    const struct family *family; /* Never NULL in checked numbers. */
+    char architecture[64];       /* As the file says: LlamaForCausalLM, llama, ... */
+    char stored_dtype[16];       /* As the file says or as most tensors are: bf16, f32, q4_1, ... */
     uint32_t hidden;
     uint32_t layers;
     uint32_t heads;
     uint32_t kv_heads;
     uint32_t head_dim;
-    uint32_t rope_dim; /* <= head_dim, even */
-    uint32_t ffn;
+    uint32_t rope_dim;     /* <= head_dim, even */
+    uint32_t ffn;          /* Width of the feed-forward part, or of one expert's. */
+    uint32_t experts;      /* 0: dense */
+    uint32_t experts_used; /* By a token. */
+    bool experts_normed;   /* The weights of a token's experts sum to 1. */
     uint32_t vocab;
     uint32_t positions_max;  /* max_position_embeddings */
     uint32_t sliding_window; /* 0: none */

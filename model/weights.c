@@ -26,11 +26,13 @@ struct weights {
     uint32_t shard_count;
     struct tensor_table table; /* Of all shards; borrowed from gguf otherwise. */
     const struct tensor *role[LIMIT_LAYERS_MAX][WEIGHT_ROLE_COUNT]; /* Layer 0 holds the rest. */
+    const struct tensor **expert; /* [layers][gate, up, down][experts] where each has a tensor. */
 };
 
 struct role_name {
     const char *hugging_face; /* %u: the layer. */
     const char *gguf;
+    const char *gguf_experts; /* Of all experts of a layer. */
 };
 
 static const struct role_name role_names[WEIGHT_ROLE_COUNT] = {
@@ -44,19 +46,61 @@ static const struct role_name role_names[WEIGHT_ROLE_COUNT] = {
     [WEIGHT_O] = {"model.layers.%u.self_attn.o_proj.weight", "blk.%u.attn_output.weight"},
     [WEIGHT_FFN_NORM] = {"model.layers.%u.post_attention_layernorm.weight",
                          "blk.%u.ffn_norm.weight"},
-    [WEIGHT_GATE] = {"model.layers.%u.mlp.gate_proj.weight", "blk.%u.ffn_gate.weight"},
-    [WEIGHT_UP] = {"model.layers.%u.mlp.up_proj.weight", "blk.%u.ffn_up.weight"},
-    [WEIGHT_DOWN] = {"model.layers.%u.mlp.down_proj.weight", "blk.%u.ffn_down.weight"},
+    [WEIGHT_GATE] = {"model.layers.%u.mlp.gate_proj.weight", "blk.%u.ffn_gate.weight",
+                     "blk.%u.ffn_gate_exps.weight"},
+    [WEIGHT_UP] = {"model.layers.%u.mlp.up_proj.weight", "blk.%u.ffn_up.weight",
+                   "blk.%u.ffn_up_exps.weight"},
+    [WEIGHT_DOWN] = {"model.layers.%u.mlp.down_proj.weight", "blk.%u.ffn_down.weight",
+                     "blk.%u.ffn_down_exps.weight"},
+    [WEIGHT_Q_BIAS] = {"model.layers.%u.self_attn.q_proj.bias", "blk.%u.attn_q.bias"},
+    [WEIGHT_K_BIAS] = {"model.layers.%u.self_attn.k_proj.bias", "blk.%u.attn_k.bias"},
+    [WEIGHT_V_BIAS] = {"model.layers.%u.self_attn.v_proj.bias", "blk.%u.attn_v.bias"},
+    [WEIGHT_Q_NORM] = {"model.layers.%u.self_attn.q_norm.weight", "blk.%u.attn_q_norm.weight"},
+    [WEIGHT_K_NORM] = {"model.layers.%u.self_attn.k_norm.weight", "blk.%u.attn_k_norm.weight"},
+    [WEIGHT_ROUTER] = {NULL, "blk.%u.ffn_gate_inp.weight"}, /* The family knows the other. */
 };
+
+enum { EXPERT_ROLES = WEIGHT_DOWN - WEIGHT_GATE + 1 };
 
 static bool is_vector(enum weight_role role)
 {
-    return role == WEIGHT_OUTPUT_NORM || role == WEIGHT_ATTN_NORM || role == WEIGHT_FFN_NORM;
+    return role == WEIGHT_OUTPUT_NORM || role == WEIGHT_ATTN_NORM || role == WEIGHT_FFN_NORM ||
+           (role >= WEIGHT_Q_BIAS && role <= WEIGHT_K_NORM);
+}
+
+static bool is_expert(const struct weights *weights, enum weight_role role)
+{
+    return weights->hparams.experts > 0 && role >= WEIGHT_GATE && role <= WEIGHT_DOWN;
+}
+
+static const struct tensor **expert_tensor(const struct weights *weights, enum weight_role role,
+                                           uint32_t layer, uint32_t expert)
+{
+    const size_t at = (size_t)layer * EXPERT_ROLES + (role - WEIGHT_GATE);
+    return &weights->expert[at * weights->hparams.experts + expert];
+}
+
+bool weights_has(const struct weights *weights, enum weight_role role)
+{
+    switch (role) {
+    case WEIGHT_Q_BIAS:
+    case WEIGHT_K_BIAS:
+    case WEIGHT_V_BIAS:
+        return weights->hparams.family->qkv_bias;
+    case WEIGHT_Q_NORM:
+    case WEIGHT_K_NORM:
+        return weights->hparams.family->qk_norm;
+    case WEIGHT_ROUTER:
+        return weights->hparams.experts > 0;
+    default:
+        return true;
+    }
 }
 
 uint32_t weights_rows(const struct weights *weights, enum weight_role role)
 {
     const struct hparams *h = &weights->hparams;
+    const uint32_t ffns = h->experts > 0 ? h->experts : 1;
     switch (role) {
     case WEIGHT_EMBED:
     case WEIGHT_HEAD:
@@ -67,11 +111,14 @@ uint32_t weights_rows(const struct weights *weights, enum weight_role role)
     case WEIGHT_V:
         return h->kv_heads * h->head_dim;
     case WEIGHT_O:
-    case WEIGHT_DOWN:
         return h->hidden;
     case WEIGHT_GATE:
     case WEIGHT_UP:
-        return h->ffn;
+        return ffns * h->ffn;
+    case WEIGHT_DOWN:
+        return ffns * h->hidden;
+    case WEIGHT_ROUTER:
+        return h->experts;
     default:
         return 1;
     }
@@ -82,7 +129,14 @@ uint32_t weights_cols(const struct weights *weights, enum weight_role role)
     const struct hparams *h = &weights->hparams;
     switch (role) {
     case WEIGHT_O:
+    case WEIGHT_Q_BIAS:
         return h->heads * h->head_dim;
+    case WEIGHT_K_BIAS:
+    case WEIGHT_V_BIAS:
+        return h->kv_heads * h->head_dim;
+    case WEIGHT_Q_NORM:
+    case WEIGHT_K_NORM:
+        return h->head_dim;
     case WEIGHT_DOWN:
         return h->ffn;
     default:
@@ -90,21 +144,26 @@ uint32_t weights_cols(const struct weights *weights, enum weight_role role)
     }
 }
 
+/* GGUF holds all experts of a layer in one tensor, [experts][rows][cols]. */
 static int check_tensor(const struct weights *weights, enum weight_role role,
                         const struct tensor *tensor, struct model_error *error)
 {
-    const uint32_t rows = weights_rows(weights, role);
+    const bool expert = is_expert(weights, role);
+    const uint32_t rows = weights_rows(weights, role) / (expert ? weights->hparams.experts : 1);
     const uint32_t cols = weights_cols(weights, role);
-    const uint32_t dims = is_vector(role) ? 1 : 2;
+    const bool stacked = expert && weights->gguf;
+    const uint32_t dims = is_vector(role) ? 1 : stacked ? 3 : 2;
     if (tensor->dims != dims || tensor->shape[dims - 1] != cols ||
-        (dims == 2 && tensor->shape[0] != rows)) {
-        return model_error_set(
-            error, -EINVAL,
-            "tensor %.64s is %llu x %llu (%u dimensions), the config wants "
-            "%u x %u",
-            tensor->name, (unsigned long long)(tensor->dims > 1 ? tensor->shape[0] : 1),
-            (unsigned long long)(tensor->dims ? tensor->shape[tensor->dims - 1] : 0), tensor->dims,
-            rows, cols);
+        (dims >= 2 && tensor->shape[dims - 2] != rows) ||
+        (stacked && tensor->shape[0] != weights->hparams.experts)) {
+        const uint32_t last = tensor->dims;
+        return model_error_set(error, -EINVAL,
+                               "tensor %.64s is %llu x %llu (%u dimensions), the config wants "
+                               "%u x %u%s",
+                               tensor->name,
+                               (unsigned long long)(last > 1 ? tensor->shape[last - 2] : 1),
+                               (unsigned long long)(last ? tensor->shape[last - 1] : 0), last, rows,
+                               cols, stacked ? " for each expert" : "");
     }
     if (!tensor_readable(tensor->dtype)) {
         return model_error_set(error, -ENOTSUP, "tensor %.64s: type %s is not supported",
@@ -113,15 +172,37 @@ static int check_tensor(const struct weights *weights, enum weight_role role,
     return 0;
 }
 
+/* What the file calls a tensor; %u stands for the layer, a second one for the expert. */
+static const char *name_format(const struct weights *weights, enum weight_role role)
+{
+    const struct family_experts *experts = weights->hparams.family->experts;
+    if (weights->gguf) {
+        return is_expert(weights, role) ? role_names[role].gguf_experts : role_names[role].gguf;
+    }
+    if (!experts) {
+        return role_names[role].hugging_face;
+    }
+    switch (role) {
+    case WEIGHT_GATE:
+        return experts->gate;
+    case WEIGHT_UP:
+        return experts->up;
+    case WEIGHT_DOWN:
+        return experts->down;
+    case WEIGHT_ROUTER:
+        return experts->router;
+    default:
+        return role_names[role].hugging_face;
+    }
+}
+
 static int bind_role(struct weights *weights, enum weight_role role, uint32_t layer,
-                     struct model_error *error)
+                     uint32_t expert, struct model_error *error)
 {
     char name[WEIGHTS_NAME_BYTES_MAX];
-    const struct role_name *names = &role_names[role];
-    const char *format = weights->gguf ? names->gguf : names->hugging_face;
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* Both come from the table above. */
-    (void)snprintf(name, sizeof name, format, layer);
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* All come from constant tables. */
+    (void)snprintf(name, sizeof name, name_format(weights, role), layer, expert);
 #pragma GCC diagnostic pop
     const struct tensor *tensor = tensor_find(&weights->table, name);
     if (!tensor && role == WEIGHT_HEAD && weights->hparams.tied_embeddings) {
@@ -130,22 +211,66 @@ static int bind_role(struct weights *weights, enum weight_role role, uint32_t la
     if (!tensor) {
         return model_error_set(error, -EINVAL, "tensor %s is missing", name);
     }
-    weights->role[layer][role] = tensor;
+    if (weights->expert && is_expert(weights, role)) {
+        *expert_tensor(weights, role, layer, expert) = tensor;
+    } else {
+        weights->role[layer][role] = tensor;
+    }
     return check_tensor(weights, role, tensor, error);
+}
+
+static int bind_layer(struct weights *weights, uint32_t layer, struct model_error *error)
+{
+    int code = 0;
+    for (uint32_t role = WEIGHT_ATTN_NORM; role < WEIGHT_ROLE_COUNT && !code; role++) {
+        const bool each = weights->expert && is_expert(weights, role);
+        const uint32_t count = !weights_has(weights, role) ? 0
+                               : each                      ? weights->hparams.experts
+                                                           : 1;
+        for (uint32_t expert = 0; expert < count && !code; expert++) {
+            code = bind_role(weights, role, layer, expert, error);
+        }
+    }
+    return code;
+}
+
+/* A bias that no role took would be left out of the sums in silence. */
+static int check_biases(const struct weights *weights, struct model_error *error)
+{
+    for (uint32_t i = 0; i < weights->table.count; i++) {
+        const struct tensor *tensor = &weights->table.tensor[i];
+        const size_t count = strlen(tensor->name);
+        bool taken = count < 5 || strcmp(tensor->name + count - 5, ".bias") != 0;
+        for (uint32_t layer = 0; layer < weights->hparams.layers && !taken; layer++) {
+            const struct tensor *const *role = weights->role[layer];
+            taken = role[WEIGHT_Q_BIAS] == tensor || role[WEIGHT_K_BIAS] == tensor ||
+                    role[WEIGHT_V_BIAS] == tensor;
+        }
+        if (!taken) {
+            return model_error_set(error, -ENOTSUP,
+                                   "tensor %.64s: this bias is not supported in %s", tensor->name,
+                                   weights->hparams.architecture);
+        }
+    }
+    return 0;
 }
 
 static int bind_roles(struct weights *weights, struct model_error *error)
 {
+    const struct hparams *hparams = &weights->hparams;
     int code = 0;
+    if (hparams->experts > 0 && !weights->gguf) {
+        const size_t count = (size_t)hparams->layers * EXPERT_ROLES * hparams->experts;
+        weights->expert = calloc(count, sizeof *weights->expert);
+        code = weights->expert ? 0 : model_error_set(error, -ENOMEM, "out of memory");
+    }
     for (uint32_t role = 0; role < WEIGHT_ATTN_NORM && !code; role++) {
-        code = bind_role(weights, role, 0, error);
+        code = bind_role(weights, role, 0, 0, error);
     }
-    for (uint32_t layer = 0; layer < weights->hparams.layers && !code; layer++) {
-        for (uint32_t role = WEIGHT_ATTN_NORM; role < WEIGHT_ROLE_COUNT && !code; role++) {
-            code = bind_role(weights, role, layer, error);
-        }
+    for (uint32_t layer = 0; layer < hparams->layers && !code; layer++) {
+        code = bind_layer(weights, layer, error);
     }
-    return code;
+    return code ? code : check_biases(weights, error);
 }
 
 static int join(char out[WEIGHTS_PATH_BYTES_MAX], const char *folder, const char *name,
@@ -320,6 +445,7 @@ void weights_close(struct weights *weights)
     if (!weights->gguf) {
         free(weights->table.tensor);
     }
+    free(weights->expert);
     gguf_close(weights->gguf);
     for (uint32_t i = 0; i < weights->shard_count; i++) {
         safetensors_close(weights->shards[i]);
@@ -357,12 +483,18 @@ void weights_read(const struct weights *weights, enum weight_role role, uint32_t
                   uint32_t first, uint32_t count, float *out)
 {
     const struct tensor *tensor = weights->role[role < WEIGHT_ATTN_NORM ? 0 : layer][role];
+    const uint32_t rows = weights_rows(weights, role);
     const uint32_t cols = weights_cols(weights, role);
-    const bool interleaved = weights->gguf && (role == WEIGHT_Q || role == WEIGHT_K);
-    must(first <= weights_rows(weights, role) && count <= weights_rows(weights, role) - first);
+    const bool interleaved = weights->gguf && weights->hparams.family->interleaved &&
+                             (role == WEIGHT_Q || role == WEIGHT_K);
+    must(first <= rows && count <= rows - first);
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t row =
-            interleaved ? interleaved_row(&weights->hparams, first + i) : first + i;
+        uint32_t row = interleaved ? interleaved_row(&weights->hparams, first + i) : first + i;
+        if (weights->expert && is_expert(weights, role)) {
+            const uint32_t each = rows / weights->hparams.experts;
+            tensor = *expert_tensor(weights, role, layer, row / each);
+            row %= each;
+        }
         tensor_read_row(tensor, row, 0, cols, out + (size_t)i * cols);
     }
 }

@@ -2,12 +2,14 @@
  * weights.h - a model on disk: its numbers, and its tensors by role. One face for Hugging Face
  * directories and GGUF files. Everything is checked before it is mapped or allocated.
  *
- * Rows come out as float in the engine's own order: GGUF's rotated q and k rows (interleaved rope
- * pairs) are put back into half-split order here.
+ * Rows come out as float in the engine's own order: where GGUF holds rotated q and k rows as rope
+ * pairs they are put back into half-split order here. The experts of a layer are one matrix, one
+ * above the other, whether the file holds one tensor or one for each.
  */
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/must.h"
@@ -24,9 +26,15 @@ enum weight_role {
     WEIGHT_V,           /* [kv_heads * head_dim][hidden] */
     WEIGHT_O,           /* [hidden][heads * head_dim] */
     WEIGHT_FFN_NORM,    /* [hidden] */
-    WEIGHT_GATE,        /* [ffn][hidden] */
-    WEIGHT_UP,          /* [ffn][hidden] */
-    WEIGHT_DOWN,        /* [hidden][ffn] */
+    WEIGHT_GATE,        /* [E * ffn][hidden], E = experts, 1 when dense */
+    WEIGHT_UP,          /* [E * ffn][hidden] */
+    WEIGHT_DOWN,        /* [E * hidden][ffn] */
+    WEIGHT_Q_BIAS,      /* [heads * head_dim]; biases, norms and router where the family has them */
+    WEIGHT_K_BIAS,      /* [kv_heads * head_dim] */
+    WEIGHT_V_BIAS,      /* [kv_heads * head_dim] */
+    WEIGHT_Q_NORM,      /* [head_dim] */
+    WEIGHT_K_NORM,      /* [head_dim] */
+    WEIGHT_ROUTER,      /* [experts][hidden] */
     WEIGHT_ROLE_COUNT,
 };
 
@@ -39,6 +47,9 @@ void weights_close(struct weights *weights);
 
 const struct hparams *weights_hparams(const struct weights *weights);
 const struct tensor_table *weights_table(const struct weights *weights);
+
+/* Whether the model's layers have this role at all. */
+bool weights_has(const struct weights *weights, enum weight_role role);
 
 /* Shape of a role by the model's numbers. */
 uint32_t weights_rows(const struct weights *weights, enum weight_role role);

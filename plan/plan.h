@@ -6,6 +6,7 @@
 #ifndef PLAN_PLAN_H
 #define PLAN_PLAN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum plan_operation {
@@ -18,6 +19,12 @@ enum plan_operation {
     PLAN_UP_GATE,
     PLAN_SILU_MUL,
     PLAN_DOWN,
+    /* A mixture of experts has these in place of the last three. */
+    PLAN_ROUTE,
+    PLAN_EXPERT_UP_GATE,
+    PLAN_EXPERT_SILU_MUL,
+    PLAN_EXPERT_DOWN,
+    PLAN_COMBINE,
     PLAN_OPERATION_COUNT,
 };
 
@@ -37,8 +44,9 @@ struct plan {
     struct plan_nano nano[PLAN_NANO_MAX]; /* In issue order; on one lane that is the dependency. */
 };
 
-/* The plan that is always there: id 0, every operation over the whole batch on lane 0. */
-struct plan plan_sequential(void);
+/* The plan that is always there: id 0, every operation of the model, with experts or without, over
+ * the whole batch on lane 0. */
+struct plan plan_sequential(bool experts);
 
 uint64_t plan_hash(const struct plan *plan);
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -32,13 +33,14 @@ struct buffer {
     size_t item_bytes;
 };
 
-enum { BUFFERS_MAX = 24 };
+enum { BUFFERS_MAX = 32, EXPERT_BUFFERS = 8 };
 
 static uint32_t rows_padded(const struct llama *llama, uint32_t tokens_max)
 {
     uint32_t most = tokens_max;
     for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
-        const uint32_t padded = matmul_rows_padded(llama->shape[i], tokens_max);
+        const uint32_t padded =
+            llama->shape[i] ? matmul_rows_padded(llama->shape[i], tokens_max) : 0;
         most = padded > most ? padded : most;
     }
     return most;
@@ -51,7 +53,7 @@ static size_t scratch_bytes(const struct llama *llama)
     size_t most = kern_attend_scratch_floats(hparams->heads, hparams->kv_heads, hparams->head_dim) *
                   sizeof(float);
     for (enum llama_matrix i = 0; i < LLAMA_MATRICES; i++) {
-        const size_t bytes = matmul_scratch_bytes(llama->shape[i]);
+        const size_t bytes = llama->shape[i] ? matmul_scratch_bytes(llama->shape[i]) : 0;
         most = bytes > most ? bytes : most;
     }
     return (most + 63) / 64 * 64;
@@ -63,6 +65,30 @@ static size_t items_max(const struct engine *engine)
     const struct engine_options *options = &engine->options;
     return ((size_t)options->tokens_max / KERN_ATTEND_ROWS_MAX + options->rows_max) *
            engine->llama.hparams.kv_heads;
+}
+
+/* What a mixture of experts needs beside the rest. */
+static uint32_t list_expert_buffers(struct engine *engine, struct buffer *list)
+{
+    struct llama *llama = &engine->llama;
+    struct moe *moe = &llama->moe;
+    const struct hparams *hparams = &llama->hparams;
+    const size_t tokens = rows_padded(llama, engine->options.tokens_max);
+    const size_t choices = tokens * hparams->experts_used;
+    const size_t slots = moe_slots_max(llama, engine->options.tokens_max);
+    const size_t hidden = hparams->hidden;
+    const struct buffer buffers[EXPERT_BUFFERS] = {
+        {(void **)&moe->logits, tokens, hparams->experts * sizeof *moe->logits},
+        {(void **)&moe->expert, choices, sizeof *moe->expert},
+        {(void **)&moe->weight, choices, sizeof *moe->weight},
+        {(void **)&moe->slot, choices, sizeof *moe->slot},
+        {(void **)&moe->rows, hparams->experts, sizeof *moe->rows},
+        {(void **)&moe->share, hparams->experts, sizeof *moe->share},
+        {&moe->gathered, slots, hidden * kern_dtype_bytes(llama->dtype)},
+        {(void **)&moe->down, slots, hidden * sizeof *moe->down},
+    };
+    memcpy(list, buffers, sizeof buffers);
+    return EXPERT_BUFFERS;
 }
 
 static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_MAX])
@@ -78,10 +104,13 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
     const size_t q_cols = (size_t)hparams->heads * hparams->head_dim;
     const size_t qkv_cols = llama_matrix_rows(hparams, LLAMA_QKV);
     const size_t rope_cols = hparams->rope_dim / 2;
+    const size_t slots = hparams->experts ? moe_slots_max(llama, options->tokens_max) : tokens;
+    const size_t weights = (size_t)hparams->layers * llama_layer_weights(hparams);
     const struct buffer buffers[] = {
         {(void **)&llama->layers, hparams->layers, sizeof *llama->layers},
+        {(void **)&llama->weights, weights, sizeof(void *)},
         {&llama->embed, hparams->vocab, hidden * act},
-        {(void **)&llama->norms, 2 * (size_t)hparams->layers + 1, hidden * sizeof(float)},
+        {(void **)&llama->vectors, llama_vector_floats(hparams), sizeof(float)},
         {(void **)&llama->cosine, options->context_max, rope_cols * sizeof(float)},
         {(void **)&llama->sine, options->context_max, rope_cols * sizeof(float)},
         {(void **)&batch->page, tokens, sizeof *batch->page},
@@ -94,18 +123,17 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
         {(void **)&llama->qkv, tokens, qkv_cols * sizeof(float)},
         {&llama->q, tokens, q_cols * act},
         {&llama->attended, tokens, q_cols * act},
-        {(void **)&llama->gate_up, tokens, 2 * (size_t)hparams->ffn * sizeof(float)},
-        {&llama->gated, tokens, hparams->ffn * act},
+        {(void **)&llama->gate_up, slots, 2 * (size_t)hparams->ffn * sizeof(float)},
+        {&llama->gated, slots, hparams->ffn * act},
         {&llama->head_in, rows, hidden * act},
         {(void **)&llama->logits, rows, hparams->vocab * sizeof(float)},
         {(void **)&llama->scratch, crew_threads(llama->crew), llama->scratch_bytes},
     };
     const uint32_t count = sizeof buffers / sizeof buffers[0];
-    static_assert(sizeof buffers / sizeof buffers[0] <= BUFFERS_MAX, "room for all");
-    for (uint32_t i = 0; i < count; i++) {
-        list[i] = buffers[i];
-    }
-    return count;
+    static_assert(sizeof buffers / sizeof buffers[0] + EXPERT_BUFFERS <= BUFFERS_MAX,
+                  "room for all");
+    memcpy(list, buffers, sizeof buffers);
+    return count + (hparams->experts > 0 ? list_expert_buffers(engine, list + count) : 0);
 }
 
 static int allocate_buffers(struct engine *engine)
@@ -148,13 +176,6 @@ static int check_options(const struct engine_options *options, const struct hpar
                        "a context of %u tokens is more than the model's %u positions: "
                        "lower model.context_tokens_max",
                        options->context_max, hparams->positions_max);
-        return -ENOTSUP;
-    }
-    if (hparams->sliding_window > 0 && hparams->sliding_window < options->context_max) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the model's sliding_window of %u tokens is shorter than the served context "
-                       "of %u: set model.context_tokens_max to %u or less",
-                       hparams->sliding_window, options->context_max, hparams->sliding_window);
         return -ENOTSUP;
     }
     return 0;
@@ -247,7 +268,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->pipe.model = &engine->llama;
     engine->pipe.layers = hparams->layers;
     for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        engine->pipe.operation[i] = llama_operations[i];
+        engine->pipe.operation[i] = moe_operations[i] ? moe_operations[i] : llama_operations[i];
     }
     status = open_parts(engine, weights);
     if (status) {

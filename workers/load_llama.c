@@ -22,7 +22,7 @@ enum {
     EMBED_BLOCK_ROWS = 256,
 };
 
-/* The tensors that a matrix stacks, in the order of its rows. */
+/* The tensors that a matrix stacks, in the order of its rows; of each its expert's part. */
 static const struct {
     enum weight_role role[3];
     uint32_t count;
@@ -31,6 +31,7 @@ static const struct {
     [LLAMA_OUTPUT] = {{WEIGHT_O}, 1},
     [LLAMA_GATE_UP] = {{WEIGHT_GATE, WEIGHT_UP}, 2},
     [LLAMA_DOWN] = {{WEIGHT_DOWN}, 1},
+    [LLAMA_ROUTER] = {{WEIGHT_ROUTER}, 1},
     [LLAMA_HEAD] = {{WEIGHT_HEAD}, 1},
 };
 
@@ -64,6 +65,9 @@ int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_ma
             .rows_max = matrix == LLAMA_HEAD ? rows_max : tokens_max,
             .dtype = llama->dtype,
         };
+        if (llama_matrix_count(&llama->hparams, matrix) == 0) {
+            continue;
+        }
         const int error = matmul_shape_open(&llama->shape[matrix], &options);
         if (error) {
             return error;
@@ -75,26 +79,37 @@ int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_ma
 struct load {
     struct llama *llama;
     const struct weights *weights;
-    uint32_t layer_units; /* Slices of one layer's four matrices. */
+    uint32_t layer_units; /* Slices of one layer's matrices. */
     size_t rows_floats;   /* Of one thread's row buffer. */
     float *rows;          /* [threads][rows_floats] */
     _Atomic int error;    /* The last one; any ends the load. */
 };
 
+/* A slice of one matrix. */
+struct place {
+    enum llama_matrix matrix;
+    uint32_t layer; /* 0 for the head. */
+    uint32_t nth;   /* Of the layer's matrices of that kind: the expert. */
+    uint32_t slice;
+};
+
 /* Rows [first, first + count) of a stacked matrix. */
-static void read_stack(const struct load *load, enum llama_matrix matrix, uint32_t layer,
-                       uint32_t first, uint32_t count, float *out)
+static void read_stack(const struct load *load, const struct place *place, uint32_t first,
+                       uint32_t count, float *out)
 {
-    const size_t cols = llama_matrix_cols(&load->llama->hparams, matrix);
+    const struct hparams *hparams = &load->llama->hparams;
+    const enum llama_matrix matrix = place->matrix;
+    const size_t cols = llama_matrix_cols(hparams, matrix);
     for (uint32_t i = 0; i < stacks[matrix].count && count > 0; i++) {
         const enum weight_role role = stacks[matrix].role[i];
-        const uint32_t rows = weights_rows(load->weights, role);
+        const uint32_t rows =
+            weights_rows(load->weights, role) / llama_matrix_count(hparams, matrix);
         if (first >= rows) {
             first -= rows;
             continue;
         }
         const uint32_t here = count < rows - first ? count : rows - first;
-        weights_read(load->weights, role, layer, first, here, out);
+        weights_read(load->weights, role, place->layer, place->nth * rows + first, here, out);
         out += here * cols;
         count -= here;
         first = 0;
@@ -115,17 +130,17 @@ static void store_embed(struct llama *llama, uint32_t first, uint32_t count, con
     }
 }
 
-static void load_slice(struct load *load, enum llama_matrix matrix, uint32_t layer, uint32_t slice,
-                       float *rows)
+static void load_slice(struct load *load, const struct place *place, float *rows)
 {
     struct llama *llama = load->llama;
+    const enum llama_matrix matrix = place->matrix;
     const struct matmul_shape *shape = llama->shape[matrix];
-    const uint32_t first = matmul_slice_first(shape, slice);
-    const uint32_t count = matmul_slice_count(shape, slice);
-    read_stack(load, matrix, layer, first, count, rows);
+    const uint32_t first = matmul_slice_first(shape, place->slice);
+    const uint32_t count = matmul_slice_count(shape, place->slice);
+    read_stack(load, place, first, count, rows);
     struct matmul_weight *weight =
-        matrix == LLAMA_HEAD ? llama->head : llama->layers[layer].matrix[matrix];
-    const int error = matmul_weight_pack(weight, slice, rows);
+        matrix == LLAMA_HEAD ? llama->head : llama->layers[place->layer].matrix[matrix][place->nth];
+    const int error = matmul_weight_pack(weight, place->slice, rows);
     if (error) {
         atomic_store_explicit(&load->error, error, memory_order_relaxed); /* Read after the job. */
     }
@@ -144,24 +159,35 @@ static void load_embed_block(struct load *load, uint32_t block, float *rows)
     store_embed(load->llama, first, count, rows);
 }
 
+/* Slices of all matrices of a kind that one layer has. */
+static uint32_t matrix_units(const struct llama *llama, enum llama_matrix matrix)
+{
+    const uint32_t count = llama_matrix_count(&llama->hparams, matrix);
+    return count > 0 ? count * matmul_shape_slices(llama->shape[matrix]) : 0;
+}
+
 static void load_unit(struct load *load, uint32_t unit, float *rows)
 {
     const struct llama *llama = load->llama;
     const uint32_t layer = unit / load->layer_units;
     if (layer < llama->hparams.layers) {
-        uint32_t slice = unit % load->layer_units;
-        enum llama_matrix matrix = 0;
-        while (slice >= matmul_shape_slices(llama->shape[matrix])) {
-            slice -= matmul_shape_slices(llama->shape[matrix]);
-            matrix++;
+        struct place place = {.layer = layer, .slice = unit % load->layer_units};
+        uint32_t all;
+        while (place.slice >= (all = matrix_units(llama, place.matrix))) {
+            place.slice -= all;
+            place.matrix++;
         }
-        load_slice(load, matrix, layer, slice, rows);
+        const uint32_t slices = matmul_shape_slices(llama->shape[place.matrix]);
+        place.nth = place.slice / slices;
+        place.slice %= slices;
+        load_slice(load, &place, rows);
         return;
     }
     const uint32_t rest = unit - llama->hparams.layers * load->layer_units;
     const uint32_t head_slices = matmul_shape_slices(llama->shape[LLAMA_HEAD]);
     if (rest < head_slices) {
-        load_slice(load, LLAMA_HEAD, 0, rest, rows);
+        const struct place place = {.matrix = LLAMA_HEAD, .slice = rest};
+        load_slice(load, &place, rows);
     } else {
         load_embed_block(load, rest - head_slices, rows);
     }
@@ -175,26 +201,56 @@ static void run_load(void *context, uint32_t first, uint32_t count, uint32_t thr
     }
 }
 
-static void load_norms(struct llama *llama, const struct weights *weights)
+/* Reads a norm or a bias to *next, which moves on; NULL where the family has none. */
+static float *load_vector(const struct weights *weights, enum weight_role role, uint32_t layer,
+                          float **next)
 {
-    const size_t hidden = llama->hparams.hidden;
-    float *norm = llama->norms;
-    for (uint32_t layer = 0; layer < llama->hparams.layers; layer++, norm += 2 * hidden) {
-        llama->layers[layer].attention_norm = norm;
-        llama->layers[layer].ffn_norm = norm + hidden;
-        weights_read(weights, WEIGHT_ATTN_NORM, layer, 0, 1, norm);
-        weights_read(weights, WEIGHT_FFN_NORM, layer, 0, 1, norm + hidden);
+    float *vector = *next;
+    if (!weights_has(weights, role)) {
+        return NULL;
     }
-    llama->final_norm = norm;
-    weights_read(weights, WEIGHT_OUTPUT_NORM, 0, 0, 1, norm);
+    weights_read(weights, role, layer, 0, 1, vector);
+    *next += weights_cols(weights, role);
+    return vector;
+}
+
+static void load_vectors(struct llama *llama, const struct weights *weights)
+{
+    float *next = llama->vectors;
+    for (uint32_t i = 0; i < llama->hparams.layers; i++) {
+        struct llama_layer *layer = &llama->layers[i];
+        layer->attention_norm = load_vector(weights, WEIGHT_ATTN_NORM, i, &next);
+        layer->ffn_norm = load_vector(weights, WEIGHT_FFN_NORM, i, &next);
+        layer->bias = load_vector(weights, WEIGHT_Q_BIAS, i, &next); /* The other two follow it. */
+        (void)load_vector(weights, WEIGHT_K_BIAS, i, &next);
+        (void)load_vector(weights, WEIGHT_V_BIAS, i, &next);
+        layer->q_norm = load_vector(weights, WEIGHT_Q_NORM, i, &next);
+        layer->k_norm = load_vector(weights, WEIGHT_K_NORM, i, &next);
+    }
+    llama->final_norm = load_vector(weights, WEIGHT_OUTPUT_NORM, 0, &next);
+    must(next == llama->vectors + llama_vector_floats(&llama->hparams));
+}
+
+uint32_t llama_layer_weights(const struct hparams *hparams)
+{
+    uint32_t count = 0;
+    for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
+        count += llama_matrix_count(hparams, i);
+    }
+    return count;
 }
 
 static int open_matrices(struct llama *llama)
 {
+    struct matmul_weight **next = llama->weights;
     int error = matmul_weight_open(&llama->head, llama->shape[LLAMA_HEAD]);
-    for (uint32_t layer = 0; layer < llama->hparams.layers && !error; layer++) {
-        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES && !error; i++) {
-            error = matmul_weight_open(&llama->layers[layer].matrix[i], llama->shape[i]);
+    for (uint32_t layer = 0; layer < llama->hparams.layers; layer++) {
+        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
+            llama->layers[layer].matrix[i] = next;
+            next += llama_matrix_count(&llama->hparams, i);
+            for (struct matmul_weight **at = llama->layers[layer].matrix[i]; at < next; at++) {
+                error = error ? error : matmul_weight_open(at, llama->shape[i]);
+            }
         }
     }
     return error;
@@ -206,7 +262,7 @@ static size_t row_buffer_floats(const struct llama *llama)
     size_t most = (size_t)EMBED_BLOCK_ROWS * llama->hparams.hidden;
     for (enum llama_matrix matrix = 0; matrix < LLAMA_MATRICES; matrix++) {
         const struct matmul_shape *shape = llama->shape[matrix];
-        for (uint32_t slice = 0; slice < matmul_shape_slices(shape); slice++) {
+        for (uint32_t slice = 0; shape && slice < matmul_shape_slices(shape); slice++) {
             const size_t floats = (size_t)matmul_slice_count(shape, slice) *
                                   llama_matrix_cols(&llama->hparams, matrix);
             most = floats > most ? floats : most;
@@ -221,7 +277,7 @@ int llama_load(struct llama *llama, const struct weights *weights)
     if (error) {
         return error;
     }
-    load_norms(llama, weights);
+    load_vectors(llama, weights);
     struct load load = {
         .llama = llama, .weights = weights, .rows_floats = row_buffer_floats(llama)};
     load.rows = calloc(crew_threads(llama->crew), load.rows_floats * sizeof *load.rows);
@@ -229,7 +285,7 @@ int llama_load(struct llama *llama, const struct weights *weights)
         return -ENOMEM;
     }
     for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
-        load.layer_units += matmul_shape_slices(llama->shape[i]);
+        load.layer_units += matrix_units(llama, i);
     }
     const uint32_t embed_blocks = (llama->hparams.vocab - 1) / EMBED_BLOCK_ROWS + 1;
     const struct crew_job job = {
@@ -247,10 +303,9 @@ int llama_load(struct llama *llama, const struct weights *weights)
 
 void llama_unload(struct llama *llama)
 {
-    for (uint32_t layer = 0; llama->layers && layer < llama->hparams.layers; layer++) {
-        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
-            matmul_weight_close(llama->layers[layer].matrix[i]);
-        }
+    const size_t weights = (size_t)llama->hparams.layers * llama_layer_weights(&llama->hparams);
+    for (size_t i = 0; llama->weights && i < weights; i++) {
+        matmul_weight_close(llama->weights[i]);
     }
     matmul_weight_close(llama->head);
     for (enum llama_matrix i = 0; i < LLAMA_MATRICES; i++) {
@@ -263,11 +318,9 @@ uint64_t llama_weight_bytes(const struct llama *llama)
     const struct hparams *hparams = &llama->hparams;
     uint64_t bytes = matmul_weight_bytes(llama->head) +
                      (uint64_t)hparams->vocab * hparams->hidden * kern_dtype_bytes(llama->dtype) +
-                     (2 * (uint64_t)hparams->layers + 1) * hparams->hidden * sizeof(float);
-    for (uint32_t layer = 0; layer < hparams->layers; layer++) {
-        for (enum llama_matrix i = 0; i < LLAMA_LAYER_MATRICES; i++) {
-            bytes += matmul_weight_bytes(llama->layers[layer].matrix[i]);
-        }
+                     llama_vector_floats(hparams) * sizeof(float);
+    for (size_t i = 0; i < (size_t)hparams->layers * llama_layer_weights(hparams); i++) {
+        bytes += matmul_weight_bytes(llama->weights[i]);
     }
     return bytes;
 }

@@ -13,8 +13,11 @@
  * dtype and crew set. 0, -ENOTSUP, -ENOMEM. */
 int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_max) MUST_CHECK;
 
-/* Opens and fills the matrices, embed and norms: wants the shapes open and the places of embed,
- * norms and layers allocated. 0 or -ENOMEM. */
+/* Matrices of one layer, all experts' included. */
+uint32_t llama_layer_weights(const struct hparams *hparams);
+
+/* Opens and fills the matrices, embed and vectors: wants the shapes open and the places of embed,
+ * vectors, weights and layers allocated. 0 or -ENOMEM. */
 int llama_load(struct llama *llama, const struct weights *weights) MUST_CHECK;
 
 /* Closes what the two functions above opened, whether they succeeded or not. */

@@ -1,7 +1,8 @@
 /*
- * model_llama.c - the forward pass of the Llama family, one function an operation. Called by the
- * pipe and the engine on a worker's main thread; each operation is spread over the crew and has
- * ended on return. Owns nothing. Invariant: a token's numbers depend on its own sequence alone.
+ * model_llama.c - the forward pass of the Llama family and its relatives, one function an
+ * operation; model_moe.c has the feed-forward part of those with experts. Called by the pipe and
+ * the engine on a worker's main thread; each operation is spread over the crew and has ended on
+ * return. Owns nothing. Invariant: a token's numbers depend on its own sequence alone.
  *
  * Sources: Touvron et al., "LLaMA" (2023) and "Llama 2" (2023) for the layer; Zhang and Sennrich
  * (2019) for RMSNorm; Su et al. (2021) for rotary positions; Shazeer (2020) for SwiGLU.
@@ -15,6 +16,22 @@ enum {
     ITEM_CHUNKS = 16,       /* Chunks of attention a thread, so that the last ones are short. */
 };
 
+uint32_t llama_matrix_count(const struct hparams *hparams, enum llama_matrix matrix)
+{
+    switch (matrix) {
+    case LLAMA_GATE_UP:
+    case LLAMA_DOWN:
+        return hparams->experts > 0 ? hparams->experts : 1;
+    case LLAMA_ROUTER:
+        return hparams->experts > 0;
+    case LLAMA_QKV:
+    case LLAMA_OUTPUT:
+    case LLAMA_HEAD:
+    default:
+        return 1;
+    }
+}
+
 uint32_t llama_matrix_rows(const struct hparams *hparams, enum llama_matrix matrix)
 {
     switch (matrix) {
@@ -22,6 +39,8 @@ uint32_t llama_matrix_rows(const struct hparams *hparams, enum llama_matrix matr
         return (hparams->heads + 2 * hparams->kv_heads) * hparams->head_dim;
     case LLAMA_GATE_UP:
         return 2 * hparams->ffn;
+    case LLAMA_ROUTER:
+        return hparams->experts;
     case LLAMA_HEAD:
         return hparams->vocab;
     case LLAMA_OUTPUT:
@@ -40,34 +59,35 @@ uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matr
         return hparams->ffn;
     case LLAMA_QKV:
     case LLAMA_GATE_UP:
+    case LLAMA_ROUTER:
     case LLAMA_HEAD:
     default:
         return hparams->hidden;
     }
 }
 
-/* One operation on its way through the crew: the kernel's arguments and who runs it. */
-struct call {
-    struct llama *llama;
-    const void *args;
-};
-
-static void spread(struct llama *llama, const void *args,
-                   void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
-                   uint32_t units, uint32_t grain)
+size_t llama_vector_floats(const struct hparams *hparams)
 {
-    struct call call = {.llama = llama, .args = args};
+    const size_t bias = hparams->family->qkv_bias ? llama_matrix_rows(hparams, LLAMA_QKV) : 0;
+    const size_t norms = hparams->family->qk_norm ? 2 * (size_t)hparams->head_dim : 0;
+    return hparams->layers * (2 * (size_t)hparams->hidden + bias + norms) + hparams->hidden;
+}
+
+void llama_spread(struct llama *llama, const void *args,
+                  void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
+                  uint32_t units, uint32_t grain)
+{
+    struct llama_call call = {.llama = llama, .args = args};
     const struct crew_job job = {.run = run, .context = &call, .units = units, .grain = grain};
     crew_run(llama->crew, &job);
 }
 
-/* Grain of work over rows of so many numbers. */
-static uint32_t row_grain(uint32_t numbers)
+uint32_t llama_row_grain(uint32_t numbers)
 {
     return numbers >= ROW_NUMBERS_MIN ? 1 : ROW_NUMBERS_MIN / numbers;
 }
 
-static void *thread_scratch(const struct llama *llama, uint32_t thread)
+void *llama_thread_scratch(const struct llama *llama, uint32_t thread)
 {
     return llama->scratch + thread * llama->scratch_bytes;
 }
@@ -75,52 +95,52 @@ static void *thread_scratch(const struct llama *llama, uint32_t thread)
 static void run_embed(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct call *call = context;
+    const struct llama_call *call = context;
     call->llama->ops.embed(call->args, first, count);
 }
 
 static void run_rmsnorm(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct call *call = context;
+    const struct llama_call *call = context;
     call->llama->ops.rmsnorm(call->args, first, count);
 }
 
 static void run_rope_append(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct call *call = context;
+    const struct llama_call *call = context;
     call->llama->ops.rope_append(call->args, first, count);
 }
 
 static void run_silu_mul(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct call *call = context;
+    const struct llama_call *call = context;
     call->llama->ops.silu_mul(call->args, first, count);
 }
 
 static void run_attend(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
-    const struct call *call = context;
+    const struct llama_call *call = context;
     struct kern_attend_args args = *(const struct kern_attend_args *)call->args;
-    args.scratch = thread_scratch(call->llama, thread);
+    args.scratch = llama_thread_scratch(call->llama, thread);
     call->llama->ops.attend(&args, first, count);
 }
 
 static void run_matmul(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
-    const struct call *call = context;
+    const struct llama_call *call = context;
     struct matmul_args args = *(const struct matmul_args *)call->args;
-    args.scratch = thread_scratch(call->llama, thread);
+    args.scratch = llama_thread_scratch(call->llama, thread);
     for (uint32_t slice = first; slice < first + count; slice++) {
         matmul_run(&args, slice);
     }
 }
 
-static void multiply(struct llama *llama, enum llama_matrix matrix, const struct matmul_args *args)
+void llama_multiply(struct llama *llama, enum llama_matrix matrix, const struct matmul_args *args)
 {
-    spread(llama, args, run_matmul, matmul_shape_slices(llama->shape[matrix]), 1);
+    llama_spread(llama, args, run_matmul, matmul_shape_slices(llama->shape[matrix]), 1);
 }
 
 /* normed = rmsnorm(x) * w */
@@ -133,7 +153,7 @@ static void norm(struct llama *llama, const float *w)
                                            .cols = hidden,
                                            .eps = (float)llama->hparams.rms_eps,
                                            .dtype = llama->dtype};
-    spread(llama, &args, run_rmsnorm, llama->batch.tokens, row_grain(hidden));
+    llama_spread(llama, &args, run_rmsnorm, llama->batch.tokens, llama_row_grain(hidden));
 }
 
 void llama_embed(struct llama *llama)
@@ -144,7 +164,7 @@ void llama_embed(struct llama *llama)
                                          .x = llama->x,
                                          .cols = hidden,
                                          .dtype = llama->dtype};
-    spread(llama, &args, run_embed, llama->batch.tokens, row_grain(hidden));
+    llama_spread(llama, &args, run_embed, llama->batch.tokens, llama_row_grain(hidden));
 }
 
 static void attention_norm(void *model, uint32_t layer)
@@ -157,19 +177,24 @@ static void attention_norm(void *model, uint32_t layer)
 static void kqv(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct matmul_args args = {.weight = llama->layers[layer].matrix[LLAMA_QKV],
+    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_QKV],
                                      .x = llama->normed,
                                      .y = llama->qkv,
                                      .m = llama->batch.tokens};
-    multiply(llama, LLAMA_QKV, &args);
+    llama_multiply(llama, LLAMA_QKV, &args);
 }
 
-/* q = rope(q); the pages take rope(k) and v. */
+/* q = rope(norm(q + bias)); the pages take rope(norm(k + bias)) and v + bias. */
 static void rope_append(void *model, uint32_t layer)
 {
     struct llama *llama = model;
     const struct hparams *hparams = &llama->hparams;
+    const struct llama_layer *at = &llama->layers[layer];
     const struct kern_rope_append_args args = {.qkv = llama->qkv,
+                                               .bias = at->bias,
+                                               .q_norm = at->q_norm,
+                                               .k_norm = at->k_norm,
+                                               .norm_eps = (float)hparams->rms_eps,
                                                .q = llama->q,
                                                .pool = kvpool_layer(&llama->kv, layer),
                                                .page = llama->batch.page,
@@ -183,11 +208,11 @@ static void rope_append(void *model, uint32_t layer)
                                                .rope_dim = hparams->rope_dim,
                                                .page_tokens = llama->page_tokens,
                                                .dtype = llama->dtype};
-    spread(llama, &args, run_rope_append, llama->batch.tokens,
-           row_grain(llama_matrix_rows(hparams, LLAMA_QKV)));
+    llama_spread(llama, &args, run_rope_append, llama->batch.tokens,
+                 llama_row_grain(llama_matrix_rows(hparams, LLAMA_QKV)));
 }
 
-/* attended = softmax(q K^T / sqrt(D)) V over each token's own past. */
+/* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it. */
 static void attention(void *model, uint32_t layer)
 {
     struct llama *llama = model;
@@ -201,22 +226,23 @@ static void attention(void *model, uint32_t layer)
                                           .kv_heads = hparams->kv_heads,
                                           .head_dim = hparams->head_dim,
                                           .page_tokens = llama->page_tokens,
+                                          .window = hparams->sliding_window,
                                           .scale = 1.0f / sqrtf((float)hparams->head_dim),
                                           .dtype = llama->dtype};
     const uint32_t chunks = crew_threads(llama->crew) * ITEM_CHUNKS;
-    spread(llama, &args, run_attend, llama->batch.items, 1 + llama->batch.items / chunks);
+    llama_spread(llama, &args, run_attend, llama->batch.items, 1 + llama->batch.items / chunks);
 }
 
 /* x += attended Wo^T */
 static void output(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct matmul_args args = {.weight = llama->layers[layer].matrix[LLAMA_OUTPUT],
+    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_OUTPUT],
                                      .x = llama->attended,
                                      .y = llama->x,
                                      .m = llama->batch.tokens,
                                      .accumulate = true};
-    multiply(llama, LLAMA_OUTPUT, &args);
+    llama_multiply(llama, LLAMA_OUTPUT, &args);
 }
 
 static void ffn_norm(void *model, uint32_t layer)
@@ -229,11 +255,11 @@ static void ffn_norm(void *model, uint32_t layer)
 static void up_gate(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct matmul_args args = {.weight = llama->layers[layer].matrix[LLAMA_GATE_UP],
+    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_GATE_UP],
                                      .x = llama->normed,
                                      .y = llama->gate_up,
                                      .m = llama->batch.tokens};
-    multiply(llama, LLAMA_GATE_UP, &args);
+    llama_multiply(llama, LLAMA_GATE_UP, &args);
 }
 
 /* gated = silu(gate) * up */
@@ -245,26 +271,27 @@ static void silu_mul(void *model, uint32_t layer)
                                             .y = llama->gated,
                                             .cols = llama->hparams.ffn,
                                             .dtype = llama->dtype};
-    spread(llama, &args, run_silu_mul, llama->batch.tokens, row_grain(llama->hparams.ffn));
+    llama_spread(llama, &args, run_silu_mul, llama->batch.tokens,
+                 llama_row_grain(llama->hparams.ffn));
 }
 
 /* x += gated Wdown^T */
 static void down(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct matmul_args args = {.weight = llama->layers[layer].matrix[LLAMA_DOWN],
+    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_DOWN],
                                      .x = llama->gated,
                                      .y = llama->x,
                                      .m = llama->batch.tokens,
                                      .accumulate = true};
-    multiply(llama, LLAMA_DOWN, &args);
+    llama_multiply(llama, LLAMA_DOWN, &args);
 }
 
 /* The rows that want logits lie apart in x and side by side in head_in. */
 static void run_final_norm(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct call *call = context;
+    const struct llama_call *call = context;
     const struct llama *llama = call->llama;
     const size_t hidden = llama->hparams.hidden;
     const size_t row_bytes = hidden * kern_dtype_bytes(llama->dtype);
@@ -285,13 +312,13 @@ void llama_head(struct llama *llama)
                                                 .cols = llama->hparams.hidden,
                                                 .eps = (float)llama->hparams.rms_eps,
                                                 .dtype = llama->dtype};
-    spread(llama, &norm_args, run_final_norm, llama->batch.logit_rows,
-           row_grain(llama->hparams.hidden));
+    llama_spread(llama, &norm_args, run_final_norm, llama->batch.logit_rows,
+                 llama_row_grain(llama->hparams.hidden));
     const struct matmul_args args = {.weight = llama->head,
                                      .x = llama->head_in,
                                      .y = llama->logits,
                                      .m = llama->batch.logit_rows};
-    multiply(llama, LLAMA_HEAD, &args);
+    llama_multiply(llama, LLAMA_HEAD, &args);
 }
 
 void (*const llama_operations[PLAN_OPERATION_COUNT])(void *model, uint32_t layer) = {

@@ -17,13 +17,15 @@
 #include "plan/plan.h"
 #include "workers/crew.h"
 #include "workers/kvpool.h"
+#include "workers/model_moe.h"
 
-/* The matrices of the model; all layers share a shape. */
+/* The matrices of the model; all layers, and all experts, share a shape. */
 enum llama_matrix {
     LLAMA_QKV,     /* [QKV][hidden]: q rows, k rows, v rows */
     LLAMA_OUTPUT,  /* [hidden][Q] */
-    LLAMA_GATE_UP, /* [2 * ffn][hidden]: gate rows, up rows */
-    LLAMA_DOWN,    /* [hidden][ffn] */
+    LLAMA_GATE_UP, /* [2 * ffn][hidden]: gate rows, up rows; one for each expert */
+    LLAMA_DOWN,    /* [hidden][ffn]; one for each expert */
+    LLAMA_ROUTER,  /* [experts][hidden], where there are any */
     LLAMA_LAYER_MATRICES,
     LLAMA_HEAD = LLAMA_LAYER_MATRICES, /* [vocab][hidden] */
     LLAMA_MATRICES,
@@ -32,7 +34,10 @@ enum llama_matrix {
 struct llama_layer {
     float *attention_norm; /* [hidden] */
     float *ffn_norm;       /* [hidden] */
-    struct matmul_weight *matrix[LLAMA_LAYER_MATRICES];
+    float *bias;           /* [QKV], NULL where the family has none */
+    float *q_norm;         /* [D], as k_norm: NULL where the family has none */
+    float *k_norm;
+    struct matmul_weight **matrix[LLAMA_LAYER_MATRICES]; /* [llama_matrix_count()] each */
 };
 
 /* What changes from step to step: filled by the engine, read by every operation. */
@@ -57,14 +62,15 @@ struct llama {
     struct crew *crew;
     struct kvpool kv;
 
-    struct matmul_shape *shape[LLAMA_MATRICES];
+    struct matmul_shape *shape[LLAMA_MATRICES]; /* NULL where the count is 0 */
     struct matmul_weight *head;
-    struct llama_layer *layers; /* [layers] */
-    void *embed;                /* act [vocab][hidden] */
-    float *norms;               /* [2 * layers + 1][hidden]: what the norm pointers point into */
-    float *final_norm;          /* [hidden] */
-    float *cosine;              /* [positions][rope_dim / 2] */
-    float *sine;                /* [positions][rope_dim / 2] */
+    struct llama_layer *layers;     /* [layers] */
+    struct matmul_weight **weights; /* What the layers' lists of matrices point into. */
+    void *embed;                    /* act [vocab][hidden] */
+    float *vectors;                 /* What the pointers to norms and biases point into. */
+    float *final_norm;              /* [hidden] */
+    float *cosine;                  /* [positions][rope_dim / 2] */
+    float *sine;                    /* [positions][rope_dim / 2] */
 
     struct llama_batch batch;
     float *x;         /* [tokens][hidden] the residual stream */
@@ -72,23 +78,45 @@ struct llama {
     float *qkv;       /* [tokens][QKV] */
     void *q;          /* act [tokens][Q] */
     void *attended;   /* act [tokens][Q] */
-    float *gate_up;   /* [tokens][2 * ffn] */
-    void *gated;      /* act [tokens][ffn] */
+    float *gate_up;   /* [tokens][2 * ffn]; [slots] of experts */
+    void *gated;      /* act [tokens][ffn]; [slots] of experts */
+    struct moe moe;   /* Empty without experts. */
     void *head_in;    /* act [rows][hidden] */
     float *logits;    /* [rows][vocab] */
     uint8_t *scratch; /* [threads][scratch_bytes] */
     size_t scratch_bytes;
 };
 
+/* How many of a matrix a layer has: 0, 1, or one for each expert. */
+uint32_t llama_matrix_count(const struct hparams *hparams, enum llama_matrix matrix);
+
 /* Rows of W of a matrix, and its columns. */
 uint32_t llama_matrix_rows(const struct hparams *hparams, enum llama_matrix matrix);
 uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matrix);
+
+/* Floats of all norms and biases. */
+size_t llama_vector_floats(const struct hparams *hparams);
 
 /* x = embeddings of the batch's tokens. */
 void llama_embed(struct llama *llama);
 
 /* The operations of one layer, in the plan's words; model is the struct llama. */
 extern void (*const llama_operations[PLAN_OPERATION_COUNT])(void *model, uint32_t layer);
+
+/* What operations are made of; model_moe.c has its own. One operation on its way through the crew:
+ * the kernel's arguments and who runs it. */
+struct llama_call {
+    struct llama *llama;
+    const void *args;
+};
+
+/* Runs over units; the context that `run` gets is a struct llama_call. */
+void llama_spread(struct llama *llama, const void *args,
+                  void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
+                  uint32_t units, uint32_t grain);
+void llama_multiply(struct llama *llama, enum llama_matrix matrix, const struct matmul_args *args);
+uint32_t llama_row_grain(uint32_t numbers); /* Grain of work over rows of so many numbers. */
+void *llama_thread_scratch(const struct llama *llama, uint32_t thread);
 
 /* logits = final norm and head of the tokens that want them. */
 void llama_head(struct llama *llama);

@@ -9,9 +9,9 @@
 #include "base/clock.h"
 #include "base/must.h"
 
-bool pipe_accepts(const struct plan *plan)
+bool pipe_accepts(const struct plan *plan, bool experts)
 {
-    const struct plan sequential = plan_sequential();
+    const struct plan sequential = plan_sequential(experts);
     return memcmp(plan, &sequential, sizeof sequential) == 0;
 }
 
@@ -21,7 +21,7 @@ void pipe_run(struct pipe *pipe, const struct plan *plan)
     for (uint32_t layer = 0; layer < pipe->layers; layer++) {
         for (uint32_t i = 0; i < plan->nano_count; i++) {
             const uint32_t operation = plan->nano[i].operation;
-            must(operation < PLAN_OPERATION_COUNT);
+            must(operation < PLAN_OPERATION_COUNT && pipe->operation[operation]);
             pipe->operation[operation](pipe->model, layer);
             const uint64_t end_ns = clock_now_ns();
             pipe->spent_ns[operation] += end_ns - start_ns;

@@ -17,8 +17,9 @@ struct pipe {
     uint64_t spent_ns[PLAN_OPERATION_COUNT]; /* Sum over layers and runs, for profiles. */
 };
 
-/* A plan this pipe can run: the whole batch, lane 0, the model's order. */
-bool pipe_accepts(const struct plan *plan);
+/* A plan that a pipe can run for a model with experts or without: the whole batch, lane 0, the
+ * model's order. */
+bool pipe_accepts(const struct plan *plan, bool experts);
 
 /* Every layer, every nano-operation. The plan was accepted. */
 void pipe_run(struct pipe *pipe, const struct plan *plan);

@@ -1,8 +1,8 @@
 /*
  * attend.c - paged causal attention with grouped query heads and a running softmax (Milakov and
  * Gimelshein 2018), the specification. Runs on any worker thread over its items; scratch is the
- * thread's. Invariant: a row walks aligned blocks of KERN_ATTEND_BLOCK positions from 0 to its own
- * position, whatever else is in the batch.
+ * thread's. Invariant: a row walks aligned blocks of KERN_ATTEND_BLOCK positions from the one where
+ * its window begins to its own position, whatever else is in the batch.
  */
 #include <math.h>
 
@@ -54,6 +54,7 @@ static void accumulate(const struct view *view, uint32_t position, float p, floa
 static void attend_row(const struct view *view, uint32_t last)
 {
     const uint32_t dim = view->args->head_dim;
+    const uint32_t seen = kern_attend_first(view->args, last);
     float *out = view->args->scratch;
     float *p = out + dim;
     float max = -INFINITY;
@@ -61,11 +62,13 @@ static void attend_row(const struct view *view, uint32_t last)
     for (uint32_t d = 0; d < dim; d++) {
         out[d] = 0;
     }
-    for (uint32_t first = 0; first <= last; first += KERN_ATTEND_BLOCK) {
+    uint32_t first = seen / KERN_ATTEND_BLOCK * KERN_ATTEND_BLOCK;
+    for (; first <= last; first += KERN_ATTEND_BLOCK) {
+        const uint32_t begin = first < seen ? seen - first : 0;
         const uint32_t left = last - first + 1;
         const uint32_t count = left < KERN_ATTEND_BLOCK ? left : KERN_ATTEND_BLOCK;
         float block_max = max;
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = begin; i < count; i++) {
             p[i] = score(view, first + i);
             block_max = fmaxf(block_max, p[i]);
         }
@@ -74,7 +77,7 @@ static void attend_row(const struct view *view, uint32_t last)
         for (uint32_t d = 0; d < dim; d++) {
             out[d] *= shrink;
         }
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = begin; i < count; i++) {
             p[i] = expf(p[i] - block_max);
             sum += p[i];
             accumulate(view, first + i, p[i], out);

@@ -11,6 +11,8 @@ void ref_fill(struct kern_ops *ops)
         .rope_append = ref_rope_append,
         .attend = ref_attend,
         .silu_mul = ref_silu_mul,
+        .route = ref_route,
+        .combine = ref_combine,
         .logits = ref_logits,
     };
 }

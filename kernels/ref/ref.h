@@ -9,6 +9,8 @@ void ref_rmsnorm(const struct kern_rmsnorm_args *args, uint32_t first, uint32_t 
 void ref_rope_append(const struct kern_rope_append_args *args, uint32_t first, uint32_t count);
 void ref_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
 void ref_silu_mul(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
+void ref_route(const struct kern_route_args *args, uint32_t first, uint32_t count);
+void ref_combine(const struct kern_combine_args *args, uint32_t first, uint32_t count);
 void ref_logits(const struct kern_logits_args *args);
 
 void ref_fill(struct kern_ops *ops);

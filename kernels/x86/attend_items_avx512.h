@@ -7,10 +7,24 @@
 
 #include "kernels/x86/attend_math_avx512.h"
 
-/* Last position that a vector sees. */
+/* Last position that a vector sees: its own. */
 static inline uint32_t attend_last(const struct attend *at, uint32_t vector)
 {
     return at->first_position + vector / at->group;
+}
+
+/* Weights of one vector in a block of its item, which it may see in part or not at all. */
+static inline void attend_weigh(const struct attend *at, uint32_t vector, uint32_t position)
+{
+    const uint32_t own = attend_last(at, vector);
+    const uint32_t first = kern_attend_first(at->args, own);
+    if (own < position || first >= position + KERN_ATTEND_BLOCK) {
+        memset(at->p + (size_t)vector * KERN_ATTEND_BLOCK, 0, KERN_ATTEND_BLOCK * sizeof *at->p);
+        return;
+    }
+    const uint32_t count = own - position + 1;
+    attend_soften(at, vector, first > position ? first - position : 0,
+                  count < KERN_ATTEND_BLOCK ? count : KERN_ATTEND_BLOCK);
 }
 
 static inline __attribute__((always_inline)) void
@@ -29,8 +43,7 @@ attend_block(const struct attend *at, uint32_t first, uint32_t position, const i
     }
     attend_scores(at, first, tiles, vectors);
     for (uint32_t v = first; v < first + (uint32_t)vectors; v++) {
-        const uint32_t own = attend_last(at, v);
-        attend_soften(at, v, own >= position ? own - position + 1 : 0);
+        attend_weigh(at, v, position);
     }
     const struct attend_span span = {first, position,
                                      (seen + at->unit_tokens - 1) / at->unit_tokens};
@@ -41,7 +54,9 @@ attend_block(const struct attend *at, uint32_t first, uint32_t position, const i
 static inline void attend_vectors(const struct attend *at, uint32_t first, uint32_t vectors)
 {
     const uint32_t last = attend_last(at, first + vectors - 1);
-    for (uint32_t position = 0; position <= last; position += KERN_ATTEND_BLOCK) {
+    const uint32_t seen = kern_attend_first(at->args, attend_last(at, first));
+    uint32_t position = seen / KERN_ATTEND_BLOCK * KERN_ATTEND_BLOCK;
+    for (; position <= last; position += KERN_ATTEND_BLOCK) {
         switch (vectors) {
         case 1:
             attend_block(at, first, position, 1);

@@ -5,7 +5,8 @@
  *
  * Four query vectors (rows x heads of one kv head) share the loads of K and V: scores of 4 x 64
  * positions, then outputs of 4 x 64 dimensions, each in 16 registers. A vector's own sums run in
- * one order, whatever stands beside it: aligned blocks of KERN_ATTEND_BLOCK positions from 0 on.
+ * one order, whatever stands beside it: aligned blocks of KERN_ATTEND_BLOCK positions. A block that
+ * only its neighbours see leaves it as it was.
  */
 #ifndef KERNELS_X86_ATTEND_MATH_AVX512_H
 #define KERNELS_X86_ATTEND_MATH_AVX512_H
@@ -80,9 +81,10 @@ attend_scores(const struct attend *at, uint32_t first, const uint8_t *const tile
     }
 }
 
-/* Scores to weights of one vector: its first `count` positions of the block, 0 for the others.
- * Rescales what it has summed so far. */
-static inline void attend_soften(const struct attend *at, uint32_t vector, uint32_t count)
+/* Scores to weights of one vector: positions [begin, end) of the block, which are some, 0 for the
+ * others. Rescales what it has summed so far. */
+static inline void attend_soften(const struct attend *at, uint32_t vector, uint32_t begin,
+                                 uint32_t end)
 {
     float *p = at->p + (size_t)vector * KERN_ATTEND_BLOCK;
     float *out = at->out + vector * at->padded;
@@ -90,9 +92,11 @@ static inline void attend_soften(const struct attend *at, uint32_t vector, uint3
     __m512 scores[ATTEND_TILES];
     __m512 most = _mm512_set1_ps(at->max[vector]);
     for (uint32_t t = 0; t < ATTEND_TILES; t++) {
-        const uint32_t left = count > t * 16 ? count - t * 16 : 0;
+        const __mmask16 ended = vector_mask(end > t * 16 ? end - t * 16 : 0);
+        const __mmask16 before = vector_mask(begin > t * 16 ? begin - t * 16 : 0);
         const __m512 raw = _mm512_mul_ps(_mm512_loadu_ps(p + (size_t)t * 16), scale);
-        scores[t] = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), vector_mask(left), raw);
+        scores[t] =
+            _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), _kandn_mask16(before, ended), raw);
         most = _mm512_max_ps(most, scores[t]);
     }
     const float max = _mm512_reduce_max_ps(most);

@@ -84,6 +84,7 @@ void x86_fill(struct kern_ops *ops, unsigned isa)
         ops->silu_mul = avx512_silu_mul;
         ops->rope_append = avx512_rope_append;
         ops->attend = attend_f32_only;
+        ops->combine = avx512_combine;
         ops->logits = avx512_logits;
     }
     if (isa & KERN_ISA_AVX512_BF16) {

@@ -18,6 +18,7 @@ void avx512_silu_mul(const struct kern_silu_mul_args *args, uint32_t first, uint
 void avx512_rope_append(const struct kern_rope_append_args *args, uint32_t first, uint32_t count);
 void avx512_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
 void avx512_bf16_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
+void avx512_combine(const struct kern_combine_args *args, uint32_t first, uint32_t count);
 void avx512_logits(const struct kern_logits_args *args);
 
 #endif /* KERNELS_X86_X86_H */

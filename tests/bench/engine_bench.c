@@ -28,11 +28,16 @@ static const char *const operation_names[PLAN_OPERATION_COUNT] = {
     [PLAN_UP_GATE] = "up, gate",
     [PLAN_SILU_MUL] = "silu mul",
     [PLAN_DOWN] = "down",
+    [PLAN_ROUTE] = "route",
+    [PLAN_EXPERT_UP_GATE] = "experts' up, gate",
+    [PLAN_EXPERT_SILU_MUL] = "experts' silu mul",
+    [PLAN_EXPERT_DOWN] = "experts' down",
+    [PLAN_COMBINE] = "combine",
 };
 
 static void print_share(const char *name, uint64_t ns, uint64_t total_ns)
 {
-    (void)printf("    %-16s %9.3f ms %5.1f %%\n", name, (double)ns / 1e6,
+    (void)printf("    %-18s %9.3f ms %5.1f %%\n", name, (double)ns / 1e6,
                  100.0 * (double)ns / (double)total_ns);
 }
 
@@ -59,7 +64,9 @@ static void measure(struct bench *bench, const char *name, const struct engine_b
                  (double)best_ns / 1e6);
     print_share("embed", best.embed_ns, best_ns);
     for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        print_share(operation_names[i], best.operation_ns[i], best_ns);
+        if (best.operation_ns[i] > 0) {
+            print_share(operation_names[i], best.operation_ns[i], best_ns);
+        }
     }
     print_share("head", best.head_ns, best_ns);
 }

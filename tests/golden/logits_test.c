@@ -178,6 +178,7 @@ static void linked_remove(const struct linked *linked)
 }
 
 static const struct tolerance exact = {.logits = 1e-4, .gap = 1e-3};
+static const char tiny_llama[] = "tiny_llama_logits.json";
 static const struct tolerance rounded = {.logits = 2e-2, .gap = 0};
 
 static void stories_in_f32(void **state)
@@ -245,11 +246,10 @@ static void stories_bf16_file_in_bf16(void **state)
 }
 
 /* Sequences from position 0, each with the logits of every position. */
-static void check_tiny(const char *model, double tolerance)
+static void check_tiny(const char *model, const char *logits_file, double tolerance)
 {
     char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s/models/neural-api-tiny/tiny_llama_logits.json",
-                   data_root());
+    (void)snprintf(path, sizeof path, "%s/models/neural-api-tiny/%s", data_root(), logits_file);
     struct json *root = parse(path);
     const struct json *sequences = json_get(root, "sequences");
     const struct json *logits = json_get(root, "logits");
@@ -273,16 +273,29 @@ static void check_tiny(const char *model, double tolerance)
     json_free(root);
 }
 
-static void tiny_llama_safetensors(void **state)
+static void check_tiny_folder(const char *config, const char *weights, const char *logits_file)
 {
-    (void)state;
     const char *root = data_root();
     struct linked linked;
     linked_open(&linked);
-    linked_add(&linked, root, "neural-api-tiny/tiny_llama_config.json", "config.json");
-    linked_add(&linked, root, "neural-api-tiny/tiny_llama.safetensors", "model.safetensors");
-    check_tiny(linked.path, 1e-3);
+    linked_add(&linked, root, config, "config.json");
+    linked_add(&linked, root, weights, "model.safetensors");
+    check_tiny(linked.path, logits_file, 1e-3);
     linked_remove(&linked);
+}
+
+static void tiny_llama_safetensors(void **state)
+{
+    (void)state;
+    check_tiny_folder("neural-api-tiny/tiny_llama_config.json",
+                      "neural-api-tiny/tiny_llama.safetensors", tiny_llama);
+}
+
+static void tiny_mixtral_safetensors(void **state)
+{
+    (void)state;
+    check_tiny_folder("neural-api-tiny/tiny_mixtral_config.json",
+                      "neural-api-tiny/tiny_mixtral.safetensors", "tiny_mixtral_logits.json");
 }
 
 static void tiny_llama_gguf(void **state)
@@ -291,9 +304,9 @@ static void tiny_llama_gguf(void **state)
     const char *root = data_root();
     char model[PATH_BYTES];
     (void)snprintf(model, sizeof model, "%s/models/neural-api-tiny/tiny_llama_f32.gguf", root);
-    check_tiny(model, 1e-3);
+    check_tiny(model, tiny_llama, 1e-3);
     (void)snprintf(model, sizeof model, "%s/models/neural-api-tiny/tiny_llama_f16.gguf", root);
-    check_tiny(model, 1e-2);
+    check_tiny(model, tiny_llama, 1e-2);
 }
 
 int main(void)
@@ -302,6 +315,7 @@ int main(void)
         cmocka_unit_test(stories_in_f32),           cmocka_unit_test(stories_sharded_in_f32),
         cmocka_unit_test(stories_bf16_file_in_f32), cmocka_unit_test(stories_bf16_file_in_bf16),
         cmocka_unit_test(tiny_llama_safetensors),   cmocka_unit_test(tiny_llama_gguf),
+        cmocka_unit_test(tiny_mixtral_safetensors),
     };
     return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
 }

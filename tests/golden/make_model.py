@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""make_model.py PATH - writes a tiny Llama from a seed: a Hugging Face directory or, with --gguf
-TYPE, one GGUF file. Its weights are noise, its vocabulary is all bytes, a few merges and three
-special tokens; the row of the end token in the output matrix is zero, so that greedy answers end by
-length. One seed and one set of options give the same bytes everywhere.
+"""make_model.py PATH - writes a tiny model of a family from a seed: a Hugging Face directory or,
+with --gguf TYPE, one GGUF file. Its weights are noise, its vocabulary is all bytes, a few merges
+and three special tokens; the row of the end token in the output matrix is zero, so that greedy
+answers end by length. One seed and one set of options give the same bytes everywhere.
 """
 import argparse
 import itertools
@@ -18,6 +18,18 @@ WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl",
          "red"]
 GGUF_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
               "BF16": 30}
+# What config.json and GGUF call a family, and its base of rotary angles.
+FAMILIES = {
+    "llama": ("LlamaForCausalLM", "llama", 1e4), "mistral": ("MistralForCausalLM", "llama", 1e4),
+    "mixtral": ("MixtralForCausalLM", "llama", 1e6), "qwen2": ("Qwen2ForCausalLM", "qwen2", 1e6),
+    "qwen3": ("Qwen3ForCausalLM", "qwen3", 1e6),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", "qwen3moe", 1e6),
+}
+MIXTURES = ("mixtral", "qwen3_moe")
+EXPERT_PARTS = {
+    "mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+    "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+}
 ALIGNMENT = 32
 BLOCK = 32
 
@@ -52,16 +64,37 @@ def vocabulary(count):
     return tokens, merges
 
 
+def family_config(args):
+    """The keys that a family has beside a Llama's."""
+    if args.family == "mistral":
+        return {"sliding_window": args.window or None}
+    if args.family == "mixtral":
+        return {"sliding_window": args.window or None, "num_local_experts": args.experts,
+                "num_experts_per_tok": args.experts_used}
+    if args.family == "llama":
+        return {}
+    # A window that is switched off must leave no trace.
+    off = {"use_sliding_window": False, "sliding_window": 3, "max_window_layers": 1}
+    if args.family == "qwen3_moe":
+        return {**off, "num_experts": args.experts, "num_experts_per_tok": args.experts_used,
+                "moe_intermediate_size": args.ffn, "intermediate_size": 3 * args.ffn,
+                "norm_topk_prob": not args.raw_weights, "decoder_sparse_step": 1,
+                "mlp_only_layers": []}
+    return off
+
+
 def config(args):
     return {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "architectures": [FAMILIES[args.family][0]], "model_type": args.family,
+        "hidden_act": "silu",
         "hidden_size": args.hidden, "intermediate_size": args.ffn,
         "num_hidden_layers": args.layers, "num_attention_heads": args.heads,
         "num_key_value_heads": args.kv_heads, "head_dim": args.head_dim,
         "vocab_size": args.vocab, "max_position_embeddings": args.positions,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None,
+        "rms_norm_eps": 1e-5, "rope_theta": FAMILIES[args.family][2], "rope_scaling": None,
         "tie_word_embeddings": args.tied, "bos_token_id": BOS, "eos_token_id": EOS,
         "torch_dtype": {"f32": "float32", "bf16": "bfloat16"}[args.dtype],
+        **family_config(args),
     }
 
 
@@ -87,10 +120,24 @@ def weights(args):
             layer + "self_attn.v_proj.weight": matrix(keys, args.hidden),
             layer + "self_attn.o_proj.weight": matrix(args.hidden, queries),
             layer + "post_attention_layernorm.weight": vector(args.hidden),
-            layer + "mlp.gate_proj.weight": matrix(args.ffn, args.hidden),
-            layer + "mlp.up_proj.weight": matrix(args.ffn, args.hidden),
-            layer + "mlp.down_proj.weight": matrix(args.hidden, args.ffn),
         })
+        if args.family == "qwen2":
+            tensors.update({layer + f"self_attn.{part}_proj.bias": vector(rows) - numpy.float32(0.9)
+                            for part, rows in (("q", queries), ("k", keys), ("v", keys))})
+        if args.family in ("qwen3", "qwen3_moe"):
+            tensors.update({layer + "self_attn.q_norm.weight": vector(args.head_dim),
+                            layer + "self_attn.k_norm.weight": vector(args.head_dim)})
+        ffns = {"mlp.": ("gate_proj", "up_proj", "down_proj")}
+        if args.family in MIXTURES:
+            block, *parts = EXPERT_PARTS[args.family]
+            tensors[layer + block + ".gate.weight"] = matrix(args.experts, args.hidden)
+            ffns = {f"{block}.experts.{number}.": parts for number in range(args.experts)}
+        for place, (gate, up, down) in ffns.items():
+            tensors.update({
+                f"{layer}{place}{gate}.weight": matrix(args.ffn, args.hidden),
+                f"{layer}{place}{up}.weight": matrix(args.ffn, args.hidden),
+                f"{layer}{place}{down}.weight": matrix(args.hidden, args.ffn),
+            })
     tensors["model.norm.weight"] = vector(args.hidden)
     if not args.tied:
         tensors["lm_head.weight"] = matrix(args.vocab, args.hidden) * numpy.float32(3)
@@ -211,18 +258,33 @@ def gguf_value(value):
     return 9, struct.pack("<IQ", 8, len(items)) + b"".join(item[1] for item in items)
 
 
+def gguf_numbers(args):
+    """Keys behind the family's prefix."""
+    numbers = {
+        "embedding_length": args.hidden, "feed_forward_length": args.ffn,
+        "block_count": args.layers, "attention.head_count": args.heads,
+        "attention.head_count_kv": args.kv_heads, "attention.key_length": args.head_dim,
+        "attention.value_length": args.head_dim, "rope.dimension_count": args.head_dim,
+        "rope.freq_base": FAMILIES[args.family][2], "context_length": args.positions,
+        "vocab_size": args.vocab, "attention.layer_norm_rms_epsilon": 1e-5,
+    }
+    if args.window and args.family in ("mistral", "mixtral"):
+        numbers["attention.sliding_window"] = args.window
+    if args.family in MIXTURES:
+        numbers.update({"expert_count": args.experts, "expert_used_count": args.experts_used})
+    if args.family == "qwen3_moe":
+        numbers.update({"feed_forward_length": 3 * args.ffn,
+                        "expert_feed_forward_length": args.ffn,
+                        "expert_weights_norm": not args.raw_weights})
+    return numbers
+
+
 def gguf_pairs(args):
     tokens, merges = vocabulary(args.vocab)
+    prefix = FAMILIES[args.family][1]
     return {
-        "general.architecture": "llama", "general.alignment": ALIGNMENT,
-        "llama.embedding_length": args.hidden, "llama.feed_forward_length": args.ffn,
-        "llama.block_count": args.layers, "llama.attention.head_count": args.heads,
-        "llama.attention.head_count_kv": args.kv_heads,
-        "llama.attention.key_length": args.head_dim,
-        "llama.attention.value_length": args.head_dim,
-        "llama.rope.dimension_count": args.head_dim, "llama.rope.freq_base": 10000.0,
-        "llama.context_length": args.positions, "llama.vocab_size": args.vocab,
-        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "general.architecture": prefix, "general.alignment": ALIGNMENT,
+        **{f"{prefix}.{key}": value for key, value in gguf_numbers(args).items()},
         "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "default",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [3 if i < len(SPECIALS) else 1 for i in range(args.vocab)],
@@ -233,24 +295,33 @@ def gguf_pairs(args):
 
 
 def gguf_tensors(args, tensors):
-    """The same tensors by their GGUF names; rows of q and k in interleaved order."""
+    """The same tensors by their GGUF names; a Llama's rows of q and k in interleaved order."""
     plain = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
     parts = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q",
              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
              "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
-             "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+             "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+             "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+    if args.family in MIXTURES:
+        block, *names = EXPERT_PARTS[args.family]
+        parts[block + ".gate"] = "ffn_gate_inp"
+        parts.update(dict(zip(names, ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"],
+                              strict=True)))
     out = {}
     for name, values in tensors.items():
-        stem = name[:-len(".weight")]
+        stem, ending = name.rsplit(".", 1)
         if stem in plain:
             out[plain[stem] + ".weight"] = values
             continue
         layer, part = stem[len("model.layers."):].split(".", 1)
-        if part in ("self_attn.q_proj", "self_attn.k_proj"):
+        if part in ("self_attn.q_proj", "self_attn.k_proj") and FAMILIES[args.family][1] == "llama":
             halves = values.reshape(-1, 2, args.head_dim // 2, args.hidden)
             values = halves.swapaxes(1, 2).reshape(values.shape)
-        out[f"blk.{layer}.{parts[part]}.weight"] = values
-    return out
+        if ".experts." in part:
+            out.setdefault(f"blk.{layer}.{parts[part.rsplit('.', 1)[1]]}.weight", []).append(values)
+        else:
+            out[f"blk.{layer}.{parts[part]}.{ending}"] = values
+    return {name: numpy.array(values) for name, values in out.items()}
 
 
 def write_gguf(args, tensors):
@@ -258,7 +329,7 @@ def write_gguf(args, tensors):
         return gguf_value(text)[1]
     named, table, data = gguf_tensors(args, tensors), b"", b""
     for name, values in named.items():
-        kind = args.gguf if values.ndim == 2 else "F32"
+        kind = args.gguf if values.ndim > 1 and "ffn_gate_inp" not in name else "F32"
         piece = gguf_bytes(values, kind)
         table += string(name) + struct.pack("<I", values.ndim)
         table += struct.pack(f"<{values.ndim}Q", *reversed(values.shape))
@@ -279,8 +350,11 @@ def main():
     parser.add_argument("--gguf", choices=sorted(GGUF_TYPES), metavar="TYPE")
     for name, value in {"seed": 1, "hidden": 64, "layers": 2, "heads": 4, "kv-heads": 2,
                         "head-dim": 16, "ffn": 160, "vocab": 512, "positions": 2048,
-                        "shards": 1}.items():
+                        "shards": 1, "window": 0, "experts": 5, "experts-used": 2}.items():
         parser.add_argument("--" + name, type=int, default=value, metavar="N")
+    parser.add_argument("--family", choices=sorted(FAMILIES), default="llama")
+    parser.add_argument("--raw-weights", action="store_true",
+                        help="qwen3_moe: the weights of a token's experts need not sum to 1")
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--tied", action="store_true")
     args = parser.parse_args()

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""reference.py MODEL ID,ID,... - a Llama's logits behind the last id as a JSON list, in float64.
+"""reference.py MODEL ID,ID,... - a model's logits behind the last id as a JSON list, in float64.
 
 Independent of the engine and of make_model.py: readers of its own for GGUF files and for Hugging
 Face directories, dequantisers of its own, plain NumPy matrices. MODEL is a .gguf file or such a
-directory. Slow by design; test_reference.py compares the engine with it.
+directory. What a layer has beside a Llama's is told by its tensors. Slow by design;
+test_reference.py compares the engine with it.
 """
 import json
 import pathlib
@@ -120,16 +121,22 @@ def read_gguf(path):
     return pairs, tensors
 
 
-def llama_of_gguf(path):
-    """Numbers and tensors by GGUF names; rotary pairs of a head are 2i and 2i + 1."""
+def model_of_gguf(path):
+    """Numbers and tensors by GGUF names; rotary pairs of a Llama's head are 2i and 2i + 1."""
     pairs, tensors = read_gguf(path)
-    heads = pairs["llama.attention.head_count"]
+    name = pairs["general.architecture"]
+
+    def number(key, default=None):
+        return pairs.get(f"{name}.{key}", default)
+    heads = number("attention.head_count")
     numbers = {
-        "layers": pairs["llama.block_count"], "heads": heads,
-        "kv_heads": pairs.get("llama.attention.head_count_kv", heads),
-        "eps": pairs["llama.attention.layer_norm_rms_epsilon"],
-        "theta": pairs.get("llama.rope.freq_base", 10000.0),
-        "turned": pairs.get("llama.rope.dimension_count"), "interleaved": True,
+        "layers": number("block_count"), "heads": heads,
+        "kv_heads": number("attention.head_count_kv", heads),
+        "eps": number("attention.layer_norm_rms_epsilon"),
+        "theta": number("rope.freq_base", 10000.0), "turned": number("rope.dimension_count"),
+        "interleaved": name == "llama", "window": number("attention.sliding_window", 0),
+        "experts_used": number("expert_used_count"),
+        "normed": number("expert_weights_norm", True),
     }
     return numbers, tensors
 
@@ -139,7 +146,12 @@ HF_NAMES = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
     "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
+    "ffn_down": "mlp.down_proj", "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+}
+HF_EXPERTS = {
+    "MixtralForCausalLM": ("block_sparse_moe", {"gate": "w1", "up": "w3", "down": "w2"}),
+    "Qwen3MoeForCausalLM": ("mlp", {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}),
 }
 
 
@@ -163,20 +175,32 @@ def read_safetensors(path):
 class Renamed:
     """Tensors of a Hugging Face directory under their GGUF names."""
 
-    def __init__(self, tensors):
+    def __init__(self, tensors, architecture, experts):
         self.tensors = tensors
+        self.block, self.parts = HF_EXPERTS.get(architecture, ("", {}))
+        self.experts = experts
+
+    def old_name(self, name):
+        parts = name.split(".")
+        if parts[0] != "blk":
+            return f"{HF_NAMES[parts[0]]}.weight"
+        if parts[2] == "ffn_gate_inp":
+            return f"model.layers.{parts[1]}.{self.block}.gate.weight"
+        return f"model.layers.{parts[1]}.{HF_NAMES[parts[2]]}.{parts[3]}"
 
     def __getitem__(self, name):
-        parts = name.split(".")
-        if parts[0] == "blk":
-            return self.tensors[f"model.layers.{parts[1]}.{HF_NAMES[parts[2]]}.weight"]
-        return self.tensors[HF_NAMES[parts[0]] + ".weight"]
+        if "_exps" not in name:
+            return self.tensors[self.old_name(name)]
+        layer, part = name.split(".")[1:3]
+        part = self.parts[part.split("_")[1]]
+        return [self.tensors[f"model.layers.{layer}.{self.block}.experts.{i}.{part}.weight"]
+                for i in range(self.experts)]
 
     def __contains__(self, name):
-        return HF_NAMES[name.split(".")[0]] + ".weight" in self.tensors
+        return self.old_name(name) in self.tensors
 
 
-def llama_of_folder(path):
+def model_of_folder(path):
     """Numbers and tensors by GGUF names; rotary pairs of a head are i and i + half."""
     config = json.loads((path / "config.json").read_text())
     if config.get("rope_scaling"):
@@ -191,8 +215,12 @@ def llama_of_folder(path):
         "layers": config["num_hidden_layers"], "heads": heads,
         "kv_heads": config.get("num_key_value_heads", heads), "eps": config["rms_norm_eps"],
         "theta": config.get("rope_theta", 10000.0), "turned": None, "interleaved": False,
+        "window": config.get("use_sliding_window", True) and config.get("sliding_window") or 0,
+        "experts_used": config.get("num_experts_per_tok"),
+        "normed": config.get("norm_topk_prob", True),
     }
-    return numbers, Renamed(tensors)
+    experts = config.get("num_local_experts") or config.get("num_experts")
+    return numbers, Renamed(tensors, config["architectures"][0], experts)
 
 
 def norm(x, weight, eps):
@@ -211,11 +239,14 @@ def rotate(x, angle, interleaved):
     return out
 
 
-def attend(q, k, v):
-    """[tokens][heads][dims] each; k and v have fewer heads. Every token sees its past."""
+def attend(q, k, v, window):
+    """[tokens][heads][dims] each; k and v have fewer heads. Every token sees its past, or the last
+    `window` tokens of it, itself included."""
     tokens, heads, dims = q.shape
     group = heads // k.shape[1]
-    future = numpy.triu(numpy.full((tokens, tokens), -numpy.inf), 1)
+    age = numpy.arange(tokens)[:, None] - numpy.arange(tokens)
+    unseen = (age < 0) | (age >= (window or tokens))
+    future = numpy.where(unseen, -numpy.inf, 0.0)
     out = numpy.zeros_like(q)
     for head in range(heads):
         scores = q[:, head] @ k[:, head // group].T / numpy.sqrt(dims) + future
@@ -225,8 +256,29 @@ def attend(q, k, v):
     return out.reshape(tokens, heads * dims)
 
 
+def swiglu(h, gate, up, down):
+    left = h @ gate.T
+    return (left / (1 + numpy.exp(-left)) * (h @ up.T)) @ down.T
+
+
+def mixture(h, weight, used, normed):
+    """Each token goes to the `used` experts that the router likes best."""
+    scores = h @ weight("ffn_gate_inp").T
+    likes = numpy.exp(scores - scores.max(axis=-1, keepdims=True))
+    likes /= likes.sum(axis=-1, keepdims=True)
+    experts = list(zip(weight("ffn_gate_exps"), weight("ffn_up_exps"), weight("ffn_down_exps"),
+                       strict=True))
+    out = numpy.zeros_like(h)
+    for token, like in enumerate(likes):
+        chosen = numpy.argsort(-like, kind="stable")[:used]
+        total = like[chosen].sum() if normed else 1
+        for expert in chosen:
+            out[token] += like[expert] / total * swiglu(h[token], *experts[expert])
+    return out
+
+
 def forward(numbers, tensors, ids):
-    """Logits [tokens][vocabulary] of a Llama."""
+    """Logits [tokens][vocabulary]."""
     heads, kv_heads, eps = numbers["heads"], numbers["kv_heads"], numbers["eps"]
     dims = tensors["blk.0.attn_q.weight"].shape[0] // heads
     turned = numbers["turned"] or dims
@@ -238,20 +290,28 @@ def forward(numbers, tensors, ids):
         def weight(part, number=layer):
             return tensors[f"blk.{number}.{part}.weight"]
         h = norm(x, weight("attn_norm"), eps)
-        q = rotate((h @ weight("attn_q").T).reshape(-1, heads, dims), angle, interleaved)
-        k = rotate((h @ weight("attn_k").T).reshape(-1, kv_heads, dims), angle, interleaved)
-        v = (h @ weight("attn_v").T).reshape(-1, kv_heads, dims)
-        x = x + attend(q, k, v) @ weight("attn_output").T
+        q, k, v = (h @ weight(part).T for part in ("attn_q", "attn_k", "attn_v"))
+        if "blk.0.attn_q.bias" in tensors:
+            q, k, v = (values + tensors[f"blk.{layer}.attn_{part}.bias"]
+                       for values, part in ((q, "q"), (k, "k"), (v, "v")))
+        q, k, v = (values.reshape(-1, count, dims)
+                   for values, count in ((q, heads), (k, kv_heads), (v, kv_heads)))
+        if "blk.0.attn_q_norm.weight" in tensors:
+            q, k = norm(q, weight("attn_q_norm"), eps), norm(k, weight("attn_k_norm"), eps)
+        q, k = rotate(q, angle, interleaved), rotate(k, angle, interleaved)
+        x = x + attend(q, k, v, numbers["window"]) @ weight("attn_output").T
         h = norm(x, weight("ffn_norm"), eps)
-        gate = h @ weight("ffn_gate").T
-        x = x + (gate / (1 + numpy.exp(-gate)) * (h @ weight("ffn_up").T)) @ weight("ffn_down").T
+        if "blk.0.ffn_gate_inp.weight" in tensors:
+            x = x + mixture(h, weight, numbers["experts_used"], numbers["normed"])
+        else:
+            x = x + swiglu(h, weight("ffn_gate"), weight("ffn_up"), weight("ffn_down"))
     head = tensors["output.weight" if "output.weight" in tensors else "token_embd.weight"]
     return norm(x, tensors["output_norm.weight"], eps) @ head.T
 
 
 def load(path):
     path = pathlib.Path(path)
-    return llama_of_folder(path) if path.is_dir() else llama_of_gguf(path)
+    return model_of_folder(path) if path.is_dir() else model_of_gguf(path)
 
 
 def main():

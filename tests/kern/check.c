@@ -99,7 +99,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_norm),         cmocka_unit_test(check_silu),
-        cmocka_unit_test(check_logits),       cmocka_unit_test(check_embed),
+        cmocka_unit_test(check_logits),       cmocka_unit_test(check_route),
+        cmocka_unit_test(check_combine),      cmocka_unit_test(check_embed),
         cmocka_unit_test(check_rope),         cmocka_unit_test(check_attend),
         cmocka_unit_test(check_attend_alone), cmocka_unit_test(check_matmul),
         cmocka_unit_test(check_matmul_alone),

@@ -37,6 +37,8 @@ void check_spellings(check_run *run, uint32_t rounds);
 void check_norm(void **state);
 void check_silu(void **state);
 void check_logits(void **state);
+void check_route(void **state);
+void check_combine(void **state);
 void check_embed(void **state);
 void check_rope(void **state);
 void check_attend(void **state);

@@ -23,6 +23,7 @@ struct scene { /* One sequence in scattered pages. */
     uint32_t dim;
     uint32_t page_tokens;
     uint32_t tokens;
+    uint32_t window;
     enum kern_dtype dtype;
     size_t pool_bytes;
     size_t q_count;
@@ -30,6 +31,9 @@ struct scene { /* One sequence in scattered pages. */
     uint32_t page[CHECK_POSITIONS_MAX];
     uint32_t position[CHECK_POSITIONS_MAX];
     float *qkv;
+    float *bias;   /* NULL: none */
+    float *q_norm; /* NULL: none */
+    float *k_norm;
     float *cosine;
     float *sine;
 };
@@ -44,6 +48,7 @@ static void scene_open(struct scene *scene, struct check_random *random, enum ke
     scene->dim = dims[check_between(random, 0, 9)];
     scene->page_tokens = 16u << check_between(random, 0, 2);
     scene->tokens = check_between(random, 1, CHECK_POSITIONS_MAX);
+    scene->window = check_between(random, 0, 2) > 0 ? check_between(random, 1, scene->tokens) : 0;
     scene->pool_bytes = CHECK_PAGES_MAX *
                         kern_kv_page_bytes(dtype, scene->page_tokens, scene->kv_heads, scene->dim);
     scene->q_count = (size_t)scene->tokens * scene->heads * scene->dim;
@@ -56,6 +61,11 @@ static void scene_open(struct scene *scene, struct check_random *random, enum ke
     }
     const size_t columns = (size_t)(scene->heads + 2 * scene->kv_heads) * scene->dim;
     scene->qkv = check_floats(random, CHECK_FILL_UNIT, scene->tokens * columns);
+    const bool biased = check_between(random, 0, 1);
+    const bool normed = check_between(random, 0, 1);
+    scene->bias = biased ? check_floats(random, CHECK_FILL_UNIT, columns) : NULL;
+    scene->q_norm = normed ? check_floats(random, CHECK_FILL_UNIT, scene->dim) : NULL;
+    scene->k_norm = normed ? check_floats(random, CHECK_FILL_UNIT, scene->dim) : NULL;
     scene->cosine = check_floats(random, CHECK_FILL_UNIT, (size_t)scene->tokens * scene->dim);
     scene->sine = check_floats(random, CHECK_FILL_UNIT, (size_t)scene->tokens * scene->dim);
 }
@@ -63,6 +73,9 @@ static void scene_open(struct scene *scene, struct check_random *random, enum ke
 static void scene_close(struct scene *scene)
 {
     free(scene->qkv);
+    free(scene->bias);
+    free(scene->q_norm);
+    free(scene->k_norm);
     free(scene->cosine);
     free(scene->sine);
 }
@@ -75,6 +88,10 @@ static void scene_append(const struct scene *scene, const struct kern_ops *ops, 
     const size_t cols = q_cols + 2 * (size_t)scene->kv_heads * scene->dim;
     const struct kern_rope_append_args args = {
         .qkv = scene->qkv + first * cols,
+        .bias = scene->bias,
+        .q_norm = scene->q_norm,
+        .k_norm = scene->k_norm,
+        .norm_eps = 1e-5f,
         .q = (uint8_t *)q + first * q_cols * kern_dtype_bytes(scene->dtype),
         .pool = pool,
         .page = scene->page + first,
@@ -147,6 +164,7 @@ static void scene_attend(const struct scene *scene, const struct kern_ops *ops, 
         .kv_heads = scene->kv_heads,
         .head_dim = scene->dim,
         .page_tokens = scene->page_tokens,
+        .window = scene->window,
         .scale = 0.3f,
         .dtype = scene->dtype,
         .scratch = check_alloc(

@@ -1,6 +1,8 @@
-/* check_rows.c - checks of the operations that work row by row: embed, norm, silu, logits. Each
- * round draws a shape and a fill; a second call on single rows must give the same bits as one call
- * on all. Runs in the process of check.c. Invariant: no input here leaves the range of float. */
+/* check_rows.c - checks of the operations that work row by row: embed, norm, silu, route, logits.
+ * Each round draws a shape and a fill; a second call on single rows must give the same bits as one
+ * call on all. Runs in the process of check.c. Invariant: no input here leaves the range of float.
+ */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -73,6 +75,110 @@ void check_silu(void **state)
 {
     (void)state;
     check_spellings(silu_round, CHECK_ROUNDS);
+}
+
+/* No expert that was left out beats one that was taken, equals go by id, and the weights are the
+ * softmax of the whole row, here in double. */
+static void assert_routed(const struct kern_route_args *args, uint32_t row)
+{
+    const float *logits = args->logits + (size_t)row * args->experts;
+    const uint32_t *expert = args->expert + (size_t)row * args->used;
+    double all = 0;
+    double taken = 0;
+    for (uint32_t e = 0; e < args->experts; e++) {
+        uint32_t better = 0; /* Experts that go before e. */
+        for (uint32_t other = 0; other < args->experts; other++) {
+            better += logits[other] > logits[e] || (logits[other] == logits[e] && other < e);
+        }
+        if (better < args->used) {
+            assert_int_equal(expert[better], e);
+            taken += exp((double)logits[e]);
+        }
+        all += exp((double)logits[e]);
+    }
+    for (uint32_t i = 0; i < args->used; i++) {
+        const double want = exp((double)logits[expert[i]]) / (args->normed ? taken : all);
+        assert_true(fabs((double)args->weight[(size_t)row * args->used + i] - want) <= 1e-5);
+    }
+}
+
+static void route_round(const struct kern_ops *ops, struct check_random *random,
+                        enum kern_dtype dtype)
+{
+    const uint32_t rows = check_between(random, 1, 5);
+    const uint32_t experts = check_between(random, 1, 40);
+    const uint32_t used = check_between(random, 1, experts < 32 ? experts : 32);
+    const enum check_fill fill = check_between(random, 0, CHECK_FILLS - 1);
+    const size_t choices = (size_t)rows * used;
+    float *logits = check_floats(random, fill, (size_t)rows * experts);
+    uint32_t *expert = check_alloc(choices * sizeof *expert);
+    float *weight = check_alloc(choices * sizeof *weight);
+    const struct kern_route_args args = {logits, expert, weight, experts, used, dtype == KERN_BF16};
+    for (uint32_t r = 0; r < rows; r++) { /* Equal logits somewhere. */
+        logits[(size_t)r * experts + check_between(random, 0, experts - 1)] = logits[r * experts];
+    }
+    ops->route(&args, rows / 2, rows - rows / 2);
+    ops->route(&args, 0, rows / 2);
+    for (uint32_t r = 0; r < rows; r++) {
+        assert_routed(&args, r);
+    }
+    /* What is no number still gives experts that exist, each once. */
+    for (uint32_t e = 0; e < experts; e++) {
+        logits[e] = check_between(random, 0, 1) ? NAN : logits[e];
+    }
+    ops->route(&args, 0, 1);
+    for (uint32_t i = 0; i < used; i++) {
+        assert_true(expert[i] < experts);
+        for (uint32_t j = 0; j < i; j++) {
+            assert_int_not_equal(expert[i], expert[j]);
+        }
+    }
+    free(logits);
+    free(expert);
+    free(weight);
+}
+
+void check_route(void **state)
+{
+    (void)state;
+    check_spellings(route_round, CHECK_ROUNDS);
+}
+
+static void combine_round(const struct kern_ops *ops, struct check_random *random,
+                          enum kern_dtype dtype)
+{
+    const uint32_t rows = check_between(random, 1, 5);
+    const uint32_t cols = check_between(random, 1, 100);
+    const uint32_t used = check_between(random, 1, 9);
+    const uint32_t slots = check_between(random, 1, 60);
+    const size_t count = (size_t)rows * cols;
+    float *y = check_floats(random, CHECK_FILL_UNIT, (size_t)slots * cols);
+    float *weight = check_floats(random, CHECK_FILL_UNIT, (size_t)rows * used);
+    float *want = check_floats(random, CHECK_FILL_UNIT, count);
+    float *got = check_alloc(count * sizeof *got);
+    uint32_t slot[5 * 9];
+    (void)dtype; /* All of it is float. */
+    memcpy(got, want, count * sizeof *got);
+    for (uint32_t i = 0; i < rows * used; i++) {
+        slot[i] = check_between(random, 0, slots - 1);
+    }
+    struct kern_combine_args args = {y, slot, weight, want, cols, used};
+    ref_combine(&args, 0, rows);
+    args.x = got;
+    for (uint32_t r = 0; r < rows; r++) {
+        ops->combine(&args, r, 1);
+    }
+    check_close(got, want, count, KERN_F32, 1e-6f, 4);
+    free(y);
+    free(weight);
+    free(want);
+    free(got);
+}
+
+void check_combine(void **state)
+{
+    (void)state;
+    check_spellings(combine_round, CHECK_ROUNDS);
 }
 
 static void logits_round(const struct kern_ops *ops, struct check_random *random,

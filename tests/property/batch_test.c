@@ -184,14 +184,13 @@ static struct probe open_with_threads(const char *path, uint32_t threads)
                                                     .device_pages = DEVICE_PAGES});
 }
 
-static void company_changes_no_bit(void **state)
+static void check_company(const struct tiny_model *written)
 {
-    (void)state;
     const char *given = getenv("SLUICE_SEED");
     struct dice dice = {.seed = given ? strtoull(given, NULL, 10) : 1};
     print_message("seed %llu\n", (unsigned long long)dice.seed);
     char path[TINY_MODEL_PATH_BYTES];
-    tiny_model_write(&model, path);
+    tiny_model_write(written, path);
     static struct sequence sequences[SEQUENCES];
     struct probe alone = open_with_threads(path, 1);
     for (uint32_t i = 0; i < SEQUENCES; i++) {
@@ -209,8 +208,36 @@ static void company_changes_no_bit(void **state)
     tiny_model_remove(path);
 }
 
+static void company_changes_no_bit(void **state)
+{
+    (void)state;
+    check_company(&model);
+}
+
+static void company_changes_no_bit_of_a_window(void **state)
+{
+    (void)state;
+    struct tiny_model windowed = model;
+    windowed.sliding_window = 37;
+    check_company(&windowed);
+}
+
+static void company_changes_no_bit_of_experts(void **state)
+{
+    (void)state;
+    struct tiny_model mixture = model;
+    mixture.experts = 7;
+    mixture.experts_used = 3;
+    mixture.ffn = 53;
+    check_company(&mixture);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(company_changes_no_bit)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(company_changes_no_bit),
+        cmocka_unit_test(company_changes_no_bit_of_a_window),
+        cmocka_unit_test(company_changes_no_bit_of_experts),
+    };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

@@ -109,6 +109,108 @@ static void refusals_name_the_key(void **state)
     }
 }
 
+/* The required keys under another architecture's name. */
+static int read_as(struct hparams *hparams, const char *architecture, const char *more,
+                   struct model_error *error)
+{
+    char text[2 * TEXT_BYTES];
+    const char *rest = strchr(base, ']');
+    (void)snprintf(text, sizeof text, "{\"architectures\":[\"%s\"%s%s}", architecture, rest, more);
+    return read_config(hparams, text, error);
+}
+
+static void an_unknown_architecture_is_named_with_the_known_ones(void **state)
+{
+    (void)state;
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    assert_int_equal(read_as(&hparams, "GemmaForCausalLM", "", &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "GemmaForCausalLM is not supported"));
+    assert_non_null(strstr(error.text, "LlamaForCausalLM, "));
+    assert_non_null(strstr(error.text, "Qwen3MoeForCausalLM"));
+}
+
+static void a_window_counts_where_the_family_says_so(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *architecture;
+        const char *more;
+        uint32_t window;
+        const char *refusal;
+    } cases[] = {
+        {"MistralForCausalLM", ",\"sliding_window\":7", 7, NULL},
+        {"MistralForCausalLM", ",\"sliding_window\":null", 0, NULL},
+        {"Qwen2ForCausalLM", ",\"sliding_window\":7", 0, NULL},
+        {"Qwen2ForCausalLM", ",\"sliding_window\":7,\"use_sliding_window\":false", 0, NULL},
+        {"Qwen2ForCausalLM", ",\"sliding_window\":7,\"use_sliding_window\":true", 0, NULL},
+        {"Qwen3ForCausalLM",
+         ",\"sliding_window\":7,\"use_sliding_window\":true,\"max_window_layers\":0", 7, NULL},
+        {"Qwen3ForCausalLM",
+         ",\"sliding_window\":7,\"use_sliding_window\":true,\"max_window_layers\":1", 0,
+         "max_window_layers"},
+        {"Qwen3ForCausalLM", ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]", 0,
+         "layer_types"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hparams hparams;
+        struct model_error error = {{0}};
+        const int code = read_as(&hparams, cases[i].architecture, cases[i].more, &error);
+        assert_int_equal(code, cases[i].refusal ? -ENOTSUP : 0);
+        if (cases[i].refusal) {
+            assert_non_null(strstr(error.text, cases[i].refusal));
+        } else {
+            assert_int_equal(hparams.sliding_window, cases[i].window);
+        }
+    }
+}
+
+static void experts_are_read_by_the_names_of_their_family(void **state)
+{
+    (void)state;
+    static const char qwen3[] = ",\"num_experts\":6,\"num_experts_per_tok\":2,"
+                                "\"moe_intermediate_size\":24";
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    assert_int_equal(read_as(&hparams, "Qwen3MoeForCausalLM", qwen3, &error), 0);
+    assert_int_equal(hparams.experts, 6);
+    assert_int_equal(hparams.experts_used, 2);
+    assert_int_equal(hparams.ffn, 24);
+    assert_false(hparams.experts_normed);
+    /* Each of 2 layers: q, k, v, o 64 x 64, experts, router, norms, q and k norms; tables, norm. */
+    assert_int_equal(hparams_parameters(&hparams),
+                     2 * (4 * 64 * 64 + 6 * 3 * 64 * 24 + 6 * 64 + 2 * 64 + 2 * 16) + 2 * 100 * 64 +
+                         64);
+    assert_int_equal(read_as(&hparams, "MixtralForCausalLM",
+                             ",\"num_local_experts\":4,\"num_experts_per_tok\":1", &error),
+                     0);
+    assert_int_equal(hparams.experts, 4);
+    assert_int_equal(hparams.ffn, 96);
+    assert_true(hparams.experts_normed);
+    static const struct {
+        const char *experts;
+        const char *used;
+        const char *more;
+        int code;
+        const char *reason;
+    } refused[] = {
+        {"6", "2", ",\"decoder_sparse_step\":2", -ENOTSUP, "decoder_sparse_step"},
+        {"6", "2", ",\"mlp_only_layers\":[0]", -ENOTSUP, "mlp_only_layers"},
+        {"1", "2", "", -EINVAL, "uses 2 of 1 experts"},
+        {"100000", "2", "", -EINVAL, "num_experts"},
+        {"100", "33", "", -EINVAL, "num_experts_per_tok"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        char more[TEXT_BYTES];
+        (void)snprintf(
+            more, sizeof more,
+            ",\"num_experts\":%s,\"num_experts_per_tok\":%s,\"moe_intermediate_size\":24%s",
+            refused[i].experts, refused[i].used, refused[i].more);
+        assert_int_equal(read_as(&hparams, "Qwen3MoeForCausalLM", more, &error), refused[i].code);
+        assert_non_null(strstr(error.text, refused[i].reason));
+    }
+}
+
 /* Angle of pair `pair` at position 1, from the tables; scale: of cosine and sine. */
 static double angle_of(const char *scaling, uint32_t pair, double *scale)
 {
@@ -167,6 +269,9 @@ int main(void)
         cmocka_unit_test(absent_keys_have_defaults),
         cmocka_unit_test(every_required_key_is_named),
         cmocka_unit_test(refusals_name_the_key),
+        cmocka_unit_test(an_unknown_architecture_is_named_with_the_known_ones),
+        cmocka_unit_test(a_window_counts_where_the_family_says_so),
+        cmocka_unit_test(experts_are_read_by_the_names_of_their_family),
         cmocka_unit_test(rope_follows_its_formulas),
     };
     return cmocka_run_group_tests_name("hparams", tests, NULL, NULL);

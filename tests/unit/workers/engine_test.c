@@ -16,7 +16,7 @@
 #include "tests/unit/workers/tiny_model.h"
 #include "workers/pipe.h"
 
-enum { POSITIONS = 128, WINDOW = 64, HUGE_PAGES = 1 << 24 };
+enum { POSITIONS = 128, HUGE_PAGES = 1 << 24 };
 
 static const struct tiny_model plain = {.hidden = 64,
                                         .layers = 2,
@@ -63,21 +63,6 @@ static void opens_with_usual_options(void **state)
     assert_int_equal(open_model(&plain, &options, &error), 0);
 }
 
-static void refuses_a_window_shorter_than_the_context(void **state)
-{
-    (void)state;
-    struct model_error error = {{0}};
-    struct tiny_model model = plain;
-    struct engine_options options = usual();
-    model.sliding_window = WINDOW;
-    assert_int_equal(open_model(&model, &options, &error), -ENOTSUP);
-    assert_non_null(strstr(error.text, "64"));
-    assert_non_null(strstr(error.text, "128"));
-    assert_non_null(strstr(error.text, "model.context_tokens_max"));
-    options.context_max = WINDOW;
-    assert_int_equal(open_model(&model, &options, &error), 0);
-}
-
 static void refuses_more_context_than_positions(void **state)
 {
     (void)state;
@@ -113,21 +98,24 @@ static void refuses_a_pool_beyond_the_machine(void **state)
 static void accepts_the_sequential_plan_alone(void **state)
 {
     (void)state;
-    struct plan plan = plan_sequential();
-    assert_true(pipe_accepts(&plan));
+    struct plan plan = plan_sequential(false);
+    assert_true(pipe_accepts(&plan, false));
+    assert_false(pipe_accepts(&plan, true));
     plan.nano[3].end_per64k /= 2;
-    assert_false(pipe_accepts(&plan));
-    plan = plan_sequential();
+    assert_false(pipe_accepts(&plan, false));
+    plan = plan_sequential(false);
     plan.nano[0].lane = 1;
     plan.hash = plan_hash(&plan);
-    assert_false(pipe_accepts(&plan));
+    assert_false(pipe_accepts(&plan, false));
+    plan = plan_sequential(true);
+    assert_true(pipe_accepts(&plan, true));
+    assert_int_equal(plan.nano[plan.nano_count - 1].operation, PLAN_COMBINE);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_with_usual_options),
-        cmocka_unit_test(refuses_a_window_shorter_than_the_context),
         cmocka_unit_test(refuses_more_context_than_positions),
         cmocka_unit_test(refuses_bf16_without_instructions),
         cmocka_unit_test(refuses_a_pool_beyond_the_machine),

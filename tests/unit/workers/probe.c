@@ -34,12 +34,13 @@ struct probe probe_open(const char *path, struct engine_options options)
 {
     struct model_error error = {"out of memory"};
     struct weights *weights = NULL;
-    struct probe probe = {.plan = plan_sequential()};
+    struct probe probe = {0};
     int status = weights_open(&weights, path, &error);
     if (!status) {
         complete(&options, weights_hparams(weights));
         probe.options = options;
         probe.vocab = weights_hparams(weights)->vocab;
+        probe.plan = plan_sequential(weights_hparams(weights)->experts > 0);
         status = engine_open(&probe.engine, weights, &options, &error);
         weights_close(weights);
     }

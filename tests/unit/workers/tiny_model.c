@@ -53,14 +53,47 @@ static void put(struct writer *writer, const char *name, uint32_t rows, uint32_t
     }
 }
 
+struct part {
+    const char *name;
+    uint32_t rows;
+    uint32_t cols;
+};
+
+static void put_parts(struct writer *writer, const char *place, const struct part *parts,
+                      size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char name[96];
+        (void)snprintf(name, sizeof name, "%s.%s.weight", place, parts[i].name);
+        put(writer, name, parts[i].rows, parts[i].cols);
+    }
+}
+
+static void put_experts(struct writer *writer, const char *layer)
+{
+    const struct tiny_model *model = writer->model;
+    const struct part before[] = {
+        {"self_attn.q_norm", 0, model->head_dim},
+        {"self_attn.k_norm", 0, model->head_dim},
+        {"mlp.gate", model->experts, model->hidden},
+    };
+    const struct part parts[] = {
+        {"gate_proj", model->ffn, model->hidden},
+        {"up_proj", model->ffn, model->hidden},
+        {"down_proj", model->hidden, model->ffn},
+    };
+    put_parts(writer, layer, before, sizeof before / sizeof before[0]);
+    for (uint32_t i = 0; i < model->experts; i++) {
+        char place[64];
+        (void)snprintf(place, sizeof place, "%s.mlp.experts.%u", layer, i);
+        put_parts(writer, place, parts, sizeof parts / sizeof parts[0]);
+    }
+}
+
 static void put_layer(struct writer *writer, uint32_t layer)
 {
     const struct tiny_model *model = writer->model;
-    const struct {
-        const char *name;
-        uint32_t rows;
-        uint32_t cols;
-    } parts[] = {
+    const struct part parts[] = {
         {"input_layernorm", 0, model->hidden},
         {"self_attn.q_proj", model->heads * model->head_dim, model->hidden},
         {"self_attn.k_proj", model->kv_heads * model->head_dim, model->hidden},
@@ -71,10 +104,13 @@ static void put_layer(struct writer *writer, uint32_t layer)
         {"mlp.up_proj", model->ffn, model->hidden},
         {"mlp.down_proj", model->hidden, model->ffn},
     };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        char name[96];
-        (void)snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, parts[i].name);
-        put(writer, name, parts[i].rows, parts[i].cols);
+    const size_t dense_count = 3; /* The last ones: experts are in their place. */
+    const size_t count = sizeof parts / sizeof parts[0];
+    char place[32];
+    (void)snprintf(place, sizeof place, "model.layers.%u", layer);
+    put_parts(writer, place, parts, model->experts > 0 ? count - dense_count : count);
+    if (model->experts > 0) {
+        put_experts(writer, place);
     }
 }
 
@@ -122,15 +158,22 @@ static void write_config(const struct tiny_model *model, const char *directory)
 {
     FILE *file = create(directory, "config.json");
     (void)fprintf(file,
-                  "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\","
+                  "{\"architectures\":[\"%s\"],"
                   "\"hidden_size\":%u,\"intermediate_size\":%u,\"num_hidden_layers\":%u,"
                   "\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"head_dim\":%u,"
                   "\"vocab_size\":%u,\"max_position_embeddings\":%u,\"rms_norm_eps\":1e-5,"
                   "\"rope_theta\":10000.0,\"tie_word_embeddings\":%s",
-                  model->hidden, model->ffn, model->layers, model->heads, model->kv_heads,
-                  model->head_dim, model->vocab, model->positions, model->tied ? "true" : "false");
+                  model->experts > 0 ? "Qwen3MoeForCausalLM" : "LlamaForCausalLM", model->hidden,
+                  model->ffn, model->layers, model->heads, model->kv_heads, model->head_dim,
+                  model->vocab, model->positions, model->tied ? "true" : "false");
     if (model->sliding_window > 0) {
         (void)fprintf(file, ",\"sliding_window\":%u", model->sliding_window);
+    }
+    if (model->experts > 0) {
+        (void)fprintf(file,
+                      ",\"num_experts\":%u,\"num_experts_per_tok\":%u,"
+                      "\"moe_intermediate_size\":%u",
+                      model->experts, model->experts_used, model->ffn);
     }
     (void)fputs("}\n", file);
     must(fclose(file) == 0);

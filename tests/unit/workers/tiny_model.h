@@ -1,6 +1,6 @@
 /*
- * tiny_model.h - writes a small random Llama as a Hugging Face directory, so that tests of the
- * worker run without test data. The same seed gives the same bytes.
+ * tiny_model.h - writes a small random Llama, or a relative with experts, as a Hugging Face
+ * directory, so that tests of the worker run without test data. The same seed gives the same bytes.
  */
 #ifndef TESTS_UNIT_WORKERS_TINY_MODEL_H
 #define TESTS_UNIT_WORKERS_TINY_MODEL_H
@@ -18,7 +18,9 @@ struct tiny_model {
     uint32_t vocab;
     uint32_t positions;
     uint32_t sliding_window; /* 0: none */
-    uint32_t poison_id;      /* The embedding of this token is NaN; 0: none. */
+    uint32_t experts;        /* More than 0: a Qwen3-MoE, with norms of q and k. */
+    uint32_t experts_used;
+    uint32_t poison_id; /* The embedding of this token is NaN; 0: none. */
     bool tied;
     uint64_t seed;
 };
