@@ -88,7 +88,7 @@ static void end_text(struct core *core, struct request *request)
 
 static void leave(struct core *core, struct request *request)
 {
-    sched_remove(&core->sched, request_index(&core->requests, request));
+    placement_remove(&core->placement, request_index(&core->requests, request));
     request->events.finished_us = core->now_us;
     request_move(&core->requests, request, REQUEST_ENDING);
 }
@@ -132,19 +132,20 @@ static void copy_logprobs(const struct device *device, const struct record_resul
     }
 }
 
-static void answer_token(struct core *core, struct request *request,
+static void answer_token(struct core *core, struct request *request, const struct device *device,
                          const struct record_result *result)
 {
     const uint32_t at = request->answer_tokens++;
     if (at == 0) {
+        const uint32_t index = request_index(&core->requests, request);
         request->cached_tokens =
-            core->sched.entry[request_index(&core->requests, request)].shared_tokens;
+            placement_sched(&core->placement, index)->entry[index].shared_tokens;
         request->events.first_token_us = core->now_us;
     }
     request->ids[request->prompt_tokens + at] = result->id;
     core->counters.generated_tokens++;
     if (request->params.logprobs && result->logprob_count > 0) {
-        copy_logprobs(&core->device, result, &request->logprobs[at]);
+        copy_logprobs(device, result, &request->logprobs[at]);
     }
     const bool may_stop = request->answer_tokens > request->params.min_tokens;
     if (may_stop && is_stop_id(core, request, result->id)) {
@@ -162,25 +163,28 @@ static void answer_token(struct core *core, struct request *request,
     }
 }
 
-void answer_step(struct core *core)
+void answer_step(struct core *core, struct group *group)
 {
-    const struct sched_step *step = &core->step;
+    const struct sched_step *step = &group->step;
+    const struct device *device = &group->ranks[0]; /* The rank that samples. */
+    struct sched *sched = &core->placement.sched[group->index];
     uint32_t at = 0;
-    sched_commit(&core->sched, step);
+    sched_commit(sched, step);
+    group->steps++;
     core->counters.steps++;
-    core->counters.last_step_us = core->now_us - core->device.sent_us;
+    core->counters.last_step_us = core->now_us - group->sent_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
-        const struct record_result *result = &core->device.results[at];
+        const struct record_result *result = &device->results[at];
         at += row->sample;
-        if (!row->sample || !sched_row_current(&core->sched, row)) {
+        if (!row->sample || !sched_row_current(sched, row)) {
             continue;
         }
         struct request *request = &core->requests.request[row->request];
         if (result->head.flags & RECORD_RESULT_INVALID) {
             answer_fail(core, request, WIRE_INTERNAL, "the model gave no usable logits");
         } else {
-            answer_token(core, request, result);
+            answer_token(core, request, device, result);
         }
     }
 }
