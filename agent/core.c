@@ -136,8 +136,10 @@ static int core_open(struct core *core, struct start_error *error)
     if (code) {
         return code;
     }
-    if (core->config->workers.tp != 1) {
-        return say(error, -ENOTSUP, "workers.tp must be 1 for now");
+    struct model_error model_error = {{0}};
+    code = hparams_check_ranks(&core->hparams, core->config->workers.tp, &model_error);
+    if (code) {
+        return say(error, code, model_error.text);
     }
     core->context_max = served_context(core);
     code = open_memory(core);

@@ -27,6 +27,7 @@ int device_open(struct device *device, struct arena *arena, const struct record_
     const uint32_t slots_max = options->slots_max;
     *device = (struct device){
         .link = {.socket = -1, .bell = -1},
+        .offer_fd = -1,
         .watch = options->watch,
         .bounds = *bounds,
         .plan = plan_sequential(options->experts),
@@ -47,8 +48,13 @@ void device_fence(struct device *device)
 {
     if (device->state != DEVICE_ABSENT) {
         death_watch_set(device->watch, device->index, NULL);
+        link_core_fence(&device->link);
         link_close(&device->link);
         device->link = (struct link){.socket = -1, .bell = -1};
+    }
+    if (device->offer_fd >= 0) {
+        (void)close(device->offer_fd);
+        device->offer_fd = -1;
     }
     device->state = DEVICE_ABSENT;
     device->result_count = 0;
@@ -71,20 +77,27 @@ int device_link(struct device *device, int socket, const struct control_message 
     return 0;
 }
 
-int device_join(struct device *device)
+int device_join(struct device *device, bool alone)
 {
     const int code = link_core_finish(&device->link);
     if (code) {
         return code == -EAGAIN ? 0 : code;
     }
     death_watch_set(device->watch, device->index, device->link.life);
-    device->state = DEVICE_LOADING;
+    device->state = alone ? DEVICE_LOADING : DEVICE_PAIRING;
     return 0;
+}
+
+int device_take_offer(struct device *device)
+{
+    must(device->state == DEVICE_PAIRING && device->offer_fd < 0);
+    const int code = sibling_recv(device->link.socket, &device->offer, &device->offer_fd);
+    return code == -EAGAIN ? 0 : code;
 }
 
 bool device_died(const struct device *device)
 {
-    return device->state >= DEVICE_LOADING && death_seen(device->link.life);
+    return device->state >= DEVICE_PAIRING && death_seen(device->link.life);
 }
 
 static struct record_head head_of(const struct device *device, enum record_kind kind)
@@ -320,6 +333,9 @@ static int take_cell(struct device *device, const struct sched_step *step, const
         device->answered = device->step;
         device->compute_us = cell->done.compute_us;
         return 1;
+    case RECORD_STALLED:
+        device->late = cell->stalled.rank;
+        return cell->stalled.step == device->step ? -ETIMEDOUT : -EBADMSG;
     default:
         return -EBADMSG;
     }

@@ -16,12 +16,14 @@
 #include "ipc/death.h"
 #include "ipc/link.h"
 #include "ipc/record_check.h"
+#include "ipc/sibling.h"
 #include "plan/plan.h"
 
 enum device_state {
     DEVICE_ABSENT,  /* No link: the worker is being started, or is lost. */
     DEVICE_JOINING, /* Our segment is sent, the worker's has not come. */
-    DEVICE_LOADING, /* Linked; its READY record has not come. */
+    DEVICE_PAIRING, /* Linked; the ranks of its group do not have each other's segments yet. */
+    DEVICE_LOADING, /* Its READY record has not come. */
     DEVICE_READY,
 };
 
@@ -39,7 +41,10 @@ struct device {
     uint32_t result_count;
     uint32_t pair_count;
     uint32_t pairs_max;
-    uint64_t compute_us; /* Of the step that finished last. */
+    struct sibling_offer offer; /* For the other ranks, while PAIRING. */
+    int offer_fd;               /* -1: has not come. */
+    uint32_t late;              /* Rank that this one waited for in vain, after -ETIMEDOUT. */
+    uint64_t compute_us;        /* Of the step that finished last. */
 };
 
 struct device_options {
@@ -60,15 +65,20 @@ int device_link(struct device *device, int socket,
 /* Ends the present link, if any. The worker itself is the supervisor's. */
 void device_fence(struct device *device);
 
-/* Takes the worker's half of the link when it has come. 0, or -errno: fence it. */
-int device_join(struct device *device) MUST_CHECK;
+/* Takes the worker's half of the link when it has come, alone or with siblings to be paired. 0, or
+ * -errno: fence it. */
+int device_join(struct device *device, bool alone) MUST_CHECK;
+
+/* Takes what the worker offers to its siblings, when it has come. 0, or -errno: fence it. */
+int device_take_offer(struct device *device) MUST_CHECK;
 
 /* Sends a step under its number. 0, or -errno: fence it. */
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
                 const struct requests *requests, uint64_t number) MUST_CHECK;
 
 /* Reads what has come. 1: the step in flight is answered, results hold it on rank 0; 0: nothing
- * whole yet; -errno: fence it. A READY record moves LOADING to READY. */
+ * whole yet; -ETIMEDOUT: rank `late` hangs; another -errno: fence it. A READY record moves LOADING
+ * to READY. */
 int device_collect(struct device *device, const struct sched_step *step) MUST_CHECK;
 
 /* True when the worker's life word says that it died. */

@@ -5,6 +5,7 @@
 #include "agent/group.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 size_t group_bytes(uint32_t slots_max)
 {
@@ -31,6 +32,38 @@ bool group_ready(const struct group *group)
         }
     }
     return true;
+}
+
+static int hand_on(const struct group *group, uint32_t from)
+{
+    const struct device *device = &group->ranks[from];
+    int code = 0;
+    for (uint32_t i = 0; i < group->rank_count && !code; i++) {
+        code = i == from
+                   ? 0
+                   : sibling_send(group->ranks[i].link.socket, &device->offer, device->offer_fd);
+    }
+    return code;
+}
+
+int group_pair(struct group *group)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group->ranks[i].state != DEVICE_PAIRING || group->ranks[i].offer_fd < 0) {
+            return 0;
+        }
+    }
+    for (uint32_t i = 0; i < group->rank_count && !code; i++) {
+        code = hand_on(group, i);
+    }
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        struct device *device = &group->ranks[i];
+        (void)close(device->offer_fd); /* Theirs now. */
+        device->offer_fd = -1;
+        device->state = DEVICE_LOADING;
+    }
+    return code;
 }
 
 int group_send(struct group *group, const struct sched *sched, const struct requests *requests,
@@ -63,6 +96,16 @@ bool group_answered(const struct group *group)
         }
     }
     return true;
+}
+
+bool group_waits_for(const struct group *group, uint32_t rank)
+{
+    enum device_state least = DEVICE_READY;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        least = group->ranks[i].state < least ? group->ranks[i].state : least;
+    }
+    /* An absent one is the supervisor's. */
+    return least != DEVICE_ABSENT && least != DEVICE_READY && group->ranks[rank].state == least;
 }
 
 void group_fence(struct group *group)

@@ -21,6 +21,7 @@ struct group {
     uint32_t epoch;         /* Of its links. */
     struct sched_step step; /* In flight when its scheduler says so. */
     uint64_t number;        /* Of that step, or of the last one. */
+    uint64_t linked_us;
     uint64_t sent_us;
     uint64_t steps; /* Answered. */
 };
@@ -30,15 +31,23 @@ size_t group_bytes(uint32_t slots_max);
 
 bool group_ready(const struct group *group);
 
+/* Once every rank has made its offer, hands each on to the others. 0, or -errno: fence the group.
+ */
+int group_pair(struct group *group) MUST_CHECK;
+
 /* Sends the step to every rank. 0, or -errno: fence the group. */
 int group_send(struct group *group, const struct sched *sched, const struct requests *requests,
                uint64_t now_us) MUST_CHECK;
 
-/* Reads what rank `rank` has sent. 0, or -errno: fence the group. */
+/* Reads what rank `rank` has sent. 0; -ETIMEDOUT: the rank that it names `late` hangs; another
+ * -errno: fence the group. */
 int group_collect(struct group *group, uint32_t rank) MUST_CHECK;
 
 /* True when every rank has answered the step that was sent last. */
 bool group_answered(const struct group *group);
+
+/* True for a rank that keeps its group from being ready: none is further behind. */
+bool group_waits_for(const struct group *group, uint32_t rank);
 
 /* Ends the links of all ranks. The workers themselves are the supervisor's. */
 void group_fence(struct group *group);

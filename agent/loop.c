@@ -85,6 +85,7 @@ static void take_link(struct core *core, const struct control_message *message, 
     if (group->epoch != message->epoch) {
         end_epoch(core, group);
         group->epoch = message->epoch;
+        group->linked_us = core->now_us;
     }
     if (socket < 0) {
         return;
@@ -132,19 +133,43 @@ static void blame_late(struct core *core, struct group *group)
     end_epoch(core, group);
 }
 
+/* Ranks that were linked and are not ready in time. Those that wait for them are not to blame. */
+static void blame_unready(struct core *core, struct group *group)
+{
+    bool blamed = false;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group_waits_for(group, i)) {
+            accuse(core, &group->ranks[i], "not ready in time");
+            blamed = true;
+        }
+    }
+    if (blamed) {
+        end_epoch(core, group);
+    }
+}
+
 static void watch_group(struct core *core, struct group *group)
 {
     for (uint32_t i = 0; i < group->rank_count; i++) {
         struct device *device = &group->ranks[i];
         if (device_died(device)) {
             lose_worker(core, group, i, "it died");
-        } else if (device->state == DEVICE_JOINING && device_join(device)) {
+        } else if (device->state == DEVICE_JOINING && device_join(device, group->rank_count == 1)) {
             lose_worker(core, group, i, "its half of the link is not acceptable");
+        } else if (device->state == DEVICE_PAIRING && device->offer_fd < 0 &&
+                   device_take_offer(device)) {
+            lose_worker(core, group, i, "its offer to its siblings is not acceptable");
         }
+    }
+    if (group_pair(group)) {
+        end_epoch(core, group); /* Somebody died meanwhile: a new link comes with the next start. */
     }
     if (core->placement.sched[group->index].in_flight &&
         core->now_us - group->sent_us > (uint64_t)core->config->workers.step_timeout_ms * 1000) {
         blame_late(core, group);
+    }
+    if (core->now_us - group->linked_us > (uint64_t)core->config->workers.start_timeout_ms * 1000) {
+        blame_unready(core, group);
     }
 }
 
@@ -174,7 +199,13 @@ static void tell_limits(const struct core *core)
 static void collect_group(struct core *core, struct group *group)
 {
     for (uint32_t i = 0; i < group->rank_count; i++) {
-        if (group_collect(group, i)) {
+        const int code = group_collect(group, i);
+        const uint32_t late = group->ranks[i].late;
+        if (code == -ETIMEDOUT && late != i && late < group->rank_count) {
+            lose_worker(core, group, late, "its siblings wait for it in vain");
+            return;
+        }
+        if (code) {
             lose_worker(core, group, i, "a record does not fit the step in flight");
             return;
         }
@@ -286,7 +317,9 @@ static void wait_for_work(struct core *core, uint32_t timeout_ms)
     uint32_t count = 3;
     for (uint32_t i = 0; i < core->device_count; i++) {
         const struct device *device = &core->devices[i];
-        fds[count++] = device->state == DEVICE_JOINING ? device->link.socket : -1;
+        const bool waits = device->state == DEVICE_JOINING ||
+                           (device->state == DEVICE_PAIRING && device->offer_fd < 0);
+        fds[count++] = waits ? device->link.socket : -1;
         fds[count++] = device->state >= DEVICE_JOINING ? device->link.bell : -1;
     }
     front_wait(&core->front, fds, count, scribe_has_room(core->scribe), timeout_ms);

@@ -7,11 +7,12 @@
  * from build to build.
  *
  *   core -> worker   OPEN STOP_IDS* PAGES* ... COPY* STEP ROW* IDS*      CLOSE
- *   worker -> core   READY     (RESULT | LOGPROBS)* DONE
+ *   worker -> core   READY     (RESULT | LOGPROBS)* DONE | STALLED
  *
  * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
  * all of them are published at once. Its answer is one RESULT for each row that samples, LOGPROBS
- * cells for those that asked, and one DONE, published at once: a step happened or it did not.
+ * cells for those that asked, and one DONE, published at once: a step happened or it did not. In a
+ * tensor-parallel group rank 0 gives the results, the others only DONE.
  */
 #ifndef IPC_RECORD_H
 #define IPC_RECORD_H
@@ -33,6 +34,7 @@ enum record_kind {
     RECORD_RESULT = 17,
     RECORD_LOGPROBS = 18,
     RECORD_DONE = 19,
+    RECORD_STALLED = 20, /* Instead of an answer: a sibling rank did not come. */
 };
 
 enum record_source {
@@ -179,6 +181,13 @@ struct record_done {
     uint32_t reserved[8];
 };
 
+struct record_stalled {
+    struct record_head head;
+    uint64_t step;
+    uint32_t rank; /* That was waited for. */
+    uint32_t reserved[11];
+};
+
 union record {
     struct record_head head;
     struct record_open open;
@@ -193,6 +202,7 @@ union record {
     struct record_result result;
     struct record_logprobs logprobs;
     struct record_done done;
+    struct record_stalled stalled;
 };
 
 #endif /* IPC_RECORD_H */

@@ -181,6 +181,8 @@ static bool record_reply_fits(const union record *record, const struct record_bo
     case RECORD_DONE:
         return record->done.result_count <= bounds->rows &&
                record->done.logprob_count <= bounds->rows * RECORD_LOGPROBS_OF_ROW_MAX;
+    case RECORD_STALLED:
+        return record->stalled.rank < LIMIT_WORKERS_MAX;
     default:
         return false;
     }

@@ -30,9 +30,9 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const uint32_t pages_max = (bounds->positions - 1) / page_tokens + 1;
     const size_t rows = bounds->rows;
     const size_t tokens = bounds->tokens;
-    const size_t slack = 448; /* Alignment of the arrays below. */
+    const size_t slack = 512; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
-                             sizeof *step->sampled + sizeof *step->results;
+                             sizeof *step->sampled + sizeof *step->results + sizeof *step->choices;
     int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +
                                              tokens * (sizeof *step->listed + sizeof *step->ids) +
                                              threads * step->work_bytes + slack);
@@ -45,11 +45,12 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
     step->sampled = arena_alloc(&step->arena, rows, sizeof *step->sampled);
     step->results = arena_alloc(&step->arena, rows, sizeof *step->results);
+    step->choices = arena_alloc(&step->arena, rows, sizeof *step->choices);
     step->listed = arena_alloc(&step->arena, tokens, sizeof *step->listed);
     step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
     step->work = arena_alloc(&step->arena, threads, step->work_bytes);
-    must(step->rows && step->engine_rows && step->sampled && step->results && step->listed &&
-         step->ids && step->work);
+    must(step->rows && step->engine_rows && step->sampled && step->results && step->choices &&
+         step->listed && step->ids && step->work);
     arena_seal(&step->arena);
     return 0;
 }
@@ -59,9 +60,11 @@ void step_close(struct step *step)
     arena_close(&step->arena);
 }
 
-void step_attach(struct step *step, struct link *link)
+void step_attach(struct step *step, struct link *link, struct comm *comm)
 {
     step->link = link;
+    step->comm = comm;
+    engine_join(step->engine, comm);
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     slots_reset(&step->slots);
@@ -251,7 +254,24 @@ static void answer(struct step *step, uint64_t number, uint32_t sampled)
     link_worker_publish(step->link);
 }
 
-static void compute(struct step *step, const struct record_step *head, uint32_t sampled)
+/* Rank 0's choices become everybody's, before anybody needs them for the next embedding. */
+static int share_choices(struct step *step, uint32_t sampled)
+{
+    for (uint32_t i = 0; i < sampled; i++) { /* Other ranks': overwritten. */
+        step->choices[i] = (struct step_choice){step->results[i].id, step->results[i].invalid};
+    }
+    const int error = comm_broadcast(step->comm, step->choices, sampled * sizeof *step->choices);
+    for (uint32_t i = 0; i < sampled && !error && step->link->rank != 0; i++) {
+        if (step->choices[i].id >= step->bounds.vocab) {
+            return -EBADMSG;
+        }
+        step->results[i] = (struct sample_result){.id = step->choices[i].id,
+                                                  .invalid = step->choices[i].invalid != 0};
+    }
+    return error;
+}
+
+static int compute(struct step *step, const struct record_step *head, uint32_t sampled)
 {
     bool prefill = false;
     for (uint32_t i = 0; i < head->row_count; i++) {
@@ -264,8 +284,28 @@ static void compute(struct step *step, const struct record_step *head, uint32_t 
                                        .plan = &step->plan};
     engine_run(step->engine, &batch);
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
-    crew_run(engine_crew(step->engine), &job);
-    advance_slots(step, head->row_count);
+    if (step->link->rank == 0 && !(step->comm && comm_error(step->comm))) {
+        crew_run(engine_crew(step->engine), &job);
+    }
+    const int error = step->comm ? share_choices(step, sampled) : 0;
+    if (!error) {
+        advance_slots(step, head->row_count);
+    }
+    return error;
+}
+
+/* The step did not happen. Who is to blame for it, where that is known, decides the core. */
+static int give_up(struct step *step, uint64_t number, int error)
+{
+    if (error == -ETIMEDOUT) {
+        union record record = {0};
+        record.stalled = (struct record_stalled){.head = reply_head(step, RECORD_STALLED, 0),
+                                                 .step = number,
+                                                 .rank = comm_late(step->comm)};
+        push(step, &record);
+        link_worker_publish(step->link);
+    }
+    return error == -EBADMSG ? error : -ECANCELED;
 }
 
 static int run_step(struct step *step, const struct record_step *head)
@@ -281,8 +321,11 @@ static int run_step(struct step *step, const struct record_step *head)
     if (room < (int64_t)sampled * (1 + STEP_LOGPROB_CELLS) + 1) {
         return room < 0 ? -EBADMSG : -ENOBUFS;
     }
-    compute(step, head, sampled);
-    answer(step, head->step, sampled);
+    const int error = compute(step, head, sampled);
+    if (error) {
+        return give_up(step, head->step, error);
+    }
+    answer(step, head->step, step->link->rank == 0 ? sampled : 0);
     return 0;
 }
 
@@ -305,6 +348,9 @@ int step_serve(struct step *step)
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);
+        }
+        if (error == -ECANCELED) {
+            return error;
         }
         if (error) {
             log_error("worker: the core %s",

@@ -14,7 +14,8 @@ from sluice_client import STATS, Client
 from test_kill import KILLS, OPTIONS, SEED, drain, percentiles, prompts
 from test_kill import undisturbed  # noqa: F401  A fixture.
 
-LAYOUTS = {"replicas": {"workers.count": 2, "workers.threads": 1}}
+LAYOUTS = {"replicas": {"workers.count": 2, "workers.threads": 1},
+           "ranks": {"workers.count": 2, "workers.tp": 2, "workers.threads": 1}}
 
 
 def ranked(agent):
