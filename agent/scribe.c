@@ -90,6 +90,16 @@ static void judge(struct scribe_job *job, int code)
     }
 }
 
+/* A tokenizer may know more tokens than the model has embeddings. */
+static void check_ids(const struct scribe *scribe, struct scribe_job *job)
+{
+    for (size_t i = 0; i < job->id_count && job->error.code == WIRE_OK; i++) {
+        if (job->ids[i] >= scribe->options.vocab) {
+            fail(job, WIRE_INVALID_ARGUMENT, "the text holds a token that the model does not know");
+        }
+    }
+}
+
 static void encode_text(struct scribe *scribe, struct scribe_job *job, struct wire_text text,
                         unsigned flags)
 {
@@ -136,6 +146,7 @@ static void run_generate(struct scribe *scribe, struct scribe_job *job)
         encode_text(scribe, job, generate->prompt,
                     encode_flags(generate->add_special, generate->parse_special));
     }
+    check_ids(scribe, job);
 }
 
 static void run_tokenize(struct scribe *scribe, struct scribe_job *job)

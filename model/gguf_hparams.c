@@ -76,6 +76,15 @@ static bool text_is(const struct gguf *gguf, const char *key, const char *wanted
            memcmp(bytes, wanted, count) == 0;
 }
 
+/* Files may override parts of yarn's formula; only the values that change nothing are served. */
+static void refuse_overrides(struct reader *reader)
+{
+    (void)own_f64(reader, "rope.scaling.attn_factor", 1, 1, 1);
+    (void)own_f64(reader, "rope.scaling.yarn_ext_factor", 1, 1, 1);
+    (void)own_f64(reader, "rope.scaling.yarn_attn_factor", 1, 1, 1);
+    (void)own_f64(reader, "rope.scaling.yarn_log_multiplier", 0, 0, 0);
+}
+
 static void read_rope(struct reader *reader, struct hparams *hparams)
 {
     struct rope_scaling *rope = &hparams->rope;
@@ -95,9 +104,10 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
             rope->kind = ROPE_LINEAR;
         } else if (text_is(reader->gguf, key, "yarn")) {
             rope->kind = ROPE_YARN;
-            rope->beta_fast = 32;
-            rope->beta_slow = 1;
+            rope->beta_fast = own_f64(reader, "rope.scaling.yarn_beta_fast", 1e-6, 1e6, 32);
+            rope->beta_slow = own_f64(reader, "rope.scaling.yarn_beta_slow", 1e-6, 1e6, 1);
             rope->attention_factor = 0.1 * log(rope->factor) + 1;
+            refuse_overrides(reader);
         } else if (!reader->code) {
             reader->code =
                 model_error_set(reader->error, -ENOTSUP, "%s is not linear or yarn", key);
@@ -129,21 +139,29 @@ static void read_rope_factors(struct reader *reader, struct hparams *hparams)
     }
 }
 
+static void read_eos(struct reader *reader, struct hparams *hparams, const char *key)
+{
+    uint64_t id;
+    if (!gguf_u64(reader->gguf, key, &id) || reader->code) {
+        return;
+    }
+    if (id >= hparams->vocab) {
+        reader->code =
+            model_error_set(reader->error, -EINVAL, "%s is %llu, outside the vocabulary of %u", key,
+                            (unsigned long long)id, hparams->vocab);
+    } else if (hparams->eos_count == 0 || hparams->eos_ids[0] != id) {
+        hparams->eos_ids[hparams->eos_count++] = (uint32_t)id;
+    }
+}
+
 static void read_tokens(struct reader *reader, struct hparams *hparams)
 {
     uint64_t vocab = 0;
     (void)gguf_array_count(reader->gguf, "tokenizer.ggml.tokens", &vocab);
     hparams->vocab = own_u32(reader, "vocab_size", 1, LIMIT_VOCAB_MAX, vocab);
     hparams->bos_id = read_u32(reader, "tokenizer.ggml.bos_token_id", 0, UINT32_MAX, UINT32_MAX);
-    uint64_t eos;
-    if (gguf_u64(reader->gguf, "tokenizer.ggml.eos_token_id", &eos) && eos < hparams->vocab) {
-        hparams->eos_ids[hparams->eos_count++] = (uint32_t)eos;
-    }
-    uint64_t eot;
-    if (gguf_u64(reader->gguf, "tokenizer.ggml.eot_token_id", &eot) && eot < hparams->vocab &&
-        (hparams->eos_count == 0 || eot != eos)) {
-        hparams->eos_ids[hparams->eos_count++] = (uint32_t)eot;
-    }
+    read_eos(reader, hparams, "tokenizer.ggml.eos_token_id");
+    read_eos(reader, hparams, "tokenizer.ggml.eot_token_id");
 }
 
 /* The family by general.architecture; a mixture of experts has a row of its own. */
@@ -212,8 +230,10 @@ int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct m
     if (reader.code) {
         return reader.code;
     }
-    hparams->head_dim = own_u32(&reader, "attention.key_length", 1, (uint64_t)2 * ROPE_PAIRS_MAX,
-                                hparams->hidden / hparams->heads);
+    const uint32_t derived =
+        hparams->hidden % hparams->heads == 0 ? hparams->hidden / hparams->heads : 0;
+    hparams->head_dim =
+        own_u32(&reader, "attention.key_length", 1, (uint64_t)2 * ROPE_PAIRS_MAX, derived);
     hparams->sliding_window = own_u32(&reader, "attention.sliding_window", 0, UINT32_MAX, 0);
     read_rope(&reader, hparams);
     read_rope_factors(&reader, hparams);

@@ -262,8 +262,19 @@ static void read_generation(struct reader *reader, struct hparams *hparams,
     read_eos(reader, hparams, json_get(generation, "eos_token_id"));
 }
 
+/* The formulas divide by log(theta), and ramp between the two rotation counts. */
+static bool yarn_holds(const struct hparams *hparams)
+{
+    return hparams->rope.kind != ROPE_YARN ||
+           (hparams->rope_theta > 1 && hparams->rope.beta_fast > hparams->rope.beta_slow);
+}
+
 int hparams_check(const struct hparams *hparams, struct model_error *error)
 {
+    if (!yarn_holds(hparams)) {
+        return model_error_set(error, -EINVAL,
+                               "yarn needs a rope_theta above 1 and beta_fast above beta_slow");
+    }
     if (hparams->heads % hparams->kv_heads) {
         return model_error_set(error, -EINVAL, "%u attention heads are no multiple of %u kv heads",
                                hparams->heads, hparams->kv_heads);
@@ -329,9 +340,9 @@ int hparams_from_config(struct hparams *hparams, const struct json *config,
     hparams->rms_eps = read_f64(&reader, config, "rms_norm_eps", 0, 1, 1e-6);
     hparams->tied_embeddings = read_bool(&reader, "tie_word_embeddings", false);
     if (!reader.code) {
-        const uint32_t derived = hparams->hidden / hparams->heads;
-        hparams->head_dim =
-            read_u32(&reader, "head_dim", 1, (uint64_t)2 * ROPE_PAIRS_MAX, derived ? derived : 1);
+        const uint32_t derived =
+            hparams->hidden % hparams->heads == 0 ? hparams->hidden / hparams->heads : 0;
+        hparams->head_dim = read_u32(&reader, "head_dim", 1, (uint64_t)2 * ROPE_PAIRS_MAX, derived);
         hparams->rope_dim = hparams->head_dim;
         const uint32_t bos = read_u32(&reader, "bos_token_id", 0, UINT32_MAX, UINT32_MAX);
         hparams->bos_id = bos;

@@ -93,6 +93,9 @@ static void refusals_name_the_key(void **state)
         {"\"rope_scaling\":{\"rope_type\":\"dynamic\"}", -ENOTSUP, "rope_scaling"},
         {"\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0}", -EINVAL, "factor"},
         {"\"rope_theta\":0", -EINVAL, "rope_theta"},
+        {"\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", -EINVAL, "above 1"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"beta_fast\":1,\"beta_slow\":2}", -EINVAL,
+         "beta_fast"},
         {"\"rms_norm_eps\":\"x\"", -EINVAL, "rms_norm_eps"},
         {"\"eos_token_id\":100", -EINVAL, "eos_token_id"},
         {"\"eos_token_id\":[1,2,3,4,5,6,7,8,9]", -EINVAL, "eos_token_id"},
@@ -107,6 +110,22 @@ static void refusals_name_the_key(void **state)
             fail_msg("%s: %d, \"%s\"", cases[i].more, code, error.text);
         }
     }
+}
+
+static void head_dim_is_not_rounded(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":66,\"num_hidden_layers\":1,"
+        "\"num_attention_heads\":4,\"intermediate_size\":8,\"vocab_size\":9%s}";
+    char config[TEXT_BYTES];
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    (void)snprintf(config, sizeof config, text, "");
+    assert_int_equal(read_config(&hparams, config, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "head_dim is missing"));
+    (void)snprintf(config, sizeof config, text, ",\"head_dim\":16");
+    assert_int_equal(read_config(&hparams, config, &error), 0);
 }
 
 /* The required keys under another architecture's name. */
@@ -269,6 +288,7 @@ int main(void)
         cmocka_unit_test(absent_keys_have_defaults),
         cmocka_unit_test(every_required_key_is_named),
         cmocka_unit_test(refusals_name_the_key),
+        cmocka_unit_test(head_dim_is_not_rounded),
         cmocka_unit_test(an_unknown_architecture_is_named_with_the_known_ones),
         cmocka_unit_test(a_window_counts_where_the_family_says_so),
         cmocka_unit_test(experts_are_read_by_the_names_of_their_family),

@@ -4,17 +4,21 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "model/tokenizer.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20, IDS_MAX = 4 << 20, PATH_BYTES_MAX = 1024 };
+
+#define QWEN "tokenizers/hf-qwen3"
 
 /* One tokenizer with room to work in. */
 struct bench {
@@ -56,13 +60,41 @@ static char *read_data(const char *name, size_t *count)
     return text;
 }
 
+/* Qwen's is stored gzipped: unpacked into a folder of its own, whose path replaces path. */
+static void unpack(char *path)
+{
+    char command[2 * PATH_BYTES_MAX + 64];
+    char folder[] = "/tmp/sluice-tokenizer-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(command, sizeof command, "gzip -dc '%s/tokenizer.json.gz' > '%s/tokenizer.json'",
+                   path, folder);
+    assert_int_equal(system(command), 0);
+    (void)snprintf(path, PATH_BYTES_MAX, "%s", folder);
+}
+
+static void remove_unpacked(const char *folder)
+{
+    char path[PATH_BYTES_MAX + 32];
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static struct bench open_bench(const char *name)
 {
     char path[PATH_BYTES_MAX];
     struct model_error error = {{0}};
     struct bench bench = {0};
+    const bool packed = strcmp(name, QWEN) == 0;
     data_path(path, name);
-    if (tokenizer_open(&bench.tokenizer, path, &error)) {
+    if (packed) {
+        unpack(path);
+    }
+    const int code = tokenizer_open(&bench.tokenizer, path, &error);
+    if (packed) {
+        remove_unpacked(path);
+    }
+    if (code) {
         fail_msg("%s", error.text);
     }
     assert_int_equal(tokenizer_scratch_open(&bench.scratch, bench.tokenizer, TEXT_BYTES_MAX), 0);
@@ -178,15 +210,26 @@ static void deepseek(void **state)
     check_vectors("deepseek-coder", "tokenizers/llama.cpp-vocab/ggml-vocab-deepseek-coder.gguf");
 }
 
+static void qwen2(void **state)
+{
+    (void)state;
+    check_vectors("qwen2", QWEN);
+}
+
 static void decoding_undoes_encoding(void **state)
 {
     (void)state;
     static const char *const vocabularies[] = {"tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf",
-                                               "tokenizers/hf-llama3", "tokenizers/minimind",
-                                               "tokenizers/hf-mistral-v1", "models/stories260K-hf"};
-    static const char *const corpora[] = {"corpora/war-and-peace.txt",
-                                          "corpora/oasst/en_100_message.jsonl",
-                                          "corpora/mt_bench/question.jsonl"};
+                                               "tokenizers/hf-llama3",
+                                               "tokenizers/minimind",
+                                               "tokenizers/hf-mistral-v1",
+                                               "tokenizers/llama2-sentencepiece",
+                                               QWEN,
+                                               "models/stories260K-hf"};
+    static const char *const corpora[] = {
+        "corpora/war-and-peace.txt",           "corpora/oasst/en_100_message.jsonl",
+        "corpora/mt_bench/question.jsonl",     "corpora/oasst/en_100_tree.jsonl",
+        "corpora/vicuna_bench/question.jsonl", "corpora/gsm8k/test.jsonl"};
     for (size_t v = 0; v < sizeof vocabularies / sizeof *vocabularies; v++) {
         struct bench bench = open_bench(vocabularies[v]);
         for (size_t c = 0; c < sizeof corpora / sizeof *corpora; c++) {
@@ -241,6 +284,7 @@ int main(void)
         cmocka_unit_test(llama_bpe),
         cmocka_unit_test(gpt_2),
         cmocka_unit_test(deepseek),
+        cmocka_unit_test(qwen2),
         cmocka_unit_test(decoding_undoes_encoding),
         cmocka_unit_test(no_text_takes_long),
     };

@@ -17,6 +17,38 @@
 #include "tests/unit/workers/probe.h"
 #include "tests/unit/workers/tiny_model.h"
 
+/* Calls of our own objects to the allocator: the linker sends them here (--wrap). */
+static size_t *calls(void)
+{
+    static size_t count;
+    return &count;
+}
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *block, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *block, size_t bytes);
+
+void *__wrap_malloc(size_t bytes)
+{
+    (*calls())++;
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    (*calls())++;
+    return __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *block, size_t bytes)
+{
+    (*calls())++;
+    return __real_realloc(block, bytes);
+}
+
 enum {
     SLOTS = 4,
     TOKENS_MAX = 24,
@@ -260,6 +292,67 @@ static void answers_as_the_engine_does(void **state)
     }
 }
 
+/* From the first record to the last, in our code; what libraries do inside is theirs. */
+static void steps_take_no_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_true(*calls() > 0); /* The counter counts: opening took some. */
+    const size_t before = *calls();
+    push_open(fixture, 1, &(struct sample_params){.temperature = 1, .logprobs = true});
+    push_pages(fixture, 1, 4);
+    push(fixture, step_head(fixture, 1, PROMPT, PROMPT));
+    push(fixture, row_of(1, 0, PROMPT, 0));
+    push_ids(fixture, prompt, PROMPT);
+    for (uint32_t i = 0; i < GENERATED; i++) {
+        assert_int_equal(serve(fixture), 0);
+        take(fixture, RECORD_RESULT);
+        take(fixture, RECORD_LOGPROBS);
+        take(fixture, RECORD_DONE);
+        push(fixture, step_head(fixture, 1, 1, 0));
+        push(fixture, last_row_of(1, PROMPT + i));
+    }
+    assert_int_equal(*calls(), before);
+}
+
+static uint32_t sampled_id(struct fixture *fixture)
+{
+    assert_int_equal(serve(fixture), 0);
+    const uint32_t id = take(fixture, RECORD_RESULT).result.id;
+    take(fixture, RECORD_DONE);
+    return id;
+}
+
+/* Slot 0 computes; slot 1 has its first page, a copy of its second one, and one token to do. */
+static void computes_behind_shared_and_copied_pages(void **state)
+{
+    struct fixture *fixture = *state;
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 0, 2);
+    push(fixture, step_head(fixture, 1, PROMPT, PROMPT));
+    push(fixture, row_of(0, 0, PROMPT, 0));
+    push_ids(fixture, prompt, PROMPT);
+    const uint32_t wanted = sampled_id(fixture);
+    const uint32_t shared = SLOTS - 1;
+    const uint32_t source = SLOTS + SLOTS - 1;
+    const uint32_t target = SLOTS;
+    push_open(fixture, 1, &(struct sample_params){0});
+    push(fixture, (union record){.pages = {.head.kind = RECORD_PAGES,
+                                           .slot = 1,
+                                           .generation = 1,
+                                           .count = 2,
+                                           .pages = {shared, target}}});
+    push(fixture, (union record){.copy = {.head.kind = RECORD_COPY,
+                                          .count = 1,
+                                          .sources = {source},
+                                          .targets = {target}}});
+    push(fixture, step_head(fixture, 1, 1, 1));
+    union record row = row_of(1, PROMPT - 1, 1, 0);
+    row.head.flags |= RECORD_ROW_SKIPS;
+    push(fixture, row);
+    push_ids(fixture, prompt + PROMPT - 1, 1);
+    assert_int_equal(sampled_id(fixture), wanted);
+}
+
 /* Three rows in one step, ids listed out of row order, logprobs for two of them. */
 static void lists_logprobs_of_those_who_asked(void **state)
 {
@@ -489,6 +582,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers_as_the_engine_does, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(steps_take_no_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(computes_behind_shared_and_copied_pages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_logprobs_of_those_who_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(masks_stop_ids_of_the_slot, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_row_of_nan_harms_no_other, set_up, tear_down),
