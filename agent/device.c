@@ -326,6 +326,10 @@ static int take_cell(struct device *device, const struct sched_step *step, const
     case RECORD_LOGPROBS:
         return take_logprobs(device, &cell->logprobs);
     case RECORD_DONE:
+        if (cell->done.step == device->step && (cell->head.flags & RECORD_DONE_STALLED)) {
+            device->late = cell->done.late;
+            return -ETIMEDOUT;
+        }
         if (cell->done.step != device->step || device->answered == device->step ||
             check_results(device, step)) {
             return -EBADMSG;
@@ -333,9 +337,6 @@ static int take_cell(struct device *device, const struct sched_step *step, const
         device->answered = device->step;
         device->compute_us = cell->done.compute_us;
         return 1;
-    case RECORD_STALLED:
-        device->late = cell->stalled.rank;
-        return cell->stalled.step == device->step ? -ETIMEDOUT : -EBADMSG;
     default:
         return -EBADMSG;
     }

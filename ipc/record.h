@@ -3,16 +3,15 @@
  *
  * Every record is one 64-byte little-endian cell with no pointers: indices and handles only, each
  * with the epoch and the group. The reader copies a cell to private memory, then validates it
- * (record_check.h), then uses it. Core and workers share one build id, so the layout may change
- * from build to build.
+ * (record_check.h), then uses it. Core and workers share one build id: layouts may change.
  *
  *   core -> worker   OPEN STOP_IDS* PAGES* ... COPY* STEP ROW* IDS*      CLOSE
- *   worker -> core   READY     (RESULT | LOGPROBS)* DONE | STALLED
+ *   worker -> core   READY     (RESULT | LOGPROBS)* DONE
  *
  * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
  * all of them are published at once. Its answer is one RESULT for each row that samples, LOGPROBS
- * cells for those that asked, and one DONE, published at once: a step happened or it did not. In a
- * tensor-parallel group rank 0 gives the results, the others only DONE.
+ * cells for those that asked, and one DONE, published at once: a step happened or it did not. Of
+ * the ranks of a group, 0 gives the results, the others only DONE.
  */
 #ifndef IPC_RECORD_H
 #define IPC_RECORD_H
@@ -34,7 +33,6 @@ enum record_kind {
     RECORD_RESULT = 17,
     RECORD_LOGPROBS = 18,
     RECORD_DONE = 19,
-    RECORD_STALLED = 20, /* Instead of an answer: a sibling rank did not come. */
 };
 
 enum record_source {
@@ -45,6 +43,7 @@ enum record_source {
 enum {
     RECORD_ROW_SAMPLE = 1,     /* ROW flag: the row's last token gives a RESULT. */
     RECORD_ROW_SKIPS = 2,      /* ROW flag: the pages hold what lies before it, shared or copied. */
+    RECORD_DONE_STALLED = 1,   /* DONE flag: the step did not happen, for want of rank `late`. */
     RECORD_RESULT_INVALID = 1, /* RESULT flag: logits were NaN or infinite; id is meaningless. */
     RECORD_IDS_PER_CELL = 12,
     RECORD_PAGES_PER_CELL = 9,
@@ -178,14 +177,8 @@ struct record_done {
     uint64_t compute_us; /* From taking the step to publishing this. */
     uint32_t result_count;
     uint32_t logprob_count;
-    uint32_t reserved[8];
-};
-
-struct record_stalled {
-    struct record_head head;
-    uint64_t step;
-    uint32_t rank; /* That was waited for. */
-    uint32_t reserved[11];
+    uint32_t late;
+    uint32_t reserved[7];
 };
 
 union record {
@@ -202,7 +195,6 @@ union record {
     struct record_result result;
     struct record_logprobs logprobs;
     struct record_done done;
-    struct record_stalled stalled;
 };
 
 #endif /* IPC_RECORD_H */

@@ -166,9 +166,17 @@ static bool record_logprobs_fit(const struct record_logprobs *logprobs,
     return true;
 }
 
+static bool record_done_fits(const struct record_done *done, const struct record_bounds *bounds)
+{
+    return (done->head.flags & ~RECORD_DONE_STALLED) == 0 && done->late < LIMIT_WORKERS_MAX &&
+           done->result_count <= bounds->rows &&
+           done->logprob_count <= bounds->rows * RECORD_LOGPROBS_OF_ROW_MAX;
+}
+
 static bool record_reply_fits(const union record *record, const struct record_bounds *bounds)
 {
-    if (record->head.kind != RECORD_RESULT && record->head.flags != 0) {
+    if (record->head.kind != RECORD_RESULT && record->head.kind != RECORD_DONE &&
+        record->head.flags != 0) {
         return false;
     }
     switch (record->head.kind) {
@@ -179,10 +187,7 @@ static bool record_reply_fits(const union record *record, const struct record_bo
     case RECORD_LOGPROBS:
         return record_logprobs_fit(&record->logprobs, bounds);
     case RECORD_DONE:
-        return record->done.result_count <= bounds->rows &&
-               record->done.logprob_count <= bounds->rows * RECORD_LOGPROBS_OF_ROW_MAX;
-    case RECORD_STALLED:
-        return record->stalled.rank < LIMIT_WORKERS_MAX;
+        return record_done_fits(&record->done, bounds);
     default:
         return false;
     }

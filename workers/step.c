@@ -299,9 +299,10 @@ static int give_up(struct step *step, uint64_t number, int error)
 {
     if (error == -ETIMEDOUT) {
         union record record = {0};
-        record.stalled = (struct record_stalled){.head = reply_head(step, RECORD_STALLED, 0),
-                                                 .step = number,
-                                                 .rank = comm_late(step->comm)};
+        record.done =
+            (struct record_done){.head = reply_head(step, RECORD_DONE, RECORD_DONE_STALLED),
+                                 .step = number,
+                                 .late = comm_late(step->comm)};
         push(step, &record);
         link_worker_publish(step->link);
     }

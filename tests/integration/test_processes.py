@@ -92,6 +92,7 @@ def refused(make_agent, settings, *words):
     ({"kv.page_tokens": 17}, ["kv.page_tokens"]),
     ({"kv.device_pages": 0}, ["kv.device_pages"]),
     ({"workers.tp": 3}, ["workers.tp"]),
+    ({"workers.count": 3, "workers.tp": 3}, ["workers.tp 3", "KV heads"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),
     ({"chat.template": "baroque"}, ["chat.template"]),
     ({"zmq.bind": "tcp://0.0.0.0:5999"}, ["0.0.0.0"]),

@@ -219,9 +219,12 @@ static void replies_are_bounded(void **state)
     done.done.result_count = 4;
     done.done.logprob_count = 4 * (1 + LIMIT_TOP_LOGPROBS_MAX);
     PASSES(record_check_reply, done);
-    REPLY_REFUSES(done, head.flags, 1);
+    REPLY_REFUSES(done, head.flags, 2);
+    REPLY_REFUSES(done, done.late, LIMIT_WORKERS_MAX);
     REPLY_REFUSES(done, done.result_count, 5);
     REPLY_REFUSES(done, done.logprob_count, 4 * (1 + LIMIT_TOP_LOGPROBS_MAX) + 1);
+    done.head.flags = RECORD_DONE_STALLED;
+    PASSES(record_check_reply, done);
 }
 
 int main(void)
