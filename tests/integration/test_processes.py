@@ -93,6 +93,7 @@ def refused(make_agent, settings, *words):
     ({"batch.slots_max": 9, "batch.tokens_max": 8}, ["batch.slots_max", "batch.tokens_max"]),
     ({"kv.device_pages": 0}, ["kv.device_pages"]),
     ({"workers.tp": 3}, ["workers.tp"]),
+    ({"workers.count": 3, "workers.tp": 3}, ["workers.tp 3", "KV heads"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),
     ({"chat.template": "baroque"}, ["chat.template"]),
     ({"zmq.bind": "tcp://0.0.0.0:5999"}, ["0.0.0.0"]),
