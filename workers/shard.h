@@ -3,7 +3,7 @@
  * matrix. This is the only place that cuts.
  *
  * Every matrix is cut by rows, its outputs, and each rank has all columns, its inputs: so a number
- * is computed by the same sum in the same order whatever tp is (ADR 6). q, k and v are cut by KV
+ * is computed by the same sum in the same order whatever tp is (ADR 8). q, k and v are cut by KV
  * heads with their query heads; gate and up by rows of the feed-forward part; o, down and the head
  * by rows, as evenly as it goes. Norms, router and embedding are everybody's.
  */
