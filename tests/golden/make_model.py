@@ -153,15 +153,16 @@ def bf16_bytes(values):
 
 
 def write_safetensors(path, tensors, dtype):
-    header, data = {"__metadata__": {"format": "pt"}}, b""
+    header, pieces, at = {"__metadata__": {"format": "pt"}}, [], 0
     for name, values in tensors.items():
         piece = bf16_bytes(values) if dtype == "bf16" else values.astype("<f4").tobytes()
         header[name] = {"dtype": dtype.upper(), "shape": list(values.shape),
-                        "data_offsets": [len(data), len(data) + len(piece)]}
-        data += piece
+                        "data_offsets": [at, at + len(piece)]}
+        pieces.append(piece)
+        at += len(piece)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(pieces))
 
 
 def tokenizer(args):
