@@ -34,8 +34,10 @@ struct device {
     uint64_t step; /* Number of the step in flight or last sent. */
     uint64_t sent_us;
     struct record_result *results; /* [slots_max] of the step in flight */
-    struct record_logprob *pairs;  /* [slots_max * 21] likewise */
+    struct record_result *scores;  /* [LIMIT_STEP_SCORES_MAX] likewise */
+    struct record_logprob *pairs;  /* [pairs_max] likewise */
     uint32_t result_count;
+    uint32_t score_count;
     uint32_t pair_count;
     uint32_t pairs_max;
     uint64_t compute_us; /* Of the step that finished last. */
@@ -55,6 +57,9 @@ void device_fence(struct device *device);
 
 /* Takes the worker's half of the link when it has come. 0, or -errno: fence it. */
 int device_join(struct device *device) MUST_CHECK;
+
+/* Records that tell a worker of the request's slot, its pages aside. */
+uint32_t device_open_cells(const struct request *request);
 
 /* Sends a step. 0, or -errno: fence it. */
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,

@@ -107,10 +107,6 @@ static void stage_worker(struct core *core)
         lose_worker(core, "it died");
     } else if (device->state == DEVICE_JOINING && device_join(device)) {
         lose_worker(core, "its half of the link is not acceptable");
-    } else if (core->sched.in_flight &&
-               core->now_us - device->sent_us >
-                   (uint64_t)core->config->workers.step_timeout_ms * 1000) {
-        lose_worker(core, "a step passed its deadline");
     }
 }
 
@@ -139,6 +135,15 @@ static void stage_results(struct core *core)
         core->ready = true;
         tell_limits(core);
         tell(core, CONTROL_READY, "");
+    }
+}
+
+/* After the results: a step that was answered while this process stood still is not late. */
+static void stage_deadline(struct core *core)
+{
+    const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
+    if (core->sched.in_flight && core->now_us - core->device.sent_us > timeout_us) {
+        lose_worker(core, "a step passed workers.step_timeout_ms");
     }
 }
 
@@ -192,9 +197,9 @@ struct stage {
 
 /* The path of a request, left to right; stream_send() closes the turn. */
 static const struct stage stages[] = {
-    {"control", stage_control}, {"worker", stage_worker}, {"results", stage_results},
-    {"intake", stage_intake},   {"texts", stage_texts},   {"expire", stage_expire},
-    {"step", stage_step},       {"tell", stage_tell},
+    {"control", stage_control},   {"worker", stage_worker}, {"results", stage_results},
+    {"deadline", stage_deadline}, {"intake", stage_intake}, {"texts", stage_texts},
+    {"expire", stage_expire},     {"step", stage_step},     {"tell", stage_tell},
 };
 
 static void wait_for_work(struct core *core, uint32_t timeout_ms)

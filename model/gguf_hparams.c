@@ -232,6 +232,7 @@ int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct m
     *hparams = (struct hparams){.temperature = (double)NAN,
                                 .top_p = (double)NAN,
                                 .min_p = (double)NAN,
+                                .repetition_penalty = (double)NAN,
                                 .top_k = UINT32_MAX};
     read_architecture(&reader, hparams);
     if (reader.code) {

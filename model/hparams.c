@@ -272,6 +272,8 @@ static void read_generation(struct reader *reader, struct hparams *hparams,
     hparams->temperature = read_f64(reader, generation, "temperature", 0, 100, (double)NAN);
     hparams->top_p = read_f64(reader, generation, "top_p", 0, 1, (double)NAN);
     hparams->min_p = read_f64(reader, generation, "min_p", 0, 1, (double)NAN);
+    hparams->repetition_penalty =
+        read_f64(reader, generation, "repetition_penalty", 0.01, 100, (double)NAN);
     hparams->top_k = UINT32_MAX;
     uint64_t top_k;
     if (json_u64(json_get(generation, "top_k"), &top_k) && top_k <= LIMIT_VOCAB_MAX) {

@@ -58,6 +58,7 @@ struct hparams {
     double temperature;
     double top_p;
     double min_p;
+    double repetition_penalty;
     uint32_t top_k;
 };
 

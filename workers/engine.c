@@ -171,6 +171,12 @@ static int check_options(const struct engine_options *options, const struct hpar
                        "set model.dtype to f32 or auto");
         return -ENOTSUP;
     }
+    if (options->weights == MATMUL_WEIGHTS_INT8 && (options->isa & KERN_ISA_AVX512_VNNI) == 0) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "model.weights int8 needs AVX512_VNNI, which this CPU lacks: "
+                       "set model.weights to auto");
+        return -ENOTSUP;
+    }
     if (options->context_max > hparams->positions_max) {
         (void)snprintf(error->text, sizeof error->text,
                        "a context of %u tokens is more than the model's %u positions: "
@@ -181,15 +187,23 @@ static int check_options(const struct engine_options *options, const struct hpar
     return 0;
 }
 
+/* The embedding and the head, tied or not, are two tables. */
+static uint64_t weight_bytes(const struct engine_options *options, const struct hparams *hparams)
+{
+    const uint64_t table = (uint64_t)hparams->vocab * hparams->hidden;
+    const uint64_t layers =
+        hparams_parameters(hparams) - (hparams->tied_embeddings ? 1 : 2) * table;
+    const size_t dtype_bytes = kern_dtype_bytes(options->dtype);
+    return 2 * table * dtype_bytes +
+           layers * (options->weights == MATMUL_WEIGHTS_INT8 ? 1 : dtype_bytes);
+}
+
 /* The mappings are lazy, so that too much would only fail in the middle of a request. */
 static int check_memory(const struct engine_options *options, const struct hparams *hparams,
                         size_t page_bytes, struct model_error *error)
 {
     const uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t embed =
-        hparams->tied_embeddings ? (uint64_t)hparams->vocab * hparams->hidden : 0;
-    const uint64_t weights =
-        (hparams_parameters(hparams) + embed) * kern_dtype_bytes(options->dtype);
+    const uint64_t weights = weight_bytes(options, hparams);
     uint64_t pool = 0;
     uint64_t page_all = 0;
     const bool fits = checked_mul(page_bytes, hparams->layers, &page_all) &&
@@ -199,7 +213,9 @@ static int check_memory(const struct engine_options *options, const struct hpara
                        "the weights need %llu MB and the machine has %llu MB: "
                        "a smaller model%s would fit",
                        (unsigned long long)(weights >> 20), (unsigned long long)(machine >> 20),
-                       options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
+                       options->weights == MATMUL_WEIGHTS_INT8 ? ""
+                       : options->dtype == KERN_F32            ? " or model.dtype bf16"
+                                                               : " or model.weights int8");
         return -ENOMEM;
     }
     if (!fits || pool > machine - weights) {
@@ -264,6 +280,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->options = *options;
     engine->llama.hparams = *hparams;
     engine->llama.dtype = options->dtype;
+    engine->llama.packing = options->weights;
     engine->llama.page_tokens = options->page_tokens;
     engine->pipe.model = &engine->llama;
     engine->pipe.layers = hparams->layers;
@@ -378,6 +395,20 @@ const float *engine_logits(const struct engine *engine, uint32_t index)
 {
     must(index < engine->llama.batch.logit_rows);
     return engine->llama.logits + (size_t)index * engine->llama.hparams.vocab;
+}
+
+void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
+{
+    struct llama_batch *batch = &engine->llama.batch;
+    const uint64_t start_ns = clock_now_ns();
+    must(count <= engine->options.rows_max);
+    for (uint32_t i = 0; i < count; i++) {
+        must(tokens[i] < batch->tokens);
+        batch->logit_token[i] = tokens[i];
+    }
+    batch->logit_rows = count;
+    llama_head(&engine->llama);
+    engine->profile.head_ns += clock_now_ns() - start_ns;
 }
 
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,

@@ -10,6 +10,7 @@
 
 #include "base/must.h"
 #include "kernels/kern.h"
+#include "kernels/matmul.h"
 #include "model/weights.h"
 #include "plan/plan.h"
 
@@ -17,8 +18,9 @@ struct crew;
 struct engine;
 
 struct engine_options {
-    enum kern_dtype dtype; /* Weights, activations into products, KV. */
-    unsigned isa;          /* kern_isa_detect(), or less for tests. */
+    enum kern_dtype dtype;       /* Weights, activations into products, KV. */
+    enum matmul_weights weights; /* Of the layers; int8 needs KERN_ISA_AVX512_VNNI. */
+    unsigned isa;                /* kern_isa_detect(), or less for tests. */
     uint32_t threads;
     uint32_t tokens_max;  /* Dense batch. */
     uint32_t rows_max;    /* Sequences of one batch; also logit rows. */
@@ -52,6 +54,10 @@ struct engine_batch {
 /* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab]. */
 void engine_run(struct engine *engine, const struct engine_batch *batch);
 const float *engine_logits(const struct engine *engine, uint32_t index);
+
+/* Logits of other tokens of the batch that ran last, by their index in it, at most rows_max: from
+ * now on engine_logits(i) is that of tokens[i]. */
+void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count);
 
 /* Copies the KV of whole pages, sources[i] to targets[i], one after the other. */
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,

@@ -35,12 +35,20 @@ static const struct {
     [LLAMA_HEAD] = {{WEIGHT_HEAD}, 1},
 };
 
+/* The choice of experts and of the next token are left as exact as the dtype is. */
+static enum matmul_weights packing_of(const struct llama *llama, enum llama_matrix matrix)
+{
+    return matrix == LLAMA_ROUTER || matrix == LLAMA_HEAD ? MATMUL_WEIGHTS_DTYPE : llama->packing;
+}
+
 /*
  * Slices of a matrix: equal shares for the threads when they are few; when they are many, claims
  * balance them, and whole blocks of columns save the padding of packed weights.
  */
-static uint32_t slices_wanted(const struct llama *llama, uint32_t rows, uint32_t cols)
+static uint32_t slices_wanted(const struct llama *llama, enum llama_matrix matrix)
 {
+    const uint32_t rows = llama_matrix_rows(&llama->hparams, matrix);
+    const uint32_t cols = llama_matrix_cols(&llama->hparams, matrix);
     const uint64_t threads = crew_threads(llama->crew);
     const uint64_t bytes = (uint64_t)rows * cols * kern_dtype_bytes(llama->dtype);
     const uint64_t each = bytes / (SLICE_BYTES * threads);
@@ -56,14 +64,13 @@ static uint32_t slices_wanted(const struct llama *llama, uint32_t rows, uint32_t
 int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_max)
 {
     for (enum llama_matrix matrix = 0; matrix < LLAMA_MATRICES; matrix++) {
-        const uint32_t rows = llama_matrix_rows(&llama->hparams, matrix);
-        const uint32_t cols = llama_matrix_cols(&llama->hparams, matrix);
         const struct matmul_options options = {
-            .n = rows,
-            .k = cols,
-            .slices = slices_wanted(llama, rows, cols),
+            .n = llama_matrix_rows(&llama->hparams, matrix),
+            .k = llama_matrix_cols(&llama->hparams, matrix),
+            .slices = slices_wanted(llama, matrix),
             .rows_max = matrix == LLAMA_HEAD ? rows_max : tokens_max,
             .dtype = llama->dtype,
+            .weights = packing_of(llama, matrix),
         };
         if (llama_matrix_count(&llama->hparams, matrix) == 0) {
             continue;

@@ -154,6 +154,8 @@ static int open_engine(struct worker *worker, const struct weights *weights,
     worker->dtype = choose_dtype(config, isa);
     const struct engine_options options = {
         .dtype = worker->dtype,
+        .weights = config->model.weights == CONFIG_WEIGHTS_INT8 ? MATMUL_WEIGHTS_INT8
+                                                                : MATMUL_WEIGHTS_DTYPE,
         .isa = isa,
         .threads = config->workers.threads > 0 ? config->workers.threads : cores,
         .tokens_max = config->batch.tokens_max,

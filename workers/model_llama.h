@@ -57,6 +57,7 @@ struct llama_batch {
 struct llama {
     struct hparams hparams;
     enum kern_dtype dtype;
+    enum matmul_weights packing; /* Of the layers' weights, the router's excepted. */
     uint32_t page_tokens;
     struct kern_ops ops;
     struct crew *crew;

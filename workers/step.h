@@ -14,6 +14,7 @@
 #include "ipc/record_check.h"
 #include "plan/plan.h"
 #include "workers/engine.h"
+#include "workers/history.h"
 #include "workers/sample.h"
 #include "workers/slots.h"
 
@@ -23,6 +24,17 @@ struct step_row {
     uint32_t slot_index;
     uint32_t source; /* enum record_source */
     uint32_t ids_first;
+    uint32_t score_first; /* Of its tokens, those whose successor is judged. */
+    uint32_t score_count;
+    uint32_t next_id; /* Successor of the last one. */
+};
+
+/* A token judged by the logits of the one before it. */
+struct step_score {
+    uint32_t row;
+    uint32_t position;
+    uint32_t id;
+    struct sample_result result;
 };
 
 struct step {
@@ -33,6 +45,7 @@ struct step {
     struct failpoint failpoint;
     struct arena arena;
     struct slots slots;
+    struct history history;
     uint64_t start_us; /* When the step in work was taken. */
 
     struct step_row *rows;          /* [bounds.rows] */
@@ -41,7 +54,11 @@ struct step {
     uint32_t *ids;                  /* [bounds.tokens] ids of the dense batch */
     uint32_t *sampled;              /* [bounds.rows] rows that sample, in order */
     struct sample_result *results;  /* [bounds.rows] one for each sampled row */
-    uint8_t *work;                  /* [threads][work_bytes] */
+    struct step_score *scores;      /* [LIMIT_STEP_SCORES_MAX] */
+    uint32_t *score_tokens;         /* likewise: the token of the dense batch that judges */
+    uint32_t score_count;
+    uint32_t score_first; /* Of those whose logits are there now. */
+    uint8_t *work;        /* [threads][work_bytes] */
     size_t work_bytes;
 };
 

@@ -41,6 +41,10 @@ def ask_everything(agent):
         whole = client.generate(ids=PROMPT, max_tokens=400, temperature=0, stream=False,
                                 top_logprobs=20, ignore_eos=True)
         assert len(whole.logprobs) == 400
+        client.generate(ids=PROMPT, max_tokens=30, temperature=1, repetition_penalty=1.2,
+                        presence_penalty=0.5, frequency_penalty=0.5, logit_bias={"5": -2.0},
+                        bad_ids=[7], prompt_logprobs=5, include_stop=True, stop=["zq"], seed=1)
+        client.finish(client.start_choices(3, ids=PROMPT, max_tokens=20, ignore_eos=True))
         # More than the pool holds at one time: they wait, are preempted and computed again.
         many = [client.start(ids=PROMPT + [3 + i], max_tokens=100, ignore_eos=True, temperature=0)
                 for i in range(CLIENTS)]

@@ -90,6 +90,7 @@ def refused(make_agent, settings, *words):
     ({"model.colour": "blue"}, ["model.colour"]),
     ({"kv.device_pages": "many"}, ["kv.device_pages"]),
     ({"kv.page_tokens": 17}, ["kv.page_tokens"]),
+    ({"batch.slots_max": 9, "batch.tokens_max": 8}, ["batch.slots_max", "batch.tokens_max"]),
     ({"kv.device_pages": 0}, ["kv.device_pages"]),
     ({"workers.tp": 3}, ["workers.tp"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),
@@ -140,6 +141,10 @@ def test_check_reads_the_config_and_starts_nothing(tmp_path, model):
     assert bad.returncode not in (0, 2) and bad.stderr.count("\n") == 1
     for word in (str(config), "3", "colour"):
         assert word in bad.stderr
+    config.write_text(f"model: {{path: {model}}}\nbatch:\n  slots_max: 9\n  tokens_max: 8\n")
+    bad = run("--config", str(config), "--check")
+    assert bad.returncode == 1 and bad.stdout == ""
+    assert bad.stderr.count("\n") == 1 and f"{config}:3: batch.slots_max" in bad.stderr
     config.write_text("model: [unclosed\n")
     assert run("--config", str(config), "--check").returncode not in (0, 2)
 

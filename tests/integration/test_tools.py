@@ -60,6 +60,28 @@ def test_generate_passes_every_parameter_on(agent, client):
     assert answer["ids"] == wanted.ids and answer["finish_reason"] == wanted.finish
 
 
+def test_generate_passes_what_adjusts_on(agent, client):
+    answer = generate(agent, "--max-tokens", 20, "--temperature", 0, "--ignore-eos",
+                      "--presence-penalty", -0.5, "--frequency-penalty", 0.25,
+                      "--repetition-penalty", 1.2, "--logit-bias", "40:-100,77:1.5", "--bad-ids",
+                      "41,42", "--allowed-ids", ",".join(map(str, range(40, 300))),
+                      "--prompt-logprobs", 2, "--stop", "\x01", "--include-stop", "--keep-special")
+    wanted = client.generate(ids=PROMPT, max_tokens=20, temperature=0, ignore_eos=True,
+                             presence_penalty=-0.5, frequency_penalty=0.25,
+                             repetition_penalty=1.2, logit_bias={"40": -100, "77": 1.5},
+                             bad_ids=[41, 42], allowed_ids=list(range(40, 300)),
+                             prompt_logprobs=2, skip_special=False)
+    assert answer["ids"] == wanted.ids and answer["text"] == wanted.text
+    assert answer["prompt_logprobs"] == wanted.prompt_logprobs
+    assert len(answer["prompt_logprobs"]) == len(PROMPT) - 1
+    streamed = generate(agent, "--max-tokens", 2, "--temperature", 0, "--prompt-logprobs", 2,
+                        "--stream")
+    assert streamed["prompt_logprobs"] == wanted.prompt_logprobs
+    for option, value in (("--logit-bias", "5"), ("--logit-bias", "5:x"), ("--bad-ids", "a"),
+                          ("--allowed-ids", ""), ("--prompt-logprobs", "all")):
+        assert_fails(run("generate", "--prompt", "x", option, value), 2, option)
+
+
 def test_generate_prints_text(agent, tmp_path):
     if not DATA:
         pytest.skip("needs SLUICE_TEST_DATA: a tokenizer with words")
@@ -235,6 +257,21 @@ def test_inspect_refuses_what_cannot_run(model, tmp_path):
     assert_fails(run("inspect", tmp_path), 1, path.name)
     refused = run("inspect", tmp_path, "--json")
     assert refused.returncode == 1 and path.name in json.loads(refused.stdout)["error"]
+
+
+def test_inspect_names_the_quantisation(tmp_path):
+    path = tmp_path / "model.gguf"
+    subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
+                    "--gguf", "Q4_K", "--hidden", "256", "--head-dim", "64", "--ffn", "256"],
+                   check=True, timeout=60 * SCALE)
+    assert json.loads(run("inspect", path, "--json").stdout)["dtype"] == "q4_k"
+    whole = path.read_bytes()
+    name = b"blk.1.ffn_up.weight"
+    number = whole.index(name) + len(name) + 4 + 2 * 8  # Behind the count of dimensions and them.
+    path.write_bytes(whole[:number] + b"\x0a" + whole[number + 1:])
+    assert_fails(run("inspect", path), 1, "tensor blk.1.ffn_up.weight: type q2_k is not supported")
+    path.write_bytes(whole[:-64])
+    assert_fails(run("inspect", path), 1, "do not fit a file of")
 
 
 def test_inspect_wants_one_path():

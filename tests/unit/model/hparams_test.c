@@ -55,6 +55,30 @@ static void absent_keys_have_defaults(void **state)
     assert_true(isnan(hparams.temperature) && hparams.top_k == UINT32_MAX);
 }
 
+static void generation_config_gives_defaults_for_sampling(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"temperature\":0.7,\"top_p\":0.8,\"top_k\":20,"
+                               "\"min_p\":0.1,\"repetition_penalty\":1.05}";
+    char config[TEXT_BYTES];
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    struct json *root = NULL;
+    struct json *generation = NULL;
+    struct json_error reason;
+    (void)snprintf(config, sizeof config, "{%s}", base);
+    assert_int_equal(json_parse(config, strlen(config), &root, &reason), 0);
+    assert_int_equal(json_parse(text, strlen(text), &generation, &reason), 0);
+    assert_int_equal(hparams_from_config(&hparams, root, generation, &error), 0);
+    assert_true(hparams.temperature == 0.7 && hparams.top_p == 0.8 && hparams.min_p == 0.1);
+    assert_true(hparams.repetition_penalty == 1.05);
+    assert_int_equal(hparams.top_k, 20);
+    json_free(generation);
+    assert_int_equal(hparams_from_config(&hparams, root, NULL, &error), 0);
+    assert_true(isnan(hparams.repetition_penalty));
+    json_free(root);
+}
+
 static void every_required_key_is_named(void **state)
 {
     (void)state;
@@ -299,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absent_keys_have_defaults),
+        cmocka_unit_test(generation_config_gives_defaults_for_sampling),
         cmocka_unit_test(every_required_key_is_named),
         cmocka_unit_test(refusals_name_the_key),
         cmocka_unit_test(head_dim_is_not_rounded),
