@@ -1,5 +1,5 @@
-"""test_families.py - one small model of every family through real processes: greedy answers equal an
-independent float64 pass, alone, in a batch, and with the worker killed underneath."""
+"""test_families.py - one small model of every family through real processes: greedy answers equal
+an independent float64 pass, alone, in a batch, and with the worker killed underneath."""
 import os
 import random
 import subprocess
