@@ -74,8 +74,8 @@ struct request {
     uint32_t prompt_tokens;
     uint32_t answer_tokens;
     uint32_t cached_tokens;               /* Of the prompt, found in pages of other requests. */
-    struct wire_token_logprobs *logprobs; /* [context_max] of the token at each position. */
     uint32_t scored;                      /* Prompt tokens from 1 on whose logprobs are there. */
+    struct wire_token_logprobs *logprobs; /* [context_max] of the token at each position. */
 
     struct detok detok;
     char *text;          /* [text_bytes_max] of the answer, as decoded. */
@@ -85,8 +85,8 @@ struct request {
     uint32_t sent_tokens; /* Of the answer. */
     uint32_t sent_text;
     uint32_t sent_scores;
-    uint64_t credit;      /* Tokens that may have been sent in all; meaningful when explicit. */
     bool credit_explicit; /* The client has sent CREDIT. */
+    uint64_t credit;      /* Tokens that may have been sent in all; meaningful when explicit. */
     uint64_t progress_us; /* Something was sent last, or nothing was waiting. */
 
     struct wire_events events;
