@@ -1,5 +1,6 @@
 """test_processes.py - start, stop, bad starts, deaths of the core and the supervisor, memory."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -174,6 +175,27 @@ def test_a_killed_core_comes_back_as_a_new_instance(own_agent):
             assert client.generate(ids=PROMPT, **LONG).ids == wanted.ids
             before = after
     assert {p.pid for p in agent.workers()} == workers, "workers keep their weights"
+
+
+def test_clients_cannot_use_up_the_descriptors_of_the_core(make_agent):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # Inherited; often 1,024.
+    try:
+        agent = make_agent().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    core = agent.core()
+    with Client(agent.endpoint) as client:
+        answer = client.start(ids=PROMPT, **LONG)
+        held = [socket.socket(socket.AF_UNIX) for _ in range(400)]
+        for one in held:
+            one.connect(f"{agent.folder}/api.sock")
+        client.finish(answer)
+        assert client.ask(PING).command == PONG
+    for one in held:
+        one.close()
+    assert agent.core() == core
+    agent.stop()
 
 
 def test_a_killed_supervisor_leaves_no_process(make_agent):
