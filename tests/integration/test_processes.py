@@ -45,6 +45,19 @@ def test_a_stop_under_load_ends_every_stream(make_agent, number):
     assert time.monotonic() - began < 15
 
 
+def test_a_stop_tells_requests_whose_text_waits(make_agent):
+    agent = make_agent().start()
+    with Client(agent.endpoint) as client:  # More than the tokenizer takes at one time.
+        answers = [client.start(prompt="a" * 1500000, max_tokens=4) for _ in range(64)]
+        assert client.pump(lambda: answers[0].ended)
+        agent.terminate()
+        client.finish(*answers, timeout_s=10)
+    for answer in answers:
+        if answer.error["code"] != "context_exceeded":
+            assert_error(answer.error, "draining", answer.id)
+    agent.stop()
+
+
 def test_a_second_signal_ends_all_at_once(make_agent):
     agent = make_agent().start()
     agent.terminate(signal.SIGTERM)
