@@ -85,6 +85,22 @@ def test_two_endpoints_serve_one_agent(own_agent, tmp_path):
     assert len(agent.workers()) == 1
 
 
+def test_the_loopback_of_ipv6_serves(make_agent):
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        endpoint = "tcp://[::1]:%d" % probe.getsockname()[1]
+    agent = make_agent()
+    agent.settings["zmq.bind"] = f"[{agent.endpoint}, '{endpoint}']"
+    agent.start()
+    status = subprocess.run([binary("sluicectl"), "status", "--endpoint", endpoint],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert status.returncode == 0, status
+    agent.stop()
+
+
 def refused(make_agent, settings, *words):
     """Such a start ends by itself, with a status and one line that holds the words."""
     agent = make_agent(settings)
