@@ -79,6 +79,14 @@ static size_t step_bytes(uint32_t slots_max)
            4 * (size_t)64;
 }
 
+/* The longest answer, or what TOKENIZE and DETOKENIZE give: no more than a message's bytes. */
+static size_t reply_bytes_max(const struct core *core)
+{
+    const size_t answer = codec_reply_bytes_max(core->context_max, core->requests.text_bytes_max);
+    const size_t text = codec_reply_bytes_max(0, core->config->zmq.message_bytes_max);
+    return answer > text ? answer : text;
+}
+
 static int open_memory(struct core *core)
 {
     const struct config *config = core->config;
@@ -118,6 +126,7 @@ static int open_memory(struct core *core)
         code ? code
              : device_open(&core->device, &core->arena, &bounds, slots, core->hparams.experts > 0);
     code = code ? code : codec_open(&core->codec);
+    code = code ? code : codec_reserve(core->codec, reply_bytes_max(core));
     code = code ? code : scribe_open(&core->scribe, &core->arena, &scribe);
     if (!code) {
         core->generate = arena_alloc(&core->arena, 1, sizeof *core->generate);

@@ -57,6 +57,7 @@ static bool read_value(const struct options_row *row, const char *text)
         *(const char **)row->target = text;
         return true;
     case OPTIONS_TEXTS:
+    case OPTIONS_WORDS:
         if (texts->count == OPTIONS_TEXTS_MAX) {
             return false;
         }
@@ -165,6 +166,12 @@ bool options_parse(const struct options *options, int argc, char **argv, uint32_
             return false;
         }
         *flags |= row->flag;
+        while (row->kind == OPTIONS_WORDS && i + 1 < argc && argv[i + 1][0] != '-') {
+            *status = parse_row(options, row, argv[++i]);
+            if (*status != 0) {
+                return false;
+            }
+        }
     }
     return true;
 }

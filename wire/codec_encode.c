@@ -116,6 +116,20 @@ static void put_scores(struct codec *codec, const struct wire_scores *in)
     }
 }
 
+/* By msgpack's sizes: a number 5 bytes, a float 5, heads of arrays 3 here, a short text and its
+ * head as long as it looks. Ids cost 4 bytes each once more, in their own array. */
+size_t codec_reply_bytes_max(size_t tokens, size_t text_bytes)
+{
+    enum {
+        PAIR_BYTES = 1 + 5 + 5,
+        KEYS_BYTES = 1 + sizeof "id" + sizeof "logprob" + sizeof "top",
+        TOKEN_BYTES =
+            sizeof(uint32_t) + KEYS_BYTES + 5 + 5 + 3 + LIMIT_TOP_LOGPROBS_MAX * PAIR_BYTES,
+        REST_BYTES = 16384, /* Everything with a bound of its own: WELCOME, STATS, events. */
+    };
+    return REST_BYTES + text_bytes + tokens * TOKEN_BYTES;
+}
+
 static void begin(struct codec *codec, size_t pairs)
 {
     msgpack_sbuffer_clear(&codec->buffer);

@@ -1,4 +1,5 @@
 """test_refusals.py - bad input gets a clear error by id, or nothing, and nothing else changes."""
+import json
 import os
 import random
 import shutil
@@ -208,6 +209,27 @@ def test_ids_out_of_the_vocabulary(client):
         assert_error(reply.body, code)
     reply = client.ask(GENERATE, {"ids": pack_ids([1]), "stop_ids": [vocab]})
     assert reply.command == ERROR
+
+
+def test_a_token_that_the_model_does_not_know(own_agent, model, tmp_path):
+    """The tokenizer has one more than the embedding: text that needs it is refused, no other."""
+    path = tmp_path / "larger"
+    shutil.copytree(model, path, ignore=shutil.ignore_patterns("variants"))
+    path.chmod(0o755)
+    vocab = json.loads((path / "config.json").read_text())["vocab_size"]
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    tokenizer["added_tokens"].append({"id": vocab, "content": "<extra>", "special": True})
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    agent = own_agent({"model.path": str(path)})
+    with Client(agent.endpoint) as client:
+        body = {"text": "a<extra>", "parse_special": True, "add_special": False}
+        assert pack_ids([vocab]) in client.ask(TOKENIZE, body).body["ids"]
+        reply = client.ask(GENERATE, {"prompt": "a<extra>", "parse_special": True})
+        assert reply.command == ERROR
+        assert_error(reply.body, "invalid_argument")
+        assert client.generate(prompt="a", max_tokens=2, ignore_eos=True).finish == "length"
+    assert_serves(agent)
 
 
 def test_what_can_never_fit_is_refused_at_once(client):

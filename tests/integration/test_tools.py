@@ -15,7 +15,7 @@ from test_generate import PROMPT
 
 IDS = ",".join(map(str, PROMPT))
 NOWHERE = "ipc:///tmp/sluice-nowhere.sock"
-COMMANDS = ("generate", "chat", "status", "cancel", "tokenize", "detokenize")
+COMMANDS = ("generate", "chat", "status", "cancel", "tokenize", "detokenize", "inspect")
 
 
 def run(*words, text="", tool="sluicectl", timeout_s=60):
@@ -235,6 +235,18 @@ def test_inspect_describes_a_model(model):
     described = json.loads(before.stdout)
     assert described["layers"] >= 1 and described["vocab"] >= 259 and described["parameters"] > 0
     assert run("inspect", model).returncode == 0
+
+
+def test_inspect_reads_gguf(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
+                    "--gguf", "Q8_0"], check=True, timeout=120)
+    result = run("inspect", path, "--json")
+    described = json.loads(result.stdout)
+    assert result.returncode == 0 and described["architecture"] == "llama", result
+    assert described["dtype"] == "q8_0" and described["vocab"] >= 259
+    path.write_bytes(path.read_bytes()[:-1])
+    assert_fails(run("inspect", path), 1, path.name)
 
 
 def test_inspect_refuses_what_cannot_run(model, tmp_path):

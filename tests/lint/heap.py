@@ -14,7 +14,7 @@ AT_START = {
     "config.c": "the file", "json.c": "model files", "arena.c": "the one mapping of a process",
     "death.c": "the watch", "link.c": "segments, one pair for each start of a worker",
     "matmul_onednn.c": "shapes and packed weights", "kvpool.c": "the page pool",
-    "codec.c": "the codec; its buffers keep their size (codec_test)",
+    "codec.c": "the codec; the core reserves its largest reply",
     "client.c": "the tools' client", "crew.c": "threads", "engine.c": "the struct engine",
     "load_llama.c": "row buffers while loading",
 }

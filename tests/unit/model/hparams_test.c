@@ -117,9 +117,21 @@ static void refusals_name_the_key(void **state)
         {"\"rope_scaling\":{\"rope_type\":\"dynamic\"}", -ENOTSUP, "rope_scaling"},
         {"\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0}", -EINVAL, "factor"},
         {"\"rope_theta\":0", -EINVAL, "rope_theta"},
-        {"\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", -EINVAL, "above 1"},
+        {"\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", -EINVAL, "base 1"},
         {"\"rope_scaling\":{\"type\":\"yarn\",\"beta_fast\":1,\"beta_slow\":2}", -EINVAL,
-         "beta_fast"},
+         "beta_fast 1"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"beta_fast\":0}", -EINVAL, "beta_fast"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"factor\":-1}", -EINVAL, "factor"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"truncate\":false}", -ENOTSUP, "truncate"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"original_max_position_embeddings\":0}", -EINVAL,
+         "original_max_position_embeddings"},
+        {"\"rope_scaling\":{\"type\":\"llama3\",\"original_max_position_embeddings\":-1}", -EINVAL,
+         "original_max_position_embeddings"},
+        {"\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":4}", -EINVAL,
+         "low_freq_factor"},
+        {"\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":0}", -EINVAL,
+         "low_freq_factor"},
+        {"\"partial_rotary_factor\":0.5", -EINVAL, "partial_rotary_factor"},
         {"\"rms_norm_eps\":\"x\"", -EINVAL, "rms_norm_eps"},
         {"\"eos_token_id\":100", -EINVAL, "eos_token_id"},
         {"\"eos_token_id\":[1,2,3,4,5,6,7,8,9]", -EINVAL, "eos_token_id"},
@@ -148,6 +160,7 @@ static void head_dim_is_not_rounded(void **state)
     (void)snprintf(config, sizeof config, text, "");
     assert_int_equal(read_config(&hparams, config, &error), -EINVAL);
     assert_non_null(strstr(error.text, "head_dim is missing"));
+    assert_non_null(strstr(error.text, "66 is no multiple of num_attention_heads 4"));
     (void)snprintf(config, sizeof config, text, ",\"head_dim\":16");
     assert_int_equal(read_config(&hparams, config, &error), 0);
 }
