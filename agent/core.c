@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/loop.h"
@@ -193,6 +194,16 @@ static int core_run(struct core *core)
     return core->exit_status;
 }
 
+/* libzmq aborts when a client of an ipc socket comes and no descriptor is left to accept it with:
+ * the soft limit, often 1,024, must not be the one that counts. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    must(setrlimit(RLIMIT_NOFILE, &limit) == 0); /* Up to its own hard limit anybody may. */
+}
+
 int core_main(const struct config *config, int control_fd)
 {
     struct core *core = calloc(1, sizeof *core); /* Too large for a stack. */
@@ -200,6 +211,7 @@ int core_main(const struct config *config, int control_fd)
     core->config = config;
     core->control_fd = control_fd;
     must(getrandom(&core->instance, sizeof core->instance, 0) == (ssize_t)sizeof core->instance);
+    raise_descriptor_limit();
     must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     const int status = core_run(core);
     free(core);

@@ -225,15 +225,16 @@ static void on_message(struct core *core, struct front_message *message)
     on_command(core, address, head.command, message->frames[3]);
 }
 
-void intake_messages(struct core *core, uint32_t max)
+bool intake_messages(struct core *core, uint32_t max)
 {
     struct front_message message;
     for (uint32_t i = 0; i < max && scribe_has_room(core->scribe); i++) {
         if (front_recv(&core->front, &message)) {
-            break;
+            return true;
         }
         on_message(core, &message);
     }
+    return false;
 }
 
 static void on_text_done(struct core *core, const struct scribe_job *job)

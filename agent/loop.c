@@ -72,6 +72,7 @@ static void begin_drain(struct core *core)
 {
     core->draining = true;
     core->drain_until_us = core->now_us + LOOP_DRAIN_US;
+    scribe_drain(core->scribe);
     stream_end_all(core, WIRE_DRAINING);
 }
 
@@ -250,7 +251,7 @@ static void stage_deadline(struct core *core)
 
 static void stage_intake(struct core *core)
 {
-    intake_messages(core, LOOP_MESSAGES_MAX);
+    core->heard = intake_messages(core, LOOP_MESSAGES_MAX);
 }
 
 static void stage_texts(struct core *core)
@@ -343,7 +344,8 @@ void loop_run(struct core *core)
             stages[i].run(core);
         }
         blocked = stream_send(core);
-        if (core->draining && (core->requests.live == 0 || core->now_us >= core->drain_until_us)) {
+        const bool told = core->requests.live == 0 && core->heard;
+        if (core->draining && (told || core->now_us >= core->drain_until_us)) {
             core->stopped = true;
         }
     }

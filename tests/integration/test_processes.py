@@ -1,5 +1,6 @@
 """test_processes.py - start, stop, bad starts, deaths of the core and the supervisor, memory."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -44,6 +45,19 @@ def test_a_stop_under_load_ends_every_stream(make_agent, number):
     assert time.monotonic() - began < 15
 
 
+def test_a_stop_tells_requests_whose_text_waits(make_agent):
+    agent = make_agent().start()
+    with Client(agent.endpoint) as client:  # More than the tokenizer takes at one time.
+        answers = [client.start(prompt="a" * 1500000, max_tokens=4) for _ in range(64)]
+        assert client.pump(lambda: answers[0].ended)
+        agent.terminate()
+        client.finish(*answers, timeout_s=10)
+    for answer in answers:
+        if answer.error["code"] != "context_exceeded":
+            assert_error(answer.error, "draining", answer.id)
+    agent.stop()
+
+
 def test_a_second_signal_ends_all_at_once(make_agent):
     agent = make_agent().start()
     agent.terminate(signal.SIGTERM)
@@ -69,6 +83,22 @@ def test_two_endpoints_serve_one_agent(own_agent, tmp_path):
     assert os.stat(f"{tmp_path}/api.sock").st_mode & 0o777 == 0o660
     assert os.stat(f"{tmp_path}/api.sock.admin").st_mode & 0o777 == 0o600
     assert len(agent.workers()) == 1
+
+
+def test_the_loopback_of_ipv6_serves(make_agent):
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        endpoint = "tcp://[::1]:%d" % probe.getsockname()[1]
+    agent = make_agent()
+    agent.settings["zmq.bind"] = f"[{agent.endpoint}, '{endpoint}']"
+    agent.start()
+    status = subprocess.run([binary("sluicectl"), "status", "--endpoint", endpoint],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert status.returncode == 0, status
+    agent.stop()
 
 
 def refused(make_agent, settings, *words):
@@ -198,6 +228,27 @@ def test_a_killed_core_comes_back_as_a_new_instance(own_agent):
             assert client.generate(ids=PROMPT, **LONG).ids == wanted.ids
             before = after
     assert {p.pid for p in agent.workers()} == workers, "workers keep their weights"
+
+
+def test_clients_cannot_use_up_the_descriptors_of_the_core(make_agent):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # Inherited; often 1,024.
+    try:
+        agent = make_agent().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    core = agent.core()
+    with Client(agent.endpoint) as client:
+        answer = client.start(ids=PROMPT, **LONG)
+        held = [socket.socket(socket.AF_UNIX) for _ in range(400)]
+        for one in held:
+            one.connect(f"{agent.folder}/api.sock")
+        client.finish(answer)
+        assert client.ask(PING).command == PONG
+    for one in held:
+        one.close()
+    assert agent.core() == core
+    agent.stop()
 
 
 def test_a_killed_supervisor_leaves_no_process(make_agent):

@@ -274,6 +274,22 @@ def test_inspect_names_the_quantisation(tmp_path):
     assert_fails(run("inspect", path), 1, "do not fit a file of")
 
 
+def test_what_is_no_file_is_refused_and_not_waited_for(model, tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        folder = tmp_path / f"without-{name}"
+        folder.mkdir()
+        for other in ("config.json", "tokenizer.json", "model.safetensors"):
+            if other == name:
+                os.mkfifo(folder / name)
+            elif os.path.exists(os.path.join(model, other)):
+                shutil.copy(os.path.join(model, other), folder)
+    for path in ("model.gguf", "without-config.json", "without-model.safetensors"):
+        assert_fails(run("inspect", tmp_path / path), 1, path)
+    for path in ("model.gguf", "without-tokenizer.json"):
+        assert_fails(run("tokenize", "--model", tmp_path / path, "--json"), 1, path)
+
+
 def test_inspect_wants_one_path():
     assert_fails(run("inspect", "--json"), 2, "PATH")
     assert_fails(run("inspect", "one", "two"), 2, "two")
