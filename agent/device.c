@@ -383,7 +383,7 @@ static int check_results(const struct device *device, const struct sched_step *s
 static int check_scores(const struct device *device, const struct sched_step *step)
 {
     uint32_t at = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
+    for (uint32_t i = 0; i < step->row_count && device->link.rank == 0; i++) {
         const struct sched_row *row = &step->rows[i];
         const uint32_t first = row->position + row->score_first + 1;
         for (uint32_t t = 0; t < row->score_count; t++, at++) {

@@ -212,6 +212,12 @@ static void run_scores(void *context, uint32_t first, uint32_t count, uint32_t t
     }
 }
 
+/* Rank 0 has the logits, if the collectives went well. */
+static bool judges(const struct step *step)
+{
+    return step->link->rank == 0 && !(step->comm && comm_error(step->comm));
+}
+
 /* As many at a time as there is room for logits. */
 static void judge_tokens(struct step *step)
 {
@@ -222,7 +228,9 @@ static void judge_tokens(struct step *step)
             .run = run_scores, .context = step, .units = count, .grain = 1};
         step->score_first = first;
         engine_head(step->engine, step->score_tokens + first, count);
-        crew_run(engine_crew(step->engine), &job);
+        if (judges(step)) {
+            crew_run(engine_crew(step->engine), &job);
+        }
     }
 }
 
@@ -361,7 +369,7 @@ static int compute(struct step *step, const struct record_step *head, uint32_t s
                                        .plan = &step->plan};
     engine_run(step->engine, &batch);
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
-    if (step->link->rank == 0 && !(step->comm && comm_error(step->comm))) {
+    if (judges(step)) {
         crew_run(engine_crew(step->engine), &job);
     }
     int error = step->comm ? share_choices(step, sampled) : 0;
