@@ -5,7 +5,10 @@
 
 #include "agent/core.h"
 
-enum { ADMIT_MAX_TOKENS_DEFAULT = 256 };
+enum {
+    ADMIT_MAX_TOKENS_DEFAULT = 256,
+    ADMIT_WHOLE_SCORES_MAX = 16384, /* Prompt tokens judged in one message: about 4 MiB of it. */
+};
 
 /* A GENERATE message: becomes a request, or is refused. */
 void admit_generate(struct core *core, const struct request_address *address,

@@ -7,15 +7,10 @@
 
 #include <string.h>
 
-static bool is_stop_id(const struct core *core, const struct request *request, uint32_t id)
+static bool is_stop_id(const struct request *request, uint32_t id)
 {
     for (uint32_t i = 0; i < request->params.stop_id_count; i++) {
         if (request->params.stop_ids[i] == id) {
-            return true;
-        }
-    }
-    for (uint32_t i = 0; i < core->hparams.eos_count && !request->params.ignore_eos; i++) {
-        if (core->hparams.eos_ids[i] == id) {
             return true;
         }
     }
@@ -38,41 +33,55 @@ static uint32_t held_bytes(const struct request *request)
     return held;
 }
 
-/* First place of any stop string that ends in the text added since `added`; UINT32_MAX: none. */
-static uint32_t stop_place(const struct request *request, uint32_t added)
+struct place {
+    uint32_t first; /* UINT32_MAX: none. */
+    uint32_t bytes;
+};
+
+/* First place of any stop string that ends in the text added since `added`; of those that begin
+ * there the shortest, which was complete first. */
+static struct place stop_place(const struct request *request, uint32_t added)
 {
-    uint32_t place = UINT32_MAX;
+    struct place place = {UINT32_MAX, 0};
     for (uint32_t i = 0; i < request->params.stop_count; i++) {
         const uint32_t bytes = request->params.stop_bytes[i];
         const uint32_t from = added >= bytes ? added - bytes + 1 : 0;
         const char *found = memmem(request->text + from, request->text_bytes - from,
                                    request->params.stop[i], bytes);
-        if (found && (uint32_t)(found - request->text) < place) {
-            place = (uint32_t)(found - request->text);
+        const uint32_t first = found ? (uint32_t)(found - request->text) : UINT32_MAX;
+        if (first < place.first || (first == place.first && bytes < place.bytes)) {
+            place = (struct place){first, bytes};
         }
     }
     return place;
 }
 
-/* Adds a token's text. True when a stop string ended the answer; its text is cut before it. */
+static void decode(struct core *core, struct request *request, uint32_t id)
+{
+    size_t bytes = 0;
+    tokenizer_decode(core->tokenizer, &request->detok, id,
+                     request->params.skip_special ? TOKENIZER_SKIP_SPECIAL : 0,
+                     request->text + request->text_bytes, &bytes);
+    request->text_bytes += (uint32_t)bytes;
+}
+
+/* Adds a token's text. True when a stop string ended the answer; its text is cut before it, or
+ * behind it where the client wants it. */
 static bool add_text(struct core *core, struct request *request, uint32_t id, bool may_stop)
 {
     const uint32_t added = request->text_bytes;
-    size_t bytes = 0;
+    const bool include = request->params.include_stop;
     if (!core->tokenizer) {
         return false;
     }
-    tokenizer_decode(core->tokenizer, &request->detok, id,
-                     request->params.skip_special ? TOKENIZER_SKIP_SPECIAL : 0,
-                     request->text + added, &bytes);
-    request->text_bytes += (uint32_t)bytes;
-    const uint32_t place = may_stop ? stop_place(request, added) : UINT32_MAX;
-    if (place != UINT32_MAX) {
-        request->text_bytes = place;
-        request->text_free = place;
+    decode(core, request, id);
+    const struct place stop = may_stop ? stop_place(request, added) : (struct place){UINT32_MAX, 0};
+    if (stop.first != UINT32_MAX) {
+        request->text_bytes = stop.first + (include ? stop.bytes : 0);
+        request->text_free = request->text_bytes;
         return true;
     }
-    request->text_free = request->text_bytes - held_bytes(request);
+    request->text_free = request->text_bytes - (include ? 0 : held_bytes(request));
     return false;
 }
 
@@ -88,7 +97,7 @@ static void end_text(struct core *core, struct request *request)
 
 static void leave(struct core *core, struct request *request)
 {
-    sched_remove(&core->sched, request_index(&core->requests, request));
+    placement_remove(&core->placement, request_index(&core->requests, request));
     request->events.finished_us = core->now_us;
     request_move(&core->requests, request, REQUEST_ENDING);
 }
@@ -132,22 +141,26 @@ static void copy_logprobs(const struct device *device, const struct record_resul
     }
 }
 
-static void answer_token(struct core *core, struct request *request,
+static void answer_token(struct core *core, struct request *request, const struct device *device,
                          const struct record_result *result)
 {
     const uint32_t at = request->answer_tokens++;
     if (at == 0) {
+        const uint32_t index = request_index(&core->requests, request);
         request->cached_tokens =
-            core->sched.entry[request_index(&core->requests, request)].shared_tokens;
+            placement_sched(&core->placement, index)->entry[index].shared_tokens;
         request->events.first_token_us = core->now_us;
     }
     request->ids[request->prompt_tokens + at] = result->id;
     core->counters.generated_tokens++;
     if (request->params.logprobs && result->logprob_count > 0) {
-        copy_logprobs(&core->device, result, &request->logprobs[at]);
+        copy_logprobs(device, result, &request->logprobs[request->prompt_tokens + at]);
     }
     const bool may_stop = request->answer_tokens > request->params.min_tokens;
-    if (may_stop && is_stop_id(core, request, result->id)) {
+    if (may_stop && is_stop_id(request, result->id)) {
+        if (request->params.include_stop && core->tokenizer) {
+            decode(core, request, result->id);
+        }
         end_text(core, request);
         answer_finish(core, request, WIRE_FINISH_STOP);
         return;
@@ -162,25 +175,48 @@ static void answer_token(struct core *core, struct request *request,
     }
 }
 
-void answer_step(struct core *core)
+/* Logprobs of prompt tokens, in the order of positions: those that are there already stay. */
+static bool answer_scores(const struct device *device, struct request *request,
+                          const struct record_result *scores, uint32_t count)
 {
-    const struct sched_step *step = &core->step;
-    uint32_t at = 0;
-    sched_commit(&core->sched, step);
+    for (uint32_t i = 0; i < count; i++) {
+        if (scores[i].head.flags & RECORD_RESULT_INVALID || scores[i].logprob_count == 0) {
+            return false;
+        }
+        if (scores[i].position == request->scored + 1) {
+            copy_logprobs(device, &scores[i], &request->logprobs[scores[i].position]);
+            request->scored++;
+        }
+    }
+    return true;
+}
+
+void answer_step(struct core *core, struct group *group)
+{
+    const struct sched_step *step = &group->step;
+    const struct device *device = &group->ranks[0]; /* The rank that samples. */
+    const struct record_result *result = device->results;
+    const struct record_result *scores = device->scores;
+    struct sched *sched = &core->placement.sched[group->index];
+    sched_commit(sched, step);
+    group->steps++;
     core->counters.steps++;
-    core->counters.last_step_us = core->now_us - core->device.sent_us;
+    core->counters.last_step_us = core->now_us - group->sent_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
-        const struct record_result *result = &core->device.results[at];
-        at += row->sample;
-        if (!row->sample || !sched_row_current(&core->sched, row)) {
+        struct request *request = &core->requests.request[row->request];
+        const struct record_result *own_scores = scores;
+        const struct record_result *own = result;
+        scores += row->score_count;
+        result += row->sample;
+        if (!sched_row_current(sched, row)) {
             continue;
         }
-        struct request *request = &core->requests.request[row->request];
-        if (result->head.flags & RECORD_RESULT_INVALID) {
+        if (!answer_scores(device, request, own_scores, row->score_count) ||
+            (row->sample && own->head.flags & RECORD_RESULT_INVALID)) {
             answer_fail(core, request, WIRE_INTERNAL, "the model gave no usable logits");
-        } else {
-            answer_token(core, request, result);
+        } else if (row->sample) {
+            answer_token(core, request, device, own);
         }
     }
 }

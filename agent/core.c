@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/loop.h"
@@ -62,20 +63,31 @@ static uint32_t served_context(const struct core *core)
     return pool < context ? (uint32_t)pool : context;
 }
 
-static int open_step(struct sched_step *step, struct arena *arena, uint32_t slots_max)
+/* Group g is the workers [g * tp, (g + 1) * tp). */
+static int open_groups(struct core *core, const struct record_bounds *bounds)
 {
-    step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
-    step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
-    step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
-    step->copies = arena_alloc(arena, slots_max, sizeof step->copies[0]);
-    return step->rows && step->opens && step->closes && step->copies ? 0 : -ENOMEM;
+    const uint32_t tp = core->config->workers.tp;
+    const struct device_options options = {
+        .slots_max = bounds->slots, .experts = core->hparams.experts > 0, .watch = core->watch};
+    core->device_count = core->config->workers.count;
+    int code = 0;
+    for (uint32_t i = 0; i < core->device_count && !code; i++) {
+        code = device_open(&core->devices[i], &core->arena, bounds, &options);
+    }
+    for (uint32_t i = 0; i < core->placement.count && !code; i++) {
+        core->groups[i] =
+            (struct group){.index = i, .ranks = &core->devices[(size_t)i * tp], .rank_count = tp};
+        code = group_open(&core->groups[i], &core->arena, bounds->slots);
+    }
+    return code;
 }
 
-static size_t step_bytes(uint32_t slots_max)
+/* The longest answer, or what TOKENIZE and DETOKENIZE give: no more than a message's bytes. */
+static size_t reply_bytes_max(const struct core *core)
 {
-    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
-                        sizeof(struct sched_copy)) +
-           4 * (size_t)64;
+    const size_t answer = codec_reply_bytes_max(core->context_max, core->requests.text_bytes_max);
+    const size_t text = codec_reply_bytes_max(0, core->config->zmq.message_bytes_max);
+    return answer > text ? answer : text;
 }
 
 static int open_memory(struct core *core)
@@ -106,17 +118,18 @@ static int open_memory(struct core *core)
         .tokens = config->batch.tokens_max,
     };
     must(getrandom(&sched.salt, sizeof sched.salt, 0) == (ssize_t)sizeof sched.salt);
+    const uint32_t groups = config->workers.count / config->workers.tp;
     int code =
-        arena_open(&core->arena, requests_bytes(requests, core->context_max) + sched_bytes(&sched) +
-                                     scribe_bytes(&scribe) + device_bytes(slots) +
-                                     step_bytes(slots) + sizeof(struct wire_generate) + 4096);
+        arena_open(&core->arena,
+                   requests_bytes(requests, core->context_max) + placement_bytes(&sched, groups) +
+                       scribe_bytes(&scribe) + config->workers.count * device_bytes(slots) +
+                       groups * group_bytes(slots) + sizeof(struct wire_generate) + 4096);
     code = code ? code : requests_open(&core->requests, &core->arena, requests, core->context_max);
-    code = code ? code : sched_open(&core->sched, &core->arena, &sched);
-    code = code ? code : open_step(&core->step, &core->arena, slots);
-    code =
-        code ? code
-             : device_open(&core->device, &core->arena, &bounds, slots, core->hparams.experts > 0);
+    code = code ? code : placement_open(&core->placement, &core->arena, &sched, groups);
+    code = code ? code : death_watch_open(&core->watch);
+    code = code ? code : open_groups(core, &bounds);
     code = code ? code : codec_open(&core->codec);
+    code = code ? code : codec_reserve(core->codec, reply_bytes_max(core));
     code = code ? code : scribe_open(&core->scribe, &core->arena, &scribe);
     if (!code) {
         core->generate = arena_alloc(&core->arena, 1, sizeof *core->generate);
@@ -133,8 +146,10 @@ static int core_open(struct core *core, struct start_error *error)
     if (code) {
         return code;
     }
-    if (core->config->workers.count != 1 || core->config->workers.tp != 1) {
-        return say(error, -ENOTSUP, "workers.count and workers.tp must be 1 for now");
+    struct model_error model_error = {{0}};
+    code = hparams_check_ranks(&core->hparams, core->config->workers.tp, &model_error);
+    if (code) {
+        return say(error, code, model_error.text);
     }
     core->context_max = served_context(core);
     code = open_memory(core);
@@ -151,7 +166,12 @@ static void core_close(struct core *core)
 {
     front_close(&core->front);
     scribe_close(core->scribe);
-    device_close(&core->device);
+    for (uint32_t i = 0; i < core->device_count; i++) {
+        device_close(&core->devices[i]);
+    }
+    if (core->watch) { /* Not there when the core failed to start. */
+        death_watch_close(core->watch);
+    }
     codec_close(core->codec);
     tokenizer_close(core->tokenizer);
     arena_close(&core->arena);
@@ -174,6 +194,16 @@ static int core_run(struct core *core)
     return core->exit_status;
 }
 
+/* libzmq aborts when a client of an ipc socket comes and no descriptor is left to accept it with:
+ * the soft limit, often 1,024, must not be the one that counts. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    must(setrlimit(RLIMIT_NOFILE, &limit) == 0); /* Up to its own hard limit anybody may. */
+}
+
 int core_main(const struct config *config, int control_fd)
 {
     struct core *core = calloc(1, sizeof *core); /* Too large for a stack. */
@@ -181,6 +211,7 @@ int core_main(const struct config *config, int control_fd)
     core->config = config;
     core->control_fd = control_fd;
     must(getrandom(&core->instance, sizeof core->instance, 0) == (ssize_t)sizeof core->instance);
+    raise_descriptor_limit();
     must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     const int status = core_run(core);
     free(core);

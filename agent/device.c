@@ -16,56 +16,62 @@ enum { DEVICE_PAIRS_A_ROW = 1 + LIMIT_TOP_LOGPROBS_MAX };
 
 size_t device_bytes(uint32_t slots_max)
 {
-    return slots_max *
+    const size_t answers = (size_t)slots_max + LIMIT_STEP_SCORES_MAX;
+    return answers *
                (sizeof(struct record_result) + DEVICE_PAIRS_A_ROW * sizeof(struct record_logprob)) +
-           2 * (size_t)64;
+           3 * (size_t)64;
 }
 
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max, bool experts)
+                const struct device_options *options)
 {
+    const uint32_t slots_max = options->slots_max;
+    const uint32_t pairs_max = (slots_max + LIMIT_STEP_SCORES_MAX) * DEVICE_PAIRS_A_ROW;
     *device = (struct device){
         .link = {.socket = -1, .bell = -1},
+        .offer_fd = -1,
+        .watch = options->watch,
         .bounds = *bounds,
-        .plan = plan_sequential(experts),
-        .pairs_max = slots_max * DEVICE_PAIRS_A_ROW,
+        .plan = plan_sequential(options->experts),
+        .pairs_max = pairs_max,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
-        .pairs = arena_alloc(arena, (size_t)slots_max * DEVICE_PAIRS_A_ROW,
-                             sizeof(struct record_logprob)),
+        .scores = arena_alloc(arena, LIMIT_STEP_SCORES_MAX, sizeof(struct record_result)),
+        .pairs = arena_alloc(arena, pairs_max, sizeof(struct record_logprob)),
     };
-    if (!device->results || !device->pairs) {
-        return -ENOMEM;
-    }
-    return death_watch_open(&device->watch);
+    return device->results && device->scores && device->pairs ? 0 : -ENOMEM;
 }
 
 void device_close(struct device *device)
 {
     device_fence(device);
-    if (device->watch) { /* Not there when the core failed to start. */
-        death_watch_close(device->watch);
-    }
 }
 
 void device_fence(struct device *device)
 {
     if (device->state != DEVICE_ABSENT) {
         death_watch_set(device->watch, device->index, NULL);
+        link_core_fence(&device->link);
         link_close(&device->link);
         device->link = (struct link){.socket = -1, .bell = -1};
     }
+    if (device->offer_fd >= 0) {
+        (void)close(device->offer_fd);
+        device->offer_fd = -1;
+    }
     device->state = DEVICE_ABSENT;
     device->result_count = 0;
+    device->score_count = 0;
     device->pair_count = 0;
 }
 
-int device_link(struct device *device, int socket, uint32_t index, uint32_t epoch)
+int device_link(struct device *device, int socket, const struct control_message *message)
 {
     device_fence(device);
-    device->index = index;
-    device->bounds.epoch = epoch;
-    device->bounds.group = 0;
-    const int code = link_core_begin(&device->link, socket, epoch, 0, 0);
+    device->index = message->index;
+    device->bounds.epoch = message->epoch;
+    device->bounds.group = message->group;
+    const int code =
+        link_core_begin(&device->link, socket, message->epoch, message->group, message->rank);
     if (code) {
         device->link = (struct link){.socket = -1, .bell = -1};
         return code;
@@ -74,31 +80,101 @@ int device_link(struct device *device, int socket, uint32_t index, uint32_t epoc
     return 0;
 }
 
-int device_join(struct device *device)
+int device_join(struct device *device, bool alone)
 {
     const int code = link_core_finish(&device->link);
     if (code) {
         return code == -EAGAIN ? 0 : code;
     }
     death_watch_set(device->watch, device->index, device->link.life);
-    device->state = DEVICE_LOADING;
+    device->state = alone ? DEVICE_LOADING : DEVICE_PAIRING;
     return 0;
+}
+
+int device_take_offer(struct device *device)
+{
+    must(device->state == DEVICE_PAIRING && device->offer_fd < 0);
+    const int code = sibling_recv(device->link.socket, &device->offer, &device->offer_fd);
+    return code == -EAGAIN ? 0 : code;
 }
 
 bool device_died(const struct device *device)
 {
-    return device->state >= DEVICE_LOADING && death_seen(device->link.life);
+    return device->state >= DEVICE_PAIRING && death_seen(device->link.life);
 }
 
 static struct record_head head_of(const struct device *device, enum record_kind kind)
 {
-    return (struct record_head){.kind = (uint8_t)kind, .epoch = device->bounds.epoch};
+    return (struct record_head){.kind = (uint8_t)kind,
+                                .group = (uint16_t)device->bounds.group,
+                                .epoch = device->bounds.epoch};
+}
+
+static uint32_t cells(uint32_t count, uint32_t per_cell)
+{
+    return (count + per_cell - 1) / per_cell;
+}
+
+uint32_t device_open_cells(const struct request *request)
+{
+    const struct request_params *params = &request->params;
+    return 2 + cells(params->stop_id_count, RECORD_IDS_PER_CELL) +
+           cells(params->bias_count, RECORD_BIASES_PER_CELL) +
+           cells(params->allowed_count, RECORD_IDS_PER_CELL);
+}
+
+/* Token ids of a slot, as STOP_IDS or ALLOWED cells. */
+static int push_slot_ids(struct device *device, enum record_kind kind, uint32_t slot,
+                         const uint32_t *ids, uint32_t count)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < count && !code; i += RECORD_IDS_PER_CELL) {
+        union record cell = {.stop_ids = {.head = head_of(device, kind), .slot = slot}};
+        for (uint32_t j = i; j < count && j < i + RECORD_IDS_PER_CELL; j++) {
+            cell.stop_ids.ids[cell.stop_ids.count++] = ids[j];
+        }
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code;
+}
+
+static int push_adjust(struct device *device, const struct sched_slot *slot,
+                       const struct request *request)
+{
+    const struct request_params *params = &request->params;
+    const union record adjust = {.adjust = {
+                                     .head = head_of(device, RECORD_ADJUST),
+                                     .slot = slot->slot,
+                                     .generation = slot->generation,
+                                     .prompt_tokens = request->prompt_tokens,
+                                     .repetition = (float)params->repetition_penalty,
+                                     .presence = (float)params->presence_penalty,
+                                     .frequency = (float)params->frequency_penalty,
+                                     .bias_count = params->bias_count,
+                                     .allowed_count = params->allowed_count,
+                                 }};
+    int code = ring_push(&device->link.out, &adjust);
+    for (uint32_t i = 0; i < params->bias_count && !code; i += RECORD_BIASES_PER_CELL) {
+        union record cell = {
+            .biases = {.head = head_of(device, RECORD_BIASES), .slot = slot->slot}};
+        struct record_biases *biases = &cell.biases;
+        for (uint32_t j = i; j < params->bias_count && biases->count < RECORD_BIASES_PER_CELL;
+             j++) {
+            biases->pairs[biases->count++] =
+                (struct record_bias){request->biases[j].id, request->biases[j].bias};
+        }
+        code = ring_push(&device->link.out, &cell);
+    }
+    return code ? code
+                : push_slot_ids(device, RECORD_ALLOWED, slot->slot, request->allowed,
+                                params->allowed_count);
 }
 
 static int push_open(struct device *device, const struct sched_slot *slot,
                      const struct request *request)
 {
     const struct request_params *params = &request->params;
+    const uint32_t masked = params->min_tokens > 0 ? params->stop_id_count : 0;
     const union record open = {.open = {
                                    .head = head_of(device, RECORD_OPEN),
                                    .slot = slot->slot,
@@ -111,31 +187,29 @@ static int push_open(struct device *device, const struct sched_slot *slot,
                                    .top_logprobs = params->top_logprobs,
                                    .logprobs = params->logprobs,
                                    .min_position = request->prompt_tokens + params->min_tokens,
-                                   .stop_id_count = params->stop_id_count,
+                                   .stop_id_count = masked,
+                                   .adjusts = request_adjusts(request),
+                                   .score_top = params->prompt_logprobs,
                                }};
     int code = ring_push(&device->link.out, &open);
-    for (uint32_t i = 0; i < params->stop_id_count && !code; i += RECORD_IDS_PER_CELL) {
-        union record ids = {
-            .stop_ids = {.head = head_of(device, RECORD_STOP_IDS), .slot = slot->slot}};
-        for (uint32_t j = i; j < params->stop_id_count && j < i + RECORD_IDS_PER_CELL; j++) {
-            ids.stop_ids.ids[ids.stop_ids.count++] = params->stop_ids[j];
-        }
-        code = ring_push(&device->link.out, &ids);
-    }
-    return code;
+    code =
+        code ? code : push_slot_ids(device, RECORD_STOP_IDS, slot->slot, params->stop_ids, masked);
+    return code || !request_adjusts(request) ? code : push_adjust(device, slot, request);
 }
 
 /* Pages of a row's request that the worker does not know yet. */
-static int push_pages(struct device *device, struct sched_entry *entry, const struct sched_row *row)
+static int push_pages(struct device *device, const struct sched_entry *entry,
+                      const struct sched_row *row)
 {
+    uint32_t told = entry->pages_told;
     int code = 0;
-    while (entry->pages_told < entry->page_count && !code) {
+    while (told < entry->page_count && !code) {
         union record cell = {.pages = {.head = head_of(device, RECORD_PAGES),
                                        .slot = row->slot,
                                        .generation = row->generation,
-                                       .index = entry->pages_told}};
-        while (entry->pages_told < entry->page_count && cell.pages.count < RECORD_PAGES_PER_CELL) {
-            cell.pages.pages[cell.pages.count++] = entry->pages[entry->pages_told++];
+                                       .index = told}};
+        while (told < entry->page_count && cell.pages.count < RECORD_PAGES_PER_CELL) {
+            cell.pages.pages[cell.pages.count++] = entry->pages[told++];
         }
         code = ring_push(&device->link.out, &cell);
     }
@@ -185,7 +259,8 @@ static uint32_t listed_ids(const struct sched_step *step)
     return count;
 }
 
-static int push_rows(struct device *device, const struct sched_step *step)
+static int push_rows(struct device *device, const struct sched_step *step,
+                     const struct requests *requests)
 {
     uint32_t ids = 0;
     int code = 0;
@@ -198,7 +273,13 @@ static int push_rows(struct device *device, const struct sched_step *step)
                     .position = row->position,
                     .tokens = row->tokens,
                     .source = row->from_last ? RECORD_SOURCE_LAST : RECORD_SOURCE_LISTED,
-                    .ids_first = row->from_last ? 0 : ids}};
+                    .ids_first = row->from_last ? 0 : ids,
+                    .score_first = row->score_first,
+                    .score_count = row->score_count}};
+        if (row->score_count > 0) { /* A successor within the prompt: there is one. */
+            cell.row.next_id = requests->request[row->request]
+                                   .ids[row->position + row->score_first + row->score_count];
+        }
         cell.head.flags =
             (uint8_t)((row->sample ? RECORD_ROW_SAMPLE : 0) | (row->skips ? RECORD_ROW_SKIPS : 0));
         ids += row->from_last ? 0 : row->tokens;
@@ -228,22 +309,23 @@ static int push_ids(struct device *device, const struct sched_step *step,
 }
 
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests, uint64_t now_us)
+                const struct requests *requests, uint64_t number)
 {
+    device->step = number;
     const union record head = {.step = {.head = head_of(device, RECORD_STEP),
-                                        .step = ++device->step,
+                                        .step = number,
                                         .plan_hash = device->plan.hash,
                                         .plan_id = device->plan.id,
                                         .row_count = step->row_count,
                                         .token_count = step->token_count,
                                         .ids_count = listed_ids(step)}};
-    device->sent_us = now_us;
     device->result_count = 0;
+    device->score_count = 0;
     device->pair_count = 0;
     int code = push_slots(device, sched, step, requests);
     code = code ? code : push_copies(device, step);
     code = code ? code : ring_push(&device->link.out, &head);
-    code = code ? code : push_rows(device, step);
+    code = code ? code : push_rows(device, step, requests);
     code = code ? code : push_ids(device, step, requests);
     if (!code) {
         ring_publish(&device->link.out);
@@ -275,11 +357,12 @@ static int take_logprobs(struct device *device, const struct record_logprobs *ce
     return 0;
 }
 
-/* A result belongs to the next row of the step that samples: workers answer in row order. */
+/* A result belongs to the next row of the step that samples: rank 0 answers in row order, the
+ * others say that they are done. */
 static int check_results(const struct device *device, const struct sched_step *step)
 {
     uint32_t at = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
+    for (uint32_t i = 0; i < step->row_count && device->link.rank == 0; i++) {
         const struct sched_row *row = &step->rows[i];
         const struct record_result *result = &device->results[at];
         if (!row->sample) {
@@ -296,6 +379,26 @@ static int check_results(const struct device *device, const struct sched_step *s
     return at == device->result_count ? 0 : -EBADMSG;
 }
 
+/* Likewise the tokens that rows want judged. */
+static int check_scores(const struct device *device, const struct sched_step *step)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < step->row_count && device->link.rank == 0; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const uint32_t first = row->position + row->score_first + 1;
+        for (uint32_t t = 0; t < row->score_count; t++, at++) {
+            const struct record_result *score = &device->scores[at];
+            if (at == device->score_count || score->slot != row->slot ||
+                score->generation != row->generation || score->position != first + t ||
+                score->logprob_first > device->pair_count ||
+                score->logprob_count > device->pair_count - score->logprob_first) {
+                return -EBADMSG;
+            }
+        }
+    }
+    return at == device->score_count ? 0 : -EBADMSG;
+}
+
 /* One checked cell. 1: the step is done. */
 static int take_cell(struct device *device, const struct sched_step *step, const union record *cell)
 {
@@ -308,12 +411,24 @@ static int take_cell(struct device *device, const struct sched_step *step, const
         }
         device->results[device->result_count++] = cell->result;
         return 0;
+    case RECORD_SCORE:
+        if (device->score_count == step->score_count || cell->result.step != device->step) {
+            return -EBADMSG;
+        }
+        device->scores[device->score_count++] = cell->result;
+        return 0;
     case RECORD_LOGPROBS:
         return take_logprobs(device, &cell->logprobs);
     case RECORD_DONE:
-        if (cell->done.step != device->step || check_results(device, step)) {
+        if (cell->done.step == device->step && (cell->head.flags & RECORD_DONE_STALLED)) {
+            device->late = cell->done.late;
+            return -ETIMEDOUT;
+        }
+        if (cell->done.step != device->step || device->answered == device->step ||
+            check_results(device, step) || check_scores(device, step)) {
             return -EBADMSG;
         }
+        device->answered = device->step;
         device->compute_us = cell->done.compute_us;
         return 1;
     default:

@@ -116,7 +116,8 @@ static int bind_one(struct front *front, void *socket, const char *endpoint, mod
     int code = 0;
     if (ipc && access(path, F_OK) == 0 && in_use(front->context, endpoint)) {
         code = -EADDRINUSE;
-    } else if (zmq_bind(socket, endpoint)) {
+    } else if (set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL) || /* Of this bind. */
+               zmq_bind(socket, endpoint)) {
         code = -zmq_errno();
     } else if (ipc && chmod(path, mode)) {
         code = -errno;

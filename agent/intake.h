@@ -5,8 +5,8 @@
 
 #include "agent/core.h"
 
-/* Takes up to max messages off the sockets. */
-void intake_messages(struct core *core, uint32_t max);
+/* Takes up to max messages off the sockets. True when it left none there. */
+bool intake_messages(struct core *core, uint32_t max);
 
 /* Takes what the tokenizer has finished. */
 void intake_texts(struct core *core, uint32_t max);

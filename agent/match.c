@@ -58,7 +58,7 @@ void match_take(struct sched *sched, uint32_t request, const struct match *match
     }
     for (uint32_t i = match->pages; i * page_tokens < entry->tokens; i++) {
         const uint32_t left = entry->tokens - i * page_tokens;
-        const uint32_t *ids = entry->ids + i * page_tokens;
+        const uint32_t *ids = entry->ids + (size_t)i * page_tokens;
         const uint32_t known = left < page_tokens ? left : page_tokens;
         prefix_add(&sched->prefix, &parent, entry->pages[i], ids, known, request);
         if (known == page_tokens) {

@@ -8,9 +8,13 @@
 #include <errno.h>
 #include <string.h>
 
-enum { REQUEST_TEXT_BYTES_A_TOKEN = 16, REQUEST_TEXT_BYTES_MIN = 1 << 16 };
+enum {
+    REQUEST_TEXT_BYTES_A_TOKEN = 16,
+    REQUEST_TEXT_BYTES_MIN = 1 << 16,
+    BIASES_MAX = LIMIT_LOGIT_BIASES_MAX + LIMIT_BAD_IDS_MAX,
+};
 
-static const bool allowed[4][4] = {
+static const bool legal[4][4] = {
     [REQUEST_FREE] = {[REQUEST_TEXT] = true, [REQUEST_ACTIVE] = true},
     [REQUEST_TEXT] = {[REQUEST_ACTIVE] = true, [REQUEST_ENDING] = true, [REQUEST_FREE] = true},
     [REQUEST_ACTIVE] = {[REQUEST_ENDING] = true},
@@ -25,8 +29,10 @@ static uint32_t text_bytes_for(uint32_t context_max)
 size_t requests_bytes(uint32_t count, uint32_t context_max)
 {
     const size_t token = sizeof(uint32_t) + sizeof(struct wire_token_logprobs);
-    return count * (sizeof(struct request) + context_max * token + text_bytes_for(context_max)) +
-           4 * (size_t)64;
+    return count *
+               (sizeof(struct request) + context_max * token + text_bytes_for(context_max) +
+                BIASES_MAX * sizeof(struct wire_bias) + LIMIT_ALLOWED_IDS_MAX * sizeof(uint32_t)) +
+           6 * (size_t)64;
 }
 
 int requests_open(struct requests *requests, struct arena *arena, uint32_t count,
@@ -43,20 +49,24 @@ int requests_open(struct requests *requests, struct arena *arena, uint32_t count
     struct wire_token_logprobs *logprobs =
         arena_alloc(arena, (size_t)count * context_max, sizeof *logprobs);
     char *text = arena_alloc(arena, count, text_bytes);
-    if (!requests->request || !ids || !logprobs || !text) {
+    struct wire_bias *biases = arena_alloc(arena, (size_t)count * BIASES_MAX, sizeof *biases);
+    uint32_t *allowed = arena_alloc(arena, (size_t)count * LIMIT_ALLOWED_IDS_MAX, sizeof *allowed);
+    if (!requests->request || !ids || !logprobs || !text || !biases || !allowed) {
         return -ENOMEM;
     }
     for (size_t i = 0; i < count; i++) {
         requests->request[i].ids = ids + i * context_max;
         requests->request[i].logprobs = logprobs + i * context_max;
         requests->request[i].text = text + i * text_bytes;
+        requests->request[i].biases = biases + i * BIASES_MAX;
+        requests->request[i].allowed = allowed + i * LIMIT_ALLOWED_IDS_MAX;
     }
     return 0;
 }
 
 void request_move(struct requests *requests, struct request *request, enum request_state state)
 {
-    must(allowed[request->state][state]);
+    must(legal[request->state][state]);
     requests->live += request->state == REQUEST_FREE;
     requests->live -= state == REQUEST_FREE;
     request->generation += state == REQUEST_FREE;
@@ -77,6 +87,8 @@ struct request *requests_take(struct requests *requests, enum request_state stat
             .ids = memory.ids,
             .logprobs = memory.logprobs,
             .text = memory.text,
+            .biases = memory.biases,
+            .allowed = memory.allowed,
         };
         request_move(requests, request, state);
         return request;
@@ -87,6 +99,18 @@ struct request *requests_take(struct requests *requests, enum request_state stat
 uint32_t request_index(const struct requests *requests, const struct request *request)
 {
     return (uint32_t)(request - requests->request);
+}
+
+bool request_adjusts(const struct request *request)
+{
+    const struct request_params *params = &request->params;
+    return params->repetition_penalty != 1 || params->presence_penalty != 0 ||
+           params->frequency_penalty != 0 || params->bias_count > 0 || params->allowed_count > 0;
+}
+
+bool request_shares_prompt(const struct request *request)
+{
+    return !request->params.scores_prompt;
 }
 
 bool request_waits_for_credit(const struct request *request)

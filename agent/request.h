@@ -39,14 +39,22 @@ struct request_params {
     double min_p;
     uint32_t top_k;
     uint64_t seed;
+    double repetition_penalty;
+    double presence_penalty;
+    double frequency_penalty;
     bool ignore_eos;
     bool stream;
     bool logprobs;
     bool skip_special;
+    bool include_stop;
+    bool scores_prompt; /* Logprobs of the prompt are wanted. */
     bool events;
     uint32_t top_logprobs;
-    uint32_t stop_id_count;
-    uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
+    uint32_t prompt_logprobs;
+    uint32_t bias_count; /* Of the lists of the request. */
+    uint32_t allowed_count;
+    uint32_t stop_id_count; /* The request's own, and the model's unless those are ignored. */
+    uint32_t stop_ids[LIMIT_STOP_IDS_MAX + LIMIT_EOS_IDS_MAX];
     uint32_t stop_count;
     uint16_t stop_bytes[LIMIT_STOP_STRINGS_MAX];
     char stop[LIMIT_STOP_STRINGS_MAX][LIMIT_STOP_STRING_BYTES_MAX];
@@ -57,14 +65,17 @@ struct request {
     uint32_t generation; /* Bumped when it becomes FREE. */
     struct request_address address;
     struct request_params params;
-    bool cancelled; /* While in TEXT: ends when the tokenizer returns it. */
+    struct wire_bias *biases; /* [LIMIT_LOGIT_BIASES_MAX + LIMIT_BAD_IDS_MAX] */
+    uint32_t *allowed;        /* [LIMIT_ALLOWED_IDS_MAX] */
+    bool cancelled;           /* While in TEXT: ends when the tokenizer returns it. */
     uint64_t deadline_us;
 
     uint32_t *ids; /* [context_max]: the prompt, then the answer. */
     uint32_t prompt_tokens;
     uint32_t answer_tokens;
     uint32_t cached_tokens;               /* Of the prompt, found in pages of other requests. */
-    struct wire_token_logprobs *logprobs; /* [context_max], of the answer. */
+    uint32_t scored;                      /* Prompt tokens from 1 on whose logprobs are there. */
+    struct wire_token_logprobs *logprobs; /* [context_max] of the token at each position. */
 
     struct detok detok;
     char *text;          /* [text_bytes_max] of the answer, as decoded. */
@@ -73,8 +84,9 @@ struct request {
 
     uint32_t sent_tokens; /* Of the answer. */
     uint32_t sent_text;
-    uint64_t credit;      /* Tokens that may have been sent in all; meaningful when explicit. */
+    uint32_t sent_scores;
     bool credit_explicit; /* The client has sent CREDIT. */
+    uint64_t credit;      /* Tokens that may have been sent in all; meaningful when explicit. */
     uint64_t progress_us; /* Something was sent last, or nothing was waiting. */
 
     struct wire_events events;
@@ -102,6 +114,12 @@ struct request *requests_take(struct requests *requests, enum request_state stat
 
 /* The only way to change a state; a transition that the table does not list is our bug. */
 void request_move(struct requests *requests, struct request *request, enum request_state state);
+
+/* Whether it changes logits before it samples. */
+bool request_adjusts(const struct request *request);
+
+/* Whether it may borrow pages of another's prompt: not when it needs the logits of every token. */
+bool request_shares_prompt(const struct request *request);
 
 uint32_t request_index(const struct requests *requests, const struct request *request);
 

@@ -118,6 +118,18 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
     enqueue(sched, request);
 }
 
+void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells)
+{
+    must(cells <= SCHED_OPEN_CELLS_MAX);
+    sched->entry[request].open_cells = cells;
+}
+
+void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens)
+{
+    must(tokens < sched->entry[request].tokens);
+    sched->entry[request].score_end = tokens;
+}
+
 /* Gives slot and pages back and takes the request off the running list. */
 static void vacate(struct sched *sched, uint32_t request)
 {
@@ -149,6 +161,7 @@ static void tell_close(struct sched *sched, const struct sched_entry *entry, uin
     for (uint32_t i = 0; i < sched->open_count; i++) {
         if (sched->opens[i].slot == entry->slot) {
             sched->opens[i] = sched->opens[--sched->open_count];
+            sched->open_cells -= entry->open_cells;
             return;
         }
     }
@@ -198,10 +211,36 @@ static bool extend(struct sched *sched, uint32_t request)
     return true;
 }
 
+/* Position from which a row that begins here would be judged. */
+static uint32_t score_first(const struct sched_entry *entry)
+{
+    return entry->score_next > entry->computed ? entry->score_next : entry->computed;
+}
+
+/* How many of the next tokens of an entry would be judged. */
+static uint32_t scores_within(const struct sched_entry *entry, uint32_t tokens)
+{
+    const uint32_t end = entry->computed + tokens;
+    const uint32_t most = end < entry->score_end ? end : entry->score_end;
+    const uint32_t first = score_first(entry);
+    return first < most ? most - first : 0;
+}
+
+/* So many of the next tokens that this step can still judge what is to be judged. */
+static uint32_t bound_scores(const struct sched_entry *entry, const struct sched_step *step,
+                             uint32_t tokens)
+{
+    const uint32_t room = LIMIT_STEP_SCORES_MAX - step->score_count;
+    const uint32_t scores = scores_within(entry, tokens);
+    return scores <= room ? tokens : score_first(entry) + room - entry->computed;
+}
+
 static void add_row(struct sched *sched, struct sched_step *step, uint32_t request, uint32_t tokens)
 {
     struct sched_entry *entry = &sched->entry[request];
     const bool sample = entry->computed + tokens == entry->tokens;
+    const uint32_t score = score_first(entry);
+    const uint32_t score_count = scores_within(entry, tokens);
     step->rows[step->row_count++] = (struct sched_row){
         .request = request,
         .slot = entry->slot,
@@ -211,7 +250,10 @@ static void add_row(struct sched *sched, struct sched_step *step, uint32_t reque
         .from_last = sample && tokens == 1 && entry->last_on_worker,
         .sample = sample,
         .skips = entry->row_end != entry->computed,
+        .score_first = score_count > 0 ? score - entry->computed : 0,
+        .score_count = score_count,
     };
+    step->score_count += score_count;
     entry->row_end = entry->computed + tokens;
     step->token_count += tokens;
 }
@@ -243,8 +285,9 @@ static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t re
         return;
     }
     const uint32_t left = match_claim(sched, request) - entry->computed;
-    if (left > 0) { /* An older one has just claimed the page otherwise. */
-        add_row(sched, step, request, left < budget ? left : budget);
+    const uint32_t tokens = bound_scores(entry, step, left < budget ? left : budget);
+    if (tokens > 0) { /* Else an older one has just claimed the page, or judges enough. */
+        add_row(sched, step, request, tokens);
     }
 }
 
@@ -266,6 +309,9 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     if (!borrows && step->token_count == sched->options.tokens_max) {
         return false;
     }
+    if (entry->open_cells > SCHED_OPEN_CELLS_MAX - sched->open_cells) {
+        return false;
+    }
     if (pages_take(&sched->pages, want - match.pages, entry->pages + match.pages)) {
         return false;
     }
@@ -283,6 +329,7 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     sched->running[at] = request;
     sched->opens[sched->open_count++] =
         (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
+    sched->open_cells += entry->open_cells;
     entry->waits =
         step->token_count == sched->options.tokens_max || !match_settle(sched, step, request);
     form_chunk(sched, step, request);
@@ -327,6 +374,7 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     must(!sched->in_flight);
     step->row_count = 0;
     step->token_count = 0;
+    step->score_count = 0;
     step->copy_count = 0;
     form_decodes(sched, step);
     const uint32_t resident = sched->running_count;
@@ -344,6 +392,7 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     step->open_count = sched->open_count;
     memcpy(step->opens, sched->opens, sched->open_count * sizeof step->opens[0]);
     sched->open_count = 0;
+    sched->open_cells = 0;
     step->close_count = sched->close_count;
     memcpy(step->closes, sched->closes, sched->close_count * sizeof step->closes[0]);
     sched->close_count = 0;
@@ -368,6 +417,9 @@ void sched_commit(struct sched *sched, const struct sched_step *step)
         if (sched_row_current(sched, row)) {
             match_written(sched, row->request, row->position, row->tokens);
             entry->computed += row->tokens;
+            if (row->score_count > 0) {
+                entry->score_next = row->position + row->score_first + row->score_count;
+            }
             entry->tokens += row->sample;
             entry->last_on_worker = row->sample;
         }
@@ -386,7 +438,20 @@ void sched_reset(struct sched *sched)
         enqueue(sched, request);
     }
     sched->open_count = 0;
+    sched->open_cells = 0;
     sched->close_count = 0; /* The next worker has no open slots. */
+}
+
+void sched_move(struct sched *from, struct sched *to, uint32_t request)
+{
+    struct sched_entry *entry = &to->entry[request];
+    uint32_t *pages = entry->pages;
+    must(from->entry[request].state == SCHED_WAITING && entry->state == SCHED_ABSENT);
+    dequeue(from, request);
+    *entry = from->entry[request];
+    entry->pages = pages; /* Without any: it waits. */
+    from->entry[request].state = SCHED_ABSENT;
+    enqueue(to, request);
 }
 
 static void verify_queue(const struct sched *sched)

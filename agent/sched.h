@@ -18,9 +18,14 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/limits.h"
 #include "base/must.h"
 #include "kv/pages.h"
 #include "kv/prefix.h"
+
+enum {
+    SCHED_OPEN_CELLS_MAX = 8192, /* Of a step: a quarter of the ring; a slot with long lists 260. */
+};
 
 enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
 
@@ -41,6 +46,9 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint32_t shared_tokens; /* Not computed here, in this residency. */
     uint32_t tail_page;     /* To be copied once its writer has been there; PREFIX_NONE. */
     uint32_t tail_tokens;
+    uint32_t open_cells; /* Records that its opening takes. */
+    uint32_t score_next; /* Positions [score_next, score_end): the token behind is to be judged. */
+    uint32_t score_end;
     bool last_on_worker; /* The newest token was sampled in this residency. */
     bool held;           /* Its reader is behind: once caught up, it keeps its pages idle. */
     bool waits;          /* For the writer of a borrowed page, in the step being formed. */
@@ -56,7 +64,9 @@ struct sched_row {
     uint32_t tokens;
     bool from_last; /* Source: the token sampled last. */
     bool sample;
-    bool skips; /* Its pages hold what lies between the slot's last row and it. */
+    bool skips;           /* Its pages hold what lies between the slot's last row and it. */
+    uint32_t score_first; /* Of its tokens, those whose successor is judged: a SCORE each. */
+    uint32_t score_count;
 };
 
 struct sched_slot { /* A slot opened or closed by this step. */
@@ -75,6 +85,7 @@ struct sched_step {
     struct sched_row *rows; /* [slots_max] */
     uint32_t row_count;
     uint32_t token_count;
+    uint32_t score_count;     /* Over the rows, at most LIMIT_STEP_SCORES_MAX. */
     struct sched_slot *opens; /* [slots_max] */
     uint32_t open_count;
     struct sched_slot *closes; /* [slots_max] */
@@ -113,6 +124,7 @@ struct sched {
     uint64_t shared_tokens;     /* Not computed: another request had them in its pages. */
     struct sched_slot *opens;   /* Told with the next step, like closes. */
     uint32_t open_count;
+    uint32_t open_cells; /* Of all opens. */
     struct sched_slot *closes;
     uint32_t close_count;
     uint32_t *pinned; /* Pages of the step in flight. */
@@ -133,6 +145,11 @@ bool sched_fits(const struct sched *sched, uint64_t tokens);
  * until it leaves, where pages may be shared with other requests; NULL otherwise. */
 void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens);
 
+/* After sched_add(): what opening its slot takes in the ring, SCHED_OPEN_CELLS_MAX at most, and how
+ * many of its tokens want their successor judged by the logits that they give. */
+void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells);
+void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens);
+
 /* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
 void sched_remove(struct sched *sched, uint32_t request);
 
@@ -148,6 +165,9 @@ void sched_commit(struct sched *sched, const struct sched_step *step);
 
 /* True when the row's request is still in the residency that the row was formed for. */
 bool sched_row_current(const struct sched *sched, const struct sched_row *row);
+
+/* A request that waits leaves `from` and waits in `to`, at the place of its age. */
+void sched_move(struct sched *from, struct sched *to, uint32_t request);
 
 /* The worker is gone: the step in flight did not happen, everyone running waits again. */
 void sched_reset(struct sched *sched);

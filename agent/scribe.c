@@ -33,7 +33,8 @@ struct scribe {
     struct job_queue outbox;
     int inbox_fd;
     int outbox_fd;
-    _Atomic bool stop; /* Written by the loop (release), read by the thread (acquire). */
+    _Atomic bool stop;     /* Written by the loop (release), read by the thread (acquire). */
+    _Atomic bool draining; /* Likewise. */
     pthread_t thread;
     struct codec *codec; /* The thread's. */
     struct tokenizer_scratch *scratch;
@@ -194,7 +195,9 @@ static void run_detokenize(struct scribe *scribe, struct scribe_job *job)
 
 static void run_job(struct scribe *scribe, struct scribe_job *job)
 {
-    if (!scribe->options.tokenizer) {
+    if (atomic_load_explicit(&scribe->draining, memory_order_acquire)) {
+        fail(job, WIRE_DRAINING, NULL);
+    } else if (!scribe->options.tokenizer) {
         fail(job, WIRE_UNSUPPORTED, "this model has no tokenizer: send ids");
     } else if (job->command == WIRE_GENERATE) {
         run_generate(scribe, job);
@@ -328,6 +331,11 @@ struct scribe_job *scribe_take(struct scribe *scribe)
 void scribe_submit(struct scribe *scribe, struct scribe_job *job)
 {
     put_locked(scribe, &scribe->inbox, job, scribe->inbox_fd);
+}
+
+void scribe_drain(struct scribe *scribe)
+{
+    atomic_store_explicit(&scribe->draining, true, memory_order_release);
 }
 
 int scribe_fd(const struct scribe *scribe)

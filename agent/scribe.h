@@ -54,6 +54,9 @@ bool scribe_has_room(const struct scribe *scribe);
 /* Hands a filled job to the thread. */
 void scribe_submit(struct scribe *scribe, struct scribe_job *job);
 
+/* From here on every job that is not begun yet fails at once, as draining. */
+void scribe_drain(struct scribe *scribe);
+
 /* Readable when a job is done. scribe_done() clears it and gives the next one done, or NULL. */
 int scribe_fd(const struct scribe *scribe);
 struct scribe_job *scribe_done(struct scribe *scribe);

@@ -9,6 +9,8 @@
 
 #include "agent/answer.h"
 
+enum { STREAM_SCORES_MAX = 64 }; /* Of a message: at most some 17 KiB. */
+
 /* Tokens of the answer that may be sent now. */
 static uint32_t sendable(const struct request *request)
 {
@@ -34,7 +36,8 @@ static int send_tokens(struct core *core, struct request *request, uint32_t coun
         .ids = request->ids + request->prompt_tokens + at,
         .id_count = count,
         .text = {request->text + request->sent_text, text_bytes},
-        .logprobs = request->params.logprobs ? request->logprobs + at : NULL,
+        .logprobs =
+            request->params.logprobs ? request->logprobs + request->prompt_tokens + at : NULL,
     };
     const int code = front_send(&core->front, &request->address, WIRE_TOKENS,
                                 codec_encode_tokens(core->codec, &tokens));
@@ -42,6 +45,31 @@ static int send_tokens(struct core *core, struct request *request, uint32_t coun
         request->sent_tokens += count;
         request->sent_text += text_bytes;
         request->progress_us = core->now_us;
+    }
+    return code;
+}
+
+/* Logprobs of the prompt leave before the answer, in pieces. */
+static int send_scores(struct core *core, struct request *request)
+{
+    int code = 0;
+    while (request->sent_scores < request->scored && !code) {
+        const uint32_t left = request->scored - request->sent_scores;
+        const uint32_t count = left < STREAM_SCORES_MAX ? left : STREAM_SCORES_MAX;
+        const uint32_t first = request->sent_scores + 1;
+        const struct wire_tokens tokens = {
+            .instance = core->instance,
+            .choice = request->params.choice,
+            .text = {request->text, 0},
+            .ids = request->ids,
+            .prompt = {first, count, request->logprobs + first},
+        };
+        code = front_send(&core->front, &request->address, WIRE_TOKENS,
+                          codec_encode_tokens(core->codec, &tokens));
+        if (!code) {
+            request->sent_scores += count;
+            request->progress_us = core->now_us;
+        }
     }
     return code;
 }
@@ -86,7 +114,11 @@ static int send_end(struct core *core, struct request *request)
         .ids = request->ids + request->prompt_tokens,
         .id_count = request->answer_tokens,
         .text = {request->text, request->text_free},
-        .logprobs = whole && request->params.logprobs ? request->logprobs : NULL,
+        .logprobs =
+            whole && request->params.logprobs ? request->logprobs + request->prompt_tokens : NULL,
+        .prompt = whole && request->params.scores_prompt
+                      ? (struct wire_scores){1, request->scored, request->logprobs + 1}
+                      : (struct wire_scores){0},
         .events = request->params.events ? &request->events : NULL,
     };
     return front_send(&core->front, &request->address, WIRE_DONE,
@@ -97,7 +129,8 @@ static int send_end(struct core *core, struct request *request)
 static void pace(struct core *core, const struct request *request)
 {
     const uint32_t behind = request->answer_tokens - request->sent_tokens;
-    sched_hold(&core->sched, request_index(&core->requests, request),
+    const uint32_t index = request_index(&core->requests, request);
+    sched_hold(placement_sched(&core->placement, index), index,
                request->params.stream && behind >= core->config->stream.credit_tokens);
 }
 
@@ -109,8 +142,8 @@ static int send_request(struct core *core, struct request *request)
     const bool last_text = request->state == REQUEST_ENDING && streams &&
                            request->text_free > request->sent_text &&
                            request->sent_tokens + count == request->answer_tokens;
-    int code = 0;
-    if (count > 0 || last_text) {
+    int code = streams ? send_scores(core, request) : 0;
+    if (!code && (count > 0 || last_text)) {
         code = send_tokens(core, request, count);
     }
     if (!code && request->state == REQUEST_ENDING &&

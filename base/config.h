@@ -15,6 +15,7 @@
 #include "base/must.h"
 
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_BF16, CONFIG_DTYPE_F32 };
+enum config_weights { CONFIG_WEIGHTS_AUTO, CONFIG_WEIGHTS_INT8 };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU };
 
 struct config {
@@ -22,6 +23,7 @@ struct config {
         char path[LIMIT_PATH_BYTES_MAX]; /* Required. */
         char name[LIMIT_NAME_BYTES_MAX]; /* Empty: the last part of the path. */
         uint32_t dtype;                  /* enum config_dtype */
+        uint32_t weights;                /* enum config_weights */
         uint32_t context_tokens_max;     /* 0: the model's own. */
     } model;
     struct {

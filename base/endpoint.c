@@ -33,14 +33,15 @@ const char *endpoint_ipc_fault(const char *text)
     return NULL;
 }
 
-static bool endpoint_loopback(const char *host)
+/* An address in brackets is IPv6, and only then: by them the sockets are set up for it. */
+static bool endpoint_loopback(const char *host, bool brackets)
 {
     struct in_addr four;
     struct in6_addr six;
-    if (inet_pton(AF_INET, host, &four) == 1) {
-        return ntohl(four.s_addr) >> 24 == 127;
+    if (brackets) {
+        return inet_pton(AF_INET6, host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
     }
-    return inet_pton(AF_INET6, host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+    return inet_pton(AF_INET, host, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
 }
 
 /* 1 to 65535 in decimal digits. */
@@ -61,14 +62,15 @@ static const char *endpoint_tcp_fault(const char *address)
         return "must end in a port from 1 to 65535";
     }
     size_t bytes = (size_t)(colon - address);
-    if (bytes >= 2 && address[0] == '[' && address[bytes - 1] == ']') {
+    const bool brackets = bytes >= 2 && address[0] == '[' && address[bytes - 1] == ']';
+    if (brackets) {
         address++;
         bytes -= 2;
     }
     if (bytes < sizeof host) {
         memcpy(host, address, bytes);
         host[bytes] = '\0';
-        if (endpoint_loopback(host)) {
+        if (endpoint_loopback(host, brackets)) {
             return NULL;
         }
     }

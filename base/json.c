@@ -183,7 +183,7 @@ static int read_whole(int fd, char **out, size_t *count)
 
 int json_parse_file(const char *path, struct json **out, struct json_error *error)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* A FIFO: do not wait. */
     if (fd < 0) {
         const int code = -errno;
         json_error_set(error, "%s", strerror(-code));

@@ -18,6 +18,7 @@ enum {
     LIMIT_QUEUE_MAX = 65536,       /* Requests waiting for admission. */
     LIMIT_STEP_TOKENS_MAX = 65536, /* Dense batch; also bounds worker activations. */
     LIMIT_STEP_ROWS_MAX = 4096,    /* One row a slot. */
+    LIMIT_STEP_SCORES_MAX = 1024,  /* Prompt tokens judged in a step: their answer fits the ring. */
     LIMIT_CONTEXT_MAX = 1 << 20,   /* Tokens of one sequence. */
     LIMIT_PAGE_TOKENS_MAX = 64,    /* 16, 32 or 64. */
     LIMIT_PAGES_MAX = 1 << 24,     /* Pages of one device. */
@@ -30,6 +31,9 @@ enum {
     LIMIT_STOP_STRINGS_MAX = 8,
     LIMIT_STOP_STRING_BYTES_MAX = 128, /* Also the text held back while one may be forming. */
     LIMIT_TOP_LOGPROBS_MAX = 20,
+    LIMIT_LOGIT_BIASES_MAX = 512,    /* Each is looked at for each token; services send a few. */
+    LIMIT_BAD_IDS_MAX = 512,         /* Likewise; they travel as biases. */
+    LIMIT_ALLOWED_IDS_MAX = 1024,    /* Choices to pick one of. */
     LIMIT_PREEMPTIONS_TOLD_MAX = 16, /* In the events of a DONE; the count goes on. */
     LIMIT_CHOICES_MAX = 16,          /* Answers of one request: each takes a place in the queue. */
     LIMIT_MESSAGES_MAX = 1024,       /* Chat turns of one request. */

@@ -7,11 +7,16 @@ function(sluice_library name)
   target_link_libraries(sluice_${name} PUBLIC ${ARG_LIBS})
 endfunction()
 
-# sluice_program(NAME SOURCES ... LIBS ...): an executable that ships, in bin/.
+# sluice_program(NAME [FOLDER folder] SOURCES ... LIBS ...): an executable that ships: in bin/ of
+# the build, in folder (default: bin) of an installation.
 function(sluice_program name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "FOLDER" "SOURCES;LIBS" ${ARGN})
+  if(NOT ARG_FOLDER)
+    set(ARG_FOLDER ${CMAKE_INSTALL_BINDIR})
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  install(TARGETS ${name} RUNTIME DESTINATION ${ARG_FOLDER})
 endfunction()
 
 # sluice_test(NAME SOURCES ... LIBS ...): a cmocka program that ctest runs.

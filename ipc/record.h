@@ -3,22 +3,23 @@
  *
  * Every record is one 64-byte little-endian cell with no pointers: indices and handles only, each
  * with the epoch and the group. The reader copies a cell to private memory, then validates it
- * (record_check.h), then uses it. Core and workers share one build id, so the layout may change
- * from build to build.
+ * (record_check.h), then uses it. Core and workers share one build id: layouts may change.
  *
- *   core -> worker   OPEN STOP_IDS* PAGES* ... COPY* STEP ROW* IDS*      CLOSE
- *   worker -> core   READY     (RESULT | LOGPROBS)* DONE
+ *   core -> worker   OPEN STOP_IDS* [ADJUST BIASES* ALLOWED*] PAGES* ... COPY* STEP ROW* IDS* CLOSE
+ *   worker -> core   READY     (RESULT LOGPROBS*)* (SCORE LOGPROBS*)* DONE
  *
  * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
  * all of them are published at once. Its answer is one RESULT for each row that samples, LOGPROBS
- * cells for those that asked, and one DONE, published at once: a step happened or it did not.
+ * cells for those that asked, then one SCORE for each token that a row wants judged, and one DONE,
+ * published at once: a step happened or it did not. Of the ranks of a group, 0 gives the results
+ * and scores, the others only DONE.
  */
 #ifndef IPC_RECORD_H
 #define IPC_RECORD_H
 
 #include <stdint.h>
 
-#include "base/limits.h"
+#include "ipc/record_slot.h"
 
 enum record_kind {
     RECORD_OPEN = 1,     /* A request takes a slot: its sampling parameters. */
@@ -28,11 +29,15 @@ enum record_kind {
     RECORD_STEP = 5,
     RECORD_ROW = 6,
     RECORD_IDS = 7,
-    RECORD_COPY = 8, /* Pages to copy, all layers, before what follows. */
+    RECORD_COPY = 8,     /* Pages to copy, all layers, before what follows. */
+    RECORD_ADJUST = 9,   /* After OPEN: what changes the slot's logits before it samples. */
+    RECORD_BIASES = 10,  /* Ids of that slot with what is added to their logits. */
+    RECORD_ALLOWED = 11, /* Ids of that slot that alone may be sampled. */
     RECORD_READY = 16,
     RECORD_RESULT = 17,
     RECORD_LOGPROBS = 18,
     RECORD_DONE = 19,
+    RECORD_SCORE = 20, /* As RESULT, of a listed token: how likely was it? */
 };
 
 enum record_source {
@@ -43,58 +48,10 @@ enum record_source {
 enum {
     RECORD_ROW_SAMPLE = 1,     /* ROW flag: the row's last token gives a RESULT. */
     RECORD_ROW_SKIPS = 2,      /* ROW flag: the pages hold what lies before it, shared or copied. */
+    RECORD_DONE_STALLED = 1,   /* DONE flag: the step did not happen, for want of rank `late`. */
     RECORD_RESULT_INVALID = 1, /* RESULT flag: logits were NaN or infinite; id is meaningless. */
-    RECORD_IDS_PER_CELL = 12,
-    RECORD_PAGES_PER_CELL = 9,
     RECORD_LOGPROBS_PER_CELL = 6,
     RECORD_COPIES_PER_CELL = 6,
-};
-
-struct record_head { /* 8 bytes, first in every record. */
-    uint8_t kind;
-    uint8_t flags;
-    uint16_t group;
-    uint32_t epoch;
-};
-
-struct record_open {
-    struct record_head head;
-    uint32_t slot;
-    uint32_t generation;
-    uint64_t seed;
-    float temperature;      /* 0: greedy. */
-    float top_p;            /* 1: off. */
-    float min_p;            /* 0: off. */
-    uint32_t top_k;         /* 0: off. */
-    uint32_t top_logprobs;  /* 0 to LIMIT_TOP_LOGPROBS_MAX. */
-    uint32_t logprobs;      /* 1: the chosen token's logprob is wanted. */
-    uint32_t min_position;  /* Below it (position of the sampled token) stop ids are masked. */
-    uint32_t stop_id_count; /* In the STOP_IDS cells that follow. */
-    uint32_t reserved[2];
-};
-
-struct record_stop_ids {
-    struct record_head head;
-    uint32_t slot;
-    uint32_t count;
-    uint32_t ids[RECORD_IDS_PER_CELL];
-};
-
-struct record_pages {
-    struct record_head head;
-    uint32_t slot;
-    uint32_t generation;
-    uint32_t index; /* Of the first page in the slot's block table. */
-    uint32_t count;
-    uint32_t pages[RECORD_PAGES_PER_CELL];
-    uint32_t reserved;
-};
-
-struct record_close {
-    struct record_head head;
-    uint32_t slot;
-    uint32_t generation;
-    uint32_t reserved[12];
 };
 
 struct record_copy {
@@ -120,11 +77,14 @@ struct record_row {
     struct record_head head;
     uint32_t slot;
     uint32_t generation;
-    uint32_t position;  /* Of the first token. */
-    uint32_t tokens;    /* 1 when source is LAST. */
-    uint32_t source;    /* enum record_source */
-    uint32_t ids_first; /* Index into the step's ids when LISTED. */
-    uint32_t reserved[8];
+    uint32_t position;    /* Of the first token. */
+    uint32_t tokens;      /* 1 when source is LAST. */
+    uint32_t source;      /* enum record_source */
+    uint32_t ids_first;   /* Index into the step's ids when LISTED. */
+    uint32_t score_first; /* Of its tokens, those whose successor is judged by their logits. */
+    uint32_t score_count;
+    uint32_t next_id; /* The successor of its last token, when that is one of them. */
+    uint32_t reserved[5];
 };
 
 struct record_ids {
@@ -146,7 +106,7 @@ struct record_ready {
     uint64_t reserved[2];
 };
 
-struct record_result {
+struct record_result { /* And SCORE: position and id are those of the token judged. */
     struct record_head head;
     uint64_t step;
     uint32_t slot;
@@ -176,13 +136,17 @@ struct record_done {
     uint64_t compute_us; /* From taking the step to publishing this. */
     uint32_t result_count;
     uint32_t logprob_count;
-    uint32_t reserved[8];
+    uint32_t score_count;
+    uint32_t late; /* STALLED: the rank that did not come. */
+    uint32_t reserved[6];
 };
 
 union record {
     struct record_head head;
     struct record_open open;
     struct record_stop_ids stop_ids;
+    struct record_adjust adjust;
+    struct record_biases biases;
     struct record_pages pages;
     struct record_close close;
     struct record_copy copy;

@@ -16,6 +16,8 @@
 static_assert(sizeof(struct record_head) == 8, "record layout");
 static_assert(sizeof(struct record_open) == 64, "record layout");
 static_assert(sizeof(struct record_stop_ids) == 64, "record layout");
+static_assert(sizeof(struct record_adjust) == 64, "record layout");
+static_assert(sizeof(struct record_biases) == 64, "record layout");
 static_assert(sizeof(struct record_pages) == 64, "record layout");
 static_assert(sizeof(struct record_close) == 64, "record layout");
 static_assert(sizeof(struct record_copy) == 64, "record layout");
@@ -61,7 +63,33 @@ static bool record_open_fits(const struct record_open *open, const struct record
            open->top_p >= 0.0f && open->top_p <= 1.0f && open->min_p >= 0.0f &&
            open->min_p <= 1.0f && open->top_logprobs <= LIMIT_TOP_LOGPROBS_MAX &&
            open->logprobs <= 1 && open->min_position <= bounds->positions &&
-           open->stop_id_count <= RECORD_STOP_IDS_MAX;
+           open->stop_id_count <= RECORD_STOP_IDS_MAX && open->adjusts <= 1 &&
+           open->score_top <= LIMIT_TOP_LOGPROBS_MAX;
+}
+
+static bool record_adjust_fits(const struct record_adjust *adjust,
+                               const struct record_bounds *bounds)
+{
+    return adjust->slot < bounds->slots && adjust->prompt_tokens <= bounds->positions &&
+           adjust->repetition > 0.0f && isfinite(adjust->repetition) &&
+           isfinite(adjust->presence) && isfinite(adjust->frequency) &&
+           adjust->bias_count <= RECORD_BIASES_MAX &&
+           adjust->allowed_count <= LIMIT_ALLOWED_IDS_MAX;
+}
+
+static bool record_biases_fit(const struct record_biases *biases,
+                              const struct record_bounds *bounds)
+{
+    if (biases->slot >= bounds->slots || biases->count < 1 ||
+        biases->count > RECORD_BIASES_PER_CELL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < biases->count; i++) {
+        if (biases->pairs[i].id >= bounds->vocab || !(biases->pairs[i].bias < INFINITY)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool record_pages_fit(const struct record_pages *pages, const struct record_bounds *bounds)
@@ -94,7 +122,12 @@ static bool record_row_fits(const struct record_row *row, const struct record_bo
         return false;
     }
     if (row->source == RECORD_SOURCE_LAST) {
-        return row->tokens == 1;
+        return row->tokens == 1 && row->score_count == 0;
+    }
+    if (row->score_count > 0 &&
+        (row->next_id >= bounds->vocab ||
+         !record_range_fits(row->score_first, row->score_count, row->tokens))) {
+        return false;
     }
     return row->source == RECORD_SOURCE_LISTED &&
            record_range_fits(row->ids_first, row->tokens, bounds->tokens);
@@ -114,7 +147,12 @@ static bool record_request_fits(const union record *record, const struct record_
     switch (record->head.kind) {
     case RECORD_OPEN:
         return record_open_fits(&record->open, bounds);
+    case RECORD_ADJUST:
+        return record_adjust_fits(&record->adjust, bounds);
+    case RECORD_BIASES:
+        return record_biases_fit(&record->biases, bounds);
     case RECORD_STOP_IDS:
+    case RECORD_ALLOWED:
         return record->stop_ids.slot < bounds->slots &&
                record_listed_fit(record->stop_ids.count, record->stop_ids.ids, bounds);
     case RECORD_PAGES:
@@ -141,6 +179,11 @@ static bool record_ready_fits(const struct record_ready *ready)
            (ready->dtype == CONFIG_DTYPE_BF16 || ready->dtype == CONFIG_DTYPE_F32);
 }
 
+static uint32_t record_logprobs_max(const struct record_bounds *bounds)
+{
+    return (bounds->rows + LIMIT_STEP_SCORES_MAX) * RECORD_LOGPROBS_OF_ROW_MAX;
+}
+
 /* The token sampled from the last position of the context lies one beyond it. */
 static bool record_result_fits(const struct record_result *result,
                                const struct record_bounds *bounds)
@@ -149,7 +192,7 @@ static bool record_result_fits(const struct record_result *result,
     return (result->head.flags & ~RECORD_RESULT_INVALID) == 0 && result->slot < bounds->slots &&
            result->position <= bounds->positions && (invalid || result->id < bounds->vocab) &&
            result->logprob_count <= RECORD_LOGPROBS_OF_ROW_MAX &&
-           result->logprob_first <= bounds->rows * RECORD_LOGPROBS_OF_ROW_MAX;
+           result->logprob_first <= record_logprobs_max(bounds);
 }
 
 static bool record_logprobs_fit(const struct record_logprobs *logprobs,
@@ -166,21 +209,29 @@ static bool record_logprobs_fit(const struct record_logprobs *logprobs,
     return true;
 }
 
+static bool record_done_fits(const struct record_done *done, const struct record_bounds *bounds)
+{
+    return (done->head.flags & ~RECORD_DONE_STALLED) == 0 && done->late < LIMIT_WORKERS_MAX &&
+           done->result_count <= bounds->rows && done->score_count <= LIMIT_STEP_SCORES_MAX &&
+           done->logprob_count <= record_logprobs_max(bounds);
+}
+
 static bool record_reply_fits(const union record *record, const struct record_bounds *bounds)
 {
-    if (record->head.kind != RECORD_RESULT && record->head.flags != 0) {
+    if (record->head.kind != RECORD_RESULT && record->head.kind != RECORD_SCORE &&
+        record->head.kind != RECORD_DONE && record->head.flags != 0) {
         return false;
     }
     switch (record->head.kind) {
     case RECORD_READY:
         return record_ready_fits(&record->ready);
     case RECORD_RESULT:
+    case RECORD_SCORE:
         return record_result_fits(&record->result, bounds);
     case RECORD_LOGPROBS:
         return record_logprobs_fit(&record->logprobs, bounds);
     case RECORD_DONE:
-        return record->done.result_count <= bounds->rows &&
-               record->done.logprob_count <= bounds->rows * RECORD_LOGPROBS_OF_ROW_MAX;
+        return record_done_fits(&record->done, bounds);
     default:
         return false;
     }

@@ -27,14 +27,9 @@
 #include <stdint.h>
 
 #include "base/must.h"
+#include "kernels/dtype.h"
 #include "kernels/experts.h"
-
-enum kern_dtype { KERN_F32 = 0, KERN_BF16 = 1 };
-
-static inline size_t kern_dtype_bytes(enum kern_dtype dtype)
-{
-    return dtype == KERN_F32 ? 4 : 2;
-}
+#include "kernels/quantise.h"
 
 enum { KERN_KV_TILE = 16 }; /* Tokens of one K tile; divides every page size. */
 
@@ -165,6 +160,8 @@ struct kern_ops {
     void (*silu_mul)(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
     void (*route)(const struct kern_route_args *args, uint32_t first, uint32_t count);
     void (*combine)(const struct kern_combine_args *args, uint32_t first, uint32_t count);
+    void (*quantise)(const struct kern_quantise_args *args, uint32_t first, uint32_t count);
+    void (*rescale)(const struct kern_rescale_args *args, uint32_t first, uint32_t count);
     void (*logits)(const struct kern_logits_args *args);
 };
 
@@ -174,6 +171,7 @@ enum kern_isa {
     KERN_ISA_AVX512 = 1 << 1, /* F, BW, DQ, VL */
     KERN_ISA_AVX512_BF16 = 1 << 2,
     KERN_ISA_AMX_BF16 = 1 << 3, /* and the kernel granted tile state */
+    KERN_ISA_AVX512_VNNI = 1 << 4,
 };
 
 /* What this CPU and kernel allow; asks for AMX tile state once a process. */

@@ -5,6 +5,10 @@
  * one matrix packed for a shape. Many weights share a shape: all layers of a model. A product is
  * cut along n into slices, fixed when the shape is made; each slice is one single-threaded call
  * that any thread may make. A row's result does not depend on the other rows of the call in f32.
+ *
+ * Eight-bit weights: each row of W has its own scale, made while it is packed (quantise.h); a call
+ * scales each row of x likewise, sums products of integers in 32 bits, and scales the sums back.
+ * Integer sums are exact: a row has the same bits in any batch, on any CPU, for either dtype.
  */
 #ifndef KERNELS_MATMUL_H
 #define KERNELS_MATMUL_H
@@ -19,15 +23,21 @@
 struct matmul_shape;
 struct matmul_weight;
 
+enum matmul_weights { MATMUL_WEIGHTS_DTYPE, MATMUL_WEIGHTS_INT8 };
+
+enum { MATMUL_INT8_K_MAX = 1 << 17 }; /* 127 * 127 * k stays within 32 bits. */
+
 struct matmul_options {
     uint32_t n;            /* Columns of y, rows of W. Any value >= 1. */
     uint32_t k;            /* Columns of x and of W. Any value >= 1. */
     uint32_t slices;       /* Wanted; fewer when n is small. */
     uint32_t rows_max;     /* Largest m of a call. */
-    enum kern_dtype dtype; /* Of x and W; y is float. */
+    enum kern_dtype dtype; /* Of x, and of W by default; y is float. */
+    enum matmul_weights weights;
 };
 
-/* -ENOTSUP when this CPU has no such product (bf16 without AVX-512), -ENOMEM. */
+/* -ENOTSUP when this CPU has no such product (bf16 without AVX-512, int8 without VNNI) or k is too
+ * large for it, -ENOMEM. */
 int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *options) MUST_CHECK;
 void matmul_shape_close(struct matmul_shape *shape);
 uint32_t matmul_shape_slices(const struct matmul_shape *shape);

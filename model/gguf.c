@@ -185,41 +185,6 @@ static int read_pairs(struct gguf *gguf, struct cursor *cursor, uint64_t count,
     return 0;
 }
 
-/* The type numbers of the format that we know; others are block formats we do not read. */
-static enum tensor_dtype dtype_of(uint32_t type)
-{
-    switch (type) {
-    case 0:
-        return TENSOR_F32;
-    case 1:
-        return TENSOR_F16;
-    case 2:
-        return TENSOR_Q4_0;
-    case 3:
-        return TENSOR_Q4_1;
-    case 6:
-        return TENSOR_Q5_0;
-    case 7:
-        return TENSOR_Q5_1;
-    case 8:
-        return TENSOR_Q8_0;
-    case 24:
-        return TENSOR_I8;
-    case 25:
-        return TENSOR_I16;
-    case 26:
-        return TENSOR_I32;
-    case 27:
-        return TENSOR_I64;
-    case 28:
-        return TENSOR_F64;
-    case 30:
-        return TENSOR_BF16;
-    default:
-        return TENSOR_OTHER;
-    }
-}
-
 /* One entry of the tensor table; its offset stays in byte_count until the data section is known. */
 static int read_tensor(struct cursor *cursor, struct tensor *tensor, char **names,
                        struct model_error *error)
@@ -248,11 +213,11 @@ static int read_tensor(struct cursor *cursor, struct tensor *tensor, char **name
     if (!take_u32(cursor, &type) || !take_u64(cursor, &tensor->byte_count)) {
         return model_error_set(error, -EINVAL, "tensor %.64s: entry is cut off", tensor->name);
     }
-    tensor->dtype = dtype_of(type);
+    tensor->dtype = tensor_dtype_of_gguf(type);
     return 0;
 }
 
-/* Bytes that shape and type ask for. TENSOR_OTHER: 0, its extent is unknown. */
+/* Bytes that shape and type ask for; 0 for a type that is known by name alone. */
 static bool tensor_extent(const struct tensor *tensor, uint64_t *bytes)
 {
     const uint32_t values = tensor_block_values(tensor->dtype);
@@ -263,12 +228,20 @@ static bool tensor_extent(const struct tensor *tensor, uint64_t *bytes)
         }
     }
     *bytes = 0;
-    if (values == 0) {
-        return true;
-    }
+    return values == 0 || checked_mul(elements / values, tensor_block_bytes(tensor->dtype), bytes);
+}
+
+/* A block never crosses the end of a row. */
+static int check_blocks(const struct tensor *tensor, struct model_error *error)
+{
+    const uint32_t values = tensor_block_values(tensor->dtype);
     const uint64_t row = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
-    return row % values == 0 &&
-           checked_mul(elements / values, tensor_block_bytes(tensor->dtype), bytes);
+    if (values > 0 && row % values) {
+        return model_error_set(
+            error, -EINVAL, "tensor %.64s: rows of %llu are not in blocks of %u as %s wants",
+            tensor->name, (unsigned long long)row, values, tensor_dtype_name(tensor->dtype));
+    }
+    return 0;
 }
 
 static int place_tensor(struct tensor *tensor, const struct mapping *mapping, uint64_t data_first,
@@ -278,9 +251,12 @@ static int place_tensor(struct tensor *tensor, const struct mapping *mapping, ui
     uint64_t bytes;
     uint64_t first;
     uint64_t end;
+    const int code = check_blocks(tensor, error);
+    if (code) {
+        return code;
+    }
     if (!tensor_extent(tensor, &bytes)) {
-        return model_error_set(error, -EINVAL, "tensor %.64s: shape overflows or is not in blocks",
-                               tensor->name);
+        return model_error_set(error, -EINVAL, "tensor %.64s: shape overflows", tensor->name);
     }
     if (offset % alignment) {
         return model_error_set(error, -EINVAL, "tensor %.64s: offset %llu is not aligned to %llu",

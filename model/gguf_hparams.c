@@ -76,10 +76,11 @@ static bool text_is(const struct gguf *gguf, const char *key, const char *wanted
            memcmp(bytes, wanted, count) == 0;
 }
 
-/* Files may override parts of yarn's formula; only the values that change nothing are served. */
+/* Files may override parts of the formulas; only the values that change nothing are served. */
 static void refuse_overrides(struct reader *reader)
 {
     (void)own_f64(reader, "rope.scaling.attn_factor", 1, 1, 1);
+    (void)own_f64(reader, "rope.scale_linear", 1, 1, 1); /* An old name of scaling.factor. */
     (void)own_f64(reader, "rope.scaling.yarn_ext_factor", 1, 1, 1);
     (void)own_f64(reader, "rope.scaling.yarn_attn_factor", 1, 1, 1);
     (void)own_f64(reader, "rope.scaling.yarn_log_multiplier", 0, 0, 0);
@@ -95,6 +96,7 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
     hparams->rope_dim =
         own_u32(reader, "rope.dimension_count", 1, hparams->head_dim, hparams->head_dim);
     rope->attention_factor = 1;
+    refuse_overrides(reader);
     if (gguf_string(reader->gguf, own_key(reader, "rope.scaling.type", key), &type, &type_bytes) &&
         !text_is(reader->gguf, key, "none")) {
         rope->factor = own_f64(reader, "rope.scaling.factor", 1, 1e6, 1);
@@ -107,7 +109,6 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
             rope->beta_fast = own_f64(reader, "rope.scaling.yarn_beta_fast", 1e-6, 1e6, 32);
             rope->beta_slow = own_f64(reader, "rope.scaling.yarn_beta_slow", 1e-6, 1e6, 1);
             rope->attention_factor = 0.1 * log(rope->factor) + 1;
-            refuse_overrides(reader);
         } else if (!reader->code) {
             reader->code =
                 model_error_set(reader->error, -ENOTSUP, "%s is not linear or yarn", key);
@@ -209,12 +210,29 @@ static void read_experts(struct reader *reader, struct hparams *hparams)
     }
 }
 
+static void read_head_dim(struct reader *reader, struct hparams *hparams)
+{
+    uint64_t given;
+    char key[KEY_BYTES_MAX];
+    const char *name = own_key(reader, "attention.key_length", key);
+    if (!gguf_u64(reader->gguf, name, &given) && hparams->hidden % hparams->heads) {
+        reader->code = model_error_set(reader->error, -EINVAL,
+                                       "%s is missing, and embedding_length %u is no multiple of "
+                                       "attention.head_count %u",
+                                       name, hparams->hidden, hparams->heads);
+        return;
+    }
+    hparams->head_dim =
+        read_u32(reader, name, 1, (uint64_t)2 * ROPE_PAIRS_MAX, hparams->hidden / hparams->heads);
+}
+
 int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct model_error *error)
 {
     struct reader reader = {.gguf = gguf, .error = error};
     *hparams = (struct hparams){.temperature = (double)NAN,
                                 .top_p = (double)NAN,
                                 .min_p = (double)NAN,
+                                .repetition_penalty = (double)NAN,
                                 .top_k = UINT32_MAX};
     read_architecture(&reader, hparams);
     if (reader.code) {
@@ -230,10 +248,7 @@ int hparams_from_gguf(struct hparams *hparams, const struct gguf *gguf, struct m
     if (reader.code) {
         return reader.code;
     }
-    const uint32_t derived =
-        hparams->hidden % hparams->heads == 0 ? hparams->hidden / hparams->heads : 0;
-    hparams->head_dim =
-        own_u32(&reader, "attention.key_length", 1, (uint64_t)2 * ROPE_PAIRS_MAX, derived);
+    read_head_dim(&reader, hparams);
     hparams->sliding_window = own_u32(&reader, "attention.sliding_window", 0, UINT32_MAX, 0);
     read_rope(&reader, hparams);
     read_rope_factors(&reader, hparams);

@@ -167,6 +167,22 @@ static void read_experts(struct reader *reader, struct hparams *hparams)
     }
 }
 
+static void read_head_dim(struct reader *reader, struct hparams *hparams)
+{
+    const bool absent = json_kind(json_get(reader->map, "head_dim")) <= JSON_KIND_NULL;
+    if (absent && hparams->hidden % hparams->heads) {
+        char why[96];
+        (void)snprintf(why, sizeof why,
+                       "is missing, and hidden_size %u is no multiple of num_attention_heads %u",
+                       hparams->hidden, hparams->heads);
+        refuse(reader, -EINVAL, "head_dim", why);
+        return;
+    }
+    hparams->head_dim = read_u32(reader, "head_dim", 1, (uint64_t)2 * ROPE_PAIRS_MAX,
+                                 hparams->hidden / hparams->heads);
+    hparams->rope_dim = hparams->head_dim;
+}
+
 /* The yarn paper's default is 0.1 ln(factor) + 1; the mscale pair gives a ratio of two such terms.
  */
 static double yarn_attention_factor(struct reader *reader, const struct json *map, double factor)
@@ -190,10 +206,12 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
     }
     rope->attention_factor = 1;
     hparams->rope_theta = read_f64(reader, reader->map, "rope_theta", 1, 1e12, 10000);
+    (void)read_f64(reader, reader->map, "partial_rotary_factor", 1, 1, 1); /* All or nothing. */
     if (json_kind(map) <= JSON_KIND_NULL) {
         return;
     }
     hparams->rope_theta = read_f64(reader, map, "rope_theta", 1, 1e12, hparams->rope_theta);
+    (void)read_f64(reader, map, "partial_rotary_factor", 1, 1, 1);
     const struct json *type = json_get(map, "rope_type");
     type = type ? type : json_get(map, "type");
     if (text_is(type, "default")) {
@@ -217,6 +235,10 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
         rope->beta_fast = read_f64(reader, map, "beta_fast", 1e-6, 1e6, 32);
         rope->beta_slow = read_f64(reader, map, "beta_slow", 1e-6, 1e6, 1);
         rope->attention_factor = yarn_attention_factor(reader, map, rope->factor);
+        bool truncate = true; /* The ramp's ends to whole dimensions, as the formulas here do. */
+        if (json_bool(json_get(map, "truncate"), &truncate) && !truncate) {
+            refuse(reader, -ENOTSUP, "rope_scaling", "with truncate false is not supported");
+        }
     } else {
         refuse(reader, -ENOTSUP, "rope_scaling", "has a type other than linear, llama3, yarn");
     }
@@ -250,6 +272,8 @@ static void read_generation(struct reader *reader, struct hparams *hparams,
     hparams->temperature = read_f64(reader, generation, "temperature", 0, 100, (double)NAN);
     hparams->top_p = read_f64(reader, generation, "top_p", 0, 1, (double)NAN);
     hparams->min_p = read_f64(reader, generation, "min_p", 0, 1, (double)NAN);
+    hparams->repetition_penalty =
+        read_f64(reader, generation, "repetition_penalty", 0.01, 100, (double)NAN);
     hparams->top_k = UINT32_MAX;
     uint64_t top_k;
     if (json_u64(json_get(generation, "top_k"), &top_k) && top_k <= LIMIT_VOCAB_MAX) {
@@ -262,18 +286,25 @@ static void read_generation(struct reader *reader, struct hparams *hparams,
     read_eos(reader, hparams, json_get(generation, "eos_token_id"));
 }
 
-/* The formulas divide by log(theta), and ramp between the two rotation counts. */
-static bool yarn_holds(const struct hparams *hparams)
+/* Its formulas divide by log(theta), and ramp between the two rotation counts. */
+static int check_yarn(const struct hparams *hparams, struct model_error *error)
 {
-    return hparams->rope.kind != ROPE_YARN ||
-           (hparams->rope_theta > 1 && hparams->rope.beta_fast > hparams->rope.beta_slow);
+    const struct rope_scaling *rope = &hparams->rope;
+    if (!(hparams->rope_theta > 1)) {
+        return model_error_set(error, -EINVAL, "rope base %g must be above 1 for yarn",
+                               hparams->rope_theta);
+    }
+    if (!(rope->beta_fast > rope->beta_slow)) {
+        return model_error_set(error, -EINVAL, "yarn's beta_fast %g must exceed its beta_slow %g",
+                               rope->beta_fast, rope->beta_slow);
+    }
+    return 0;
 }
 
 int hparams_check(const struct hparams *hparams, struct model_error *error)
 {
-    if (!yarn_holds(hparams)) {
-        return model_error_set(error, -EINVAL,
-                               "yarn needs a rope_theta above 1 and beta_fast above beta_slow");
+    if (hparams->rope.kind == ROPE_YARN && check_yarn(hparams, error)) {
+        return -EINVAL;
     }
     if (hparams->heads % hparams->kv_heads) {
         return model_error_set(error, -EINVAL, "%u attention heads are no multiple of %u kv heads",
@@ -291,6 +322,26 @@ int hparams_check(const struct hparams *hparams, struct model_error *error)
     if (hparams->bos_id != UINT32_MAX && hparams->bos_id >= hparams->vocab) {
         return model_error_set(error, -EINVAL, "bos id %u is outside the vocabulary of %u",
                                hparams->bos_id, hparams->vocab);
+    }
+    return 0;
+}
+
+int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks, struct model_error *error)
+{
+    const uint32_t kv_heads = hparams->kv_heads;
+    const uint32_t least = hparams->ffn < hparams->hidden ? hparams->ffn : hparams->hidden;
+    if (kv_heads % ranks != 0 && (ranks % kv_heads != 0 || hparams->heads % ranks != 0)) {
+        return model_error_set(
+            error, -ENOTSUP,
+            "workers.tp %u does not fit the model's %u KV heads and %u heads: it "
+            "must divide the KV heads, or be a multiple of them that divides "
+            "the heads",
+            ranks, kv_heads, hparams->heads);
+    }
+    if (least < ranks || hparams->vocab < ranks) {
+        return model_error_set(error, -ENOTSUP,
+                               "workers.tp %u is more than the model's smallest dimension %u",
+                               ranks, least < hparams->vocab ? least : hparams->vocab);
     }
     return 0;
 }
@@ -320,10 +371,7 @@ int hparams_from_config(struct hparams *hparams, const struct json *config,
     hparams->rms_eps = read_f64(&reader, config, "rms_norm_eps", 0, 1, 1e-6);
     hparams->tied_embeddings = read_bool(&reader, "tie_word_embeddings", false);
     if (!reader.code) {
-        const uint32_t derived =
-            hparams->hidden % hparams->heads == 0 ? hparams->hidden / hparams->heads : 0;
-        hparams->head_dim = read_u32(&reader, "head_dim", 1, (uint64_t)2 * ROPE_PAIRS_MAX, derived);
-        hparams->rope_dim = hparams->head_dim;
+        read_head_dim(&reader, hparams);
         const uint32_t bos = read_u32(&reader, "bos_token_id", 0, UINT32_MAX, UINT32_MAX);
         hparams->bos_id = bos;
         read_rope(&reader, hparams);

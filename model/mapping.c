@@ -33,7 +33,7 @@ static int map_fd(int fd, struct mapping *mapping)
 
 int mapping_open(struct mapping *mapping, const char *path)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* A FIFO: do not wait. */
     if (fd < 0) {
         return -errno;
     }

@@ -20,6 +20,9 @@ enum tensor_dtype {
     TENSOR_Q4_1,
     TENSOR_Q5_0,
     TENSOR_Q5_1,
+    TENSOR_Q4_K,
+    TENSOR_Q5_K,
+    TENSOR_Q6_K,
     TENSOR_I8,
     TENSOR_U8,
     TENSOR_I16,
@@ -31,7 +34,24 @@ enum tensor_dtype {
     TENSOR_BOOL,
     TENSOR_F8_E4M3,
     TENSOR_F8_E5M2,
-    TENSOR_OTHER, /* A known block format that is not supported here (K-quants ...). */
+    /* Block formats that are known by name, for the refusal, and not read. */
+    TENSOR_Q8_1,
+    TENSOR_Q2_K,
+    TENSOR_Q3_K,
+    TENSOR_Q8_K,
+    TENSOR_IQ2_XXS,
+    TENSOR_IQ2_XS,
+    TENSOR_IQ3_XXS,
+    TENSOR_IQ1_S,
+    TENSOR_IQ4_NL,
+    TENSOR_IQ3_S,
+    TENSOR_IQ2_S,
+    TENSOR_IQ4_XS,
+    TENSOR_IQ1_M,
+    TENSOR_TQ1_0,
+    TENSOR_TQ2_0,
+    TENSOR_MXFP4,
+    TENSOR_OTHER, /* A number that this version has no name for. */
 };
 
 struct tensor {
@@ -56,7 +76,10 @@ const struct tensor *tensor_find(const struct tensor_table *table, const char *n
 
 const char *tensor_dtype_name(enum tensor_dtype dtype);
 
-/* Values and bytes of one block; 1 value for plain types, 0 and 0 for TENSOR_OTHER. */
+/* TENSOR_OTHER for a type number of GGUF that has no row in the table. */
+enum tensor_dtype tensor_dtype_of_gguf(uint32_t type);
+
+/* Values and bytes of one block; 1 value for plain types, 0 and 0 for those known by name alone. */
 uint32_t tensor_block_values(enum tensor_dtype dtype);
 uint32_t tensor_block_bytes(enum tensor_dtype dtype);
 
@@ -64,7 +87,7 @@ uint32_t tensor_block_bytes(enum tensor_dtype dtype);
 bool tensor_readable(enum tensor_dtype dtype);
 
 /* Elements [first, first + count) of row `row` (all leading dimensions flattened) to float. F32,
- * F16, BF16 and the five block formats; for block formats first and count are multiples of 32. */
+ * F16, BF16 and the eight block formats, where first and count are multiples of the block. */
 void tensor_read_row(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
                      float *out);
 

@@ -189,7 +189,7 @@ int tokenizer_open(struct tokenizer **out, const char *path, struct model_error 
         const int code = -errno;
         return model_error_set(error, code, "%.200s: %s", path, strerror(-code));
     }
-    if (!S_ISDIR(status.st_mode) && is_gguf(path)) {
+    if (S_ISREG(status.st_mode) && is_gguf(path)) {
         return open_gguf(out, path, error);
     }
     const char *slash = strrchr(path, '/');

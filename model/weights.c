@@ -36,28 +36,31 @@ struct role_name {
 };
 
 static const struct role_name role_names[WEIGHT_ROLE_COUNT] = {
-    [WEIGHT_EMBED] = {"model.embed_tokens.weight", "token_embd.weight"},
-    [WEIGHT_OUTPUT_NORM] = {"model.norm.weight", "output_norm.weight"},
-    [WEIGHT_HEAD] = {"lm_head.weight", "output.weight"},
-    [WEIGHT_ATTN_NORM] = {"model.layers.%u.input_layernorm.weight", "blk.%u.attn_norm.weight"},
-    [WEIGHT_Q] = {"model.layers.%u.self_attn.q_proj.weight", "blk.%u.attn_q.weight"},
-    [WEIGHT_K] = {"model.layers.%u.self_attn.k_proj.weight", "blk.%u.attn_k.weight"},
-    [WEIGHT_V] = {"model.layers.%u.self_attn.v_proj.weight", "blk.%u.attn_v.weight"},
-    [WEIGHT_O] = {"model.layers.%u.self_attn.o_proj.weight", "blk.%u.attn_output.weight"},
+    [WEIGHT_EMBED] = {"model.embed_tokens.weight", "token_embd.weight", NULL},
+    [WEIGHT_OUTPUT_NORM] = {"model.norm.weight", "output_norm.weight", NULL},
+    [WEIGHT_HEAD] = {"lm_head.weight", "output.weight", NULL},
+    [WEIGHT_ATTN_NORM] = {"model.layers.%u.input_layernorm.weight", "blk.%u.attn_norm.weight",
+                          NULL},
+    [WEIGHT_Q] = {"model.layers.%u.self_attn.q_proj.weight", "blk.%u.attn_q.weight", NULL},
+    [WEIGHT_K] = {"model.layers.%u.self_attn.k_proj.weight", "blk.%u.attn_k.weight", NULL},
+    [WEIGHT_V] = {"model.layers.%u.self_attn.v_proj.weight", "blk.%u.attn_v.weight", NULL},
+    [WEIGHT_O] = {"model.layers.%u.self_attn.o_proj.weight", "blk.%u.attn_output.weight", NULL},
     [WEIGHT_FFN_NORM] = {"model.layers.%u.post_attention_layernorm.weight",
-                         "blk.%u.ffn_norm.weight"},
+                         "blk.%u.ffn_norm.weight", NULL},
     [WEIGHT_GATE] = {"model.layers.%u.mlp.gate_proj.weight", "blk.%u.ffn_gate.weight",
                      "blk.%u.ffn_gate_exps.weight"},
     [WEIGHT_UP] = {"model.layers.%u.mlp.up_proj.weight", "blk.%u.ffn_up.weight",
                    "blk.%u.ffn_up_exps.weight"},
     [WEIGHT_DOWN] = {"model.layers.%u.mlp.down_proj.weight", "blk.%u.ffn_down.weight",
                      "blk.%u.ffn_down_exps.weight"},
-    [WEIGHT_Q_BIAS] = {"model.layers.%u.self_attn.q_proj.bias", "blk.%u.attn_q.bias"},
-    [WEIGHT_K_BIAS] = {"model.layers.%u.self_attn.k_proj.bias", "blk.%u.attn_k.bias"},
-    [WEIGHT_V_BIAS] = {"model.layers.%u.self_attn.v_proj.bias", "blk.%u.attn_v.bias"},
-    [WEIGHT_Q_NORM] = {"model.layers.%u.self_attn.q_norm.weight", "blk.%u.attn_q_norm.weight"},
-    [WEIGHT_K_NORM] = {"model.layers.%u.self_attn.k_norm.weight", "blk.%u.attn_k_norm.weight"},
-    [WEIGHT_ROUTER] = {NULL, "blk.%u.ffn_gate_inp.weight"}, /* The family knows the other. */
+    [WEIGHT_Q_BIAS] = {"model.layers.%u.self_attn.q_proj.bias", "blk.%u.attn_q.bias", NULL},
+    [WEIGHT_K_BIAS] = {"model.layers.%u.self_attn.k_proj.bias", "blk.%u.attn_k.bias", NULL},
+    [WEIGHT_V_BIAS] = {"model.layers.%u.self_attn.v_proj.bias", "blk.%u.attn_v.bias", NULL},
+    [WEIGHT_Q_NORM] = {"model.layers.%u.self_attn.q_norm.weight", "blk.%u.attn_q_norm.weight",
+                       NULL},
+    [WEIGHT_K_NORM] = {"model.layers.%u.self_attn.k_norm.weight", "blk.%u.attn_k_norm.weight",
+                       NULL},
+    [WEIGHT_ROUTER] = {NULL, "blk.%u.ffn_gate_inp.weight", NULL}, /* The family knows the other. */
 };
 
 enum { EXPERT_ROLES = WEIGHT_DOWN - WEIGHT_GATE + 1 };
@@ -261,7 +264,7 @@ static int bind_roles(struct weights *weights, struct model_error *error)
     int code = 0;
     if (hparams->experts > 0 && !weights->gguf) {
         const size_t count = (size_t)hparams->layers * EXPERT_ROLES * hparams->experts;
-        weights->expert = calloc(count, sizeof *weights->expert);
+        weights->expert = calloc(count, sizeof(void *)); /* Pointers. */
         code = weights->expert ? 0 : model_error_set(error, -ENOMEM, "out of memory");
     }
     for (uint32_t role = 0; role < WEIGHT_ATTN_NORM && !code; role++) {

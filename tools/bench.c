@@ -1,11 +1,9 @@
 /*
- * bench.c - sluice-bench: sends many requests to an agent and measures what comes back. A process
- * of its own with one thread and one socket, so that it takes little from the cores that it
- * measures: requests are told apart by their ids, and an id is the request's number.
+ * bench.c - sluice-bench: sends many requests to an agent and measures what comes back, or compares
+ * two results. A process of its own with one thread. order.c reads the command line, this file
+ * opens what the run needs and writes what it gave, load.c runs it.
  *
- * Requests start when they have arrived (all at once, or as a Poisson process of a rate) and fewer
- * than --max-concurrency are under way. A request fails when the agent says so, or when the tokens
- * received are not those that its usage counts.
+ * Everything that can fail for a bad file, path or option fails before the first request is sent.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,410 +12,310 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/json.h"
-#include "base/prng.h"
+#include "tools/arrivals.h"
+#include "tools/compare.h"
 #include "tools/dataset.h"
+#include "tools/load.h"
 #include "tools/options.h"
-#include "tools/report.h"
+#include "tools/order.h"
+#include "tools/plot.h"
 #include "tools/talk.h"
-#include "wire/client.h"
-
-#define COMMAND "sluice-bench"
 
 enum {
     CONNECT_MS = 5000,
-    SILENCE_US = 120 * 1000 * 1000, /* Nothing at all for so long: the agent is gone. */
-    WAIT_MS_MAX = 200,              /* Between two looks at the progress line. */
-    PROGRESS_TERMINAL_US = 200 * 1000,
-    PROGRESS_LOG_US = 5 * 1000 * 1000,
-    PROGRESS_CELLS = 30,
-    PROBE_TOKENS_MAX = 8, /* Of the request that is sent before the clock starts. */
-    FLAG_MAX_TOKENS = 1,
-};
-
-/* One request under way. Times are 0 until they are known. */
-struct flight {
-    uint64_t sent_us;
-    uint64_t first_us;
-    uint64_t last_us; /* Of the last message with tokens. */
-    uint32_t tokens;
-    bool ended;
+    PROBE_TOKENS_MAX = 8,             /* Of the request that is sent before everything else. */
+    ARRIVAL_S_MAX = 10 * 366 * 86400, /* Later ones are as good as never. */
+    PLOT_TEXT_BYTES = 256,
 };
 
 struct bench {
-    /* The command line. */
-    const char *endpoint;
-    const char *dataset_spec;
-    const char *json_path;
-    uint32_t prompts;
-    uint32_t concurrency;
-    double rate;
-    bool ignore_eos;
-    uint64_t seed;
-    uint32_t max_tokens;
-    uint32_t flags;
-
+    struct order order;
     FILE *json; /* Opened before the run: a path that cannot be written costs no run. */
+    FILE *plot;
     struct client *client;
     struct dataset dataset;
-    struct wire_generate *request;
-    struct flight *flights; /* [prompts] */
+    uint64_t *arrivals_us; /* [requests] */
     struct report report;
-    uint32_t started;
-    uint32_t ended;
-    uint64_t arrival_us; /* Of the next request. */
-    uint64_t heard_us;   /* Of the last message. */
-    uint64_t shown_us;   /* Of the last progress line. */
-    uint64_t received_tokens;
+    struct timeline timeline;
     char error[TALK_ERROR_BYTES_MAX]; /* The first failure. */
 };
 
-static bool parse(struct bench *bench, int argc, char **argv, int *status)
+/* False after one line on stderr. */
+static bool open_output(const char *path, FILE **out)
 {
-    const struct options_row rows[] = {
-        {"endpoint", OPTIONS_TEXT, 0, &bench->endpoint, "E", "default " OPTIONS_ENDPOINT_DEFAULT},
-        {"dataset", OPTIONS_TEXT, 0, &bench->dataset_spec, "D",
-         "fixed:IN:OUT or prompts:FILE (one a line)"},
-        {"num-prompts", OPTIONS_U32, 0, &bench->prompts, "N", "requests in all, default 64"},
-        {"max-concurrency", OPTIONS_U32, 0, &bench->concurrency, "C",
-         "requests at one time, default all"},
-        {"request-rate", OPTIONS_F64, 0, &bench->rate, "R", "a second, Poisson; default inf"},
-        {"max-tokens", OPTIONS_U32, FLAG_MAX_TOKENS, &bench->max_tokens, "N",
-         "length of an answer to a prompt of FILE"},
-        {"ignore-eos", OPTIONS_FLAG, 0, &bench->ignore_eos, NULL, "every answer has full length"},
-        {"seed", OPTIONS_U64, 0, &bench->seed, "S", "of ids and arrivals, default 0"},
-        {"json", OPTIONS_TEXT, 0, &bench->json_path, "FILE", "write the figures there too"},
-    };
-    const struct options options = {COMMAND, "Measures an agent under load.", rows,
-                                    sizeof rows / sizeof rows[0]};
-
-    if (!options_parse(&options, argc, argv, &bench->flags, status)) {
-        return false;
+    *out = path ? fopen(path, "we") : NULL;
+    if (path && !*out) {
+        (void)fprintf(stderr, "%s: %s: %s\n", ORDER_COMMAND, path, strerror(errno));
     }
-    *status = EXIT_STATUS_USAGE;
-    if (!bench->dataset_spec) {
-        (void)options_wrong(COMMAND, "--dataset is missing");
-    } else if (bench->prompts == 0 || bench->concurrency == 0 || !(bench->rate > 0)) {
-        (void)options_wrong(COMMAND, "--num-prompts, --max-concurrency and --request-rate must be "
-                                     "above 0");
-    } else {
-        return true;
-    }
-    return false;
+    return !path || *out;
 }
 
-static void end(struct bench *bench, struct flight *flight)
+/* Connects and reads the dataset; an exit status. */
+static int open_inputs(struct bench *bench)
 {
-    flight->ended = true;
-    bench->ended++;
-}
+    struct dataset_source source = {.spec = bench->order.dataset_spec,
+                                    .requests = bench->order.requests,
+                                    .seed = bench->order.seed};
+    int status = client_open(&bench->client, bench->order.endpoint, CONNECT_MS, bench->error);
 
-static void fail(struct bench *bench, struct flight *flight, const char *why)
-{
-    if (bench->report.failed++ == 0) {
-        (void)snprintf(bench->error, sizeof bench->error, "%s", why);
+    if (status == 0) {
+        must(getrandom(&source.nonce, sizeof source.nonce, 0) == (ssize_t)sizeof source.nonce);
+        source.welcome = client_welcome(bench->client);
+        status = dataset_open(&bench->dataset, &source, bench->error);
     }
-    end(bench, flight);
-}
-
-/* The request that number index sends. */
-static void fill_request(struct bench *bench, uint32_t index)
-{
-    struct wire_generate *request = bench->request;
-
-    *request = (struct wire_generate){.stream = true, .add_special = true, .skip_special = true};
-    request->ignore_eos = bench->ignore_eos;
-    request->seed = prng_bits(bench->seed, index, 1);
-    request->given = WIRE_GIVEN_SEED;
-    if (bench->flags & FLAG_MAX_TOKENS) {
-        request->max_tokens = bench->max_tokens;
-        request->given |= WIRE_GIVEN_MAX_TOKENS;
+    if (status == -EINVAL) {
+        return options_wrong(ORDER_COMMAND, bench->error);
     }
-    dataset_fill(&bench->dataset, index, request);
+    if (status != 0) {
+        (void)fprintf(stderr, "%s: %s\n", ORDER_COMMAND, bench->error);
+    }
+    return status ? EXIT_STATUS_FAILED : EXIT_STATUS_DONE;
 }
 
-/* One short answer first: what is slow only once is not measured. */
-static int probe(struct bench *bench)
+/* Says what of a file is sent. */
+static void tell_dataset(struct bench *bench)
+{
+    const struct workload *workload = &bench->dataset.workload;
+    const uint32_t asked = bench->order.requests;
+
+    if (workload->count == 0) {
+        return;
+    }
+    bench->order.requests = dataset_requests(&bench->dataset);
+    (void)fprintf(stderr,
+                  "%s: %s: %u requests%s, %zu clipped to the context of %u tokens, %zu unusable "
+                  "and skipped\n",
+                  ORDER_COMMAND, bench->order.dataset_spec, bench->order.requests,
+                  bench->order.requests < asked ? " (it has no more)" : "", workload->clipped,
+                  client_welcome(bench->client)->context_tokens_max, workload->skipped);
+}
+
+static void plan_arrivals(struct bench *bench)
+{
+    const struct arrivals arrivals = {bench->order.rate, bench->order.burstiness,
+                                      bench->order.seed};
+    double at_s = 0;
+
+    bench->arrivals_us = calloc(bench->order.requests, sizeof *bench->arrivals_us);
+    must(bench->arrivals_us);
+    for (uint32_t i = 0; i < bench->order.requests; i++) {
+        if (bench->order.kind == DATASET_TRACE) {
+            at_s = (double)bench->dataset.workload.items[i].arrival_us / 1e6 / bench->order.speed;
+        }
+        bench->arrivals_us[i] = (uint64_t)(fmin(at_s, ARRIVAL_S_MAX) * 1e6);
+        if (bench->order.kind != DATASET_TRACE) {
+            at_s += arrivals_gap_s(&arrivals, i);
+        }
+    }
+}
+
+/* One short answer first, past all others: what is slow only once is not measured. */
+static int probe(struct bench *bench, const struct load_plan *plan)
 {
     const struct wire_id id = client_next_id(bench->client);
+    struct wire_generate *request = calloc(1, sizeof *request);
     struct talk talk = {0};
     int status;
 
-    fill_request(bench, bench->prompts);
-    if (!(bench->request->given & WIRE_GIVEN_MAX_TOKENS) ||
-        bench->request->max_tokens > PROBE_TOKENS_MAX) {
-        bench->request->max_tokens = PROBE_TOKENS_MAX;
-        bench->request->given |= WIRE_GIVEN_MAX_TOKENS;
+    must(request);
+    load_fill(plan, bench->order.requests + bench->order.warmup, request);
+    if (!(request->given & WIRE_GIVEN_MAX_TOKENS) || request->max_tokens > PROBE_TOKENS_MAX) {
+        request->max_tokens = PROBE_TOKENS_MAX;
+        request->given |= WIRE_GIVEN_MAX_TOKENS;
     }
-    status = talk_run(&talk, bench->client, bench->request, &id, bench->error);
+    status = talk_run(&talk, bench->client, request, &id, bench->error);
     talk_free(&talk);
+    free(request);
     return status;
 }
 
-/* The flight that an id names, or NULL. */
-static struct flight *find_flight(struct bench *bench, const struct wire_id *id)
+/* The requests behind those that count; their failures are told as failures. */
+static int warm_up(struct bench *bench, const struct load_plan *plan)
 {
-    uint32_t index;
+    struct load_plan warm = *plan;
+    struct report report = {0};
+    struct timeline timeline = {0};
+    int status;
 
-    if (id->count != sizeof index) {
-        return NULL;
+    if (bench->order.warmup == 0) {
+        return 0;
     }
-    memcpy(&index, id->bytes, sizeof index);
-    return index < bench->started ? &bench->flights[index] : NULL;
+    warm.what = "warm-up: ";
+    warm.first = bench->order.requests;
+    warm.requests = bench->order.warmup;
+    warm.arrivals_us = NULL;
+    status = load_run(&warm, &report, &timeline, bench->error);
+    if (status == 0 && report.failed > 0) {
+        status = -EREMOTEIO; /* The error says what the first one met. */
+    } else if (status == 0 && report.unfinished > 0) {
+        (void)snprintf(bench->error, sizeof bench->error, "ended while warming up");
+        status = -EINTR;
+    }
+    report_free(&report);
+    timeline_free(&timeline);
+    return status;
 }
 
-static void start_one(struct bench *bench, uint64_t now_us)
-{
-    const uint32_t index = bench->started++;
-    struct wire_id id = {.count = sizeof index};
-    struct codec *codec = client_codec(bench->client);
-
-    memcpy(id.bytes, &index, sizeof index);
-    fill_request(bench, index);
-    bench->flights[index].sent_us = now_us;
-    if (client_send(bench->client, WIRE_GENERATE, &id,
-                    codec_encode_generate(codec, bench->request)) != 0) {
-        fail(bench, &bench->flights[index], "a request could not be sent");
-    }
-    if (isfinite(bench->rate)) {
-        const double uniform = (double)prng_uniform(bench->seed, index, 2);
-        bench->arrival_us += (uint64_t)(-log1p(-uniform) / bench->rate * 1e6);
-    }
-}
-
-static void start_arrived(struct bench *bench)
-{
-    const uint64_t now_us = clock_now_us();
-
-    while (bench->started < bench->prompts && bench->arrival_us <= now_us &&
-           bench->started - bench->ended < bench->concurrency) {
-        start_one(bench, clock_now_us());
-    }
-}
-
-static double ms_between(uint64_t from_us, uint64_t to_us)
-{
-    return (double)(to_us - from_us) / 1e3;
-}
-
-static void take_tokens(struct bench *bench, struct flight *flight,
-                        const struct wire_tokens *tokens)
-{
-    const uint64_t now_us = clock_now_us();
-
-    if (tokens->offset != flight->tokens) {
-        return; /* DONE will not agree either: the request fails there. */
-    }
-    if (tokens->id_count == 0) {
-        return;
-    }
-    if (flight->first_us == 0) {
-        flight->first_us = now_us;
-    } else {
-        report_add(&bench->report, REPORT_ITL, ms_between(flight->last_us, now_us));
-    }
-    flight->last_us = now_us;
-    flight->tokens += tokens->id_count;
-    bench->received_tokens += tokens->id_count;
-}
-
-static void take_done(struct bench *bench, struct flight *flight, const struct wire_done *done)
-{
-    struct report *report = &bench->report;
-    const uint64_t now_us = clock_now_us();
-
-    if (done->usage.completion_tokens != flight->tokens || flight->tokens == 0) {
-        fail(bench, flight, "the tokens received are not those that usage counts");
-        return;
-    }
-    end(bench, flight);
-    report->completed++;
-    report->input_tokens += done->usage.prompt_tokens;
-    report->output_tokens += done->usage.completion_tokens;
-    report_add(report, REPORT_TTFT, ms_between(flight->sent_us, flight->first_us));
-    report_add(report, REPORT_E2EL, ms_between(flight->sent_us, now_us));
-    if (flight->tokens > 1) {
-        report_add(report, REPORT_TPOT,
-                   ms_between(flight->first_us, now_us) / (flight->tokens - 1));
-    }
-}
-
-static void take_reply(struct bench *bench, const struct client_reply *reply)
-{
-    struct codec *codec = client_codec(bench->client);
-    struct flight *flight = find_flight(bench, &reply->id);
-    char error[TALK_ERROR_BYTES_MAX];
-    struct wire_tokens tokens;
-    struct wire_done done;
-    struct wire_failure failure;
-
-    if (!flight || flight->ended) {
-        return;
-    }
-    if (reply->command == WIRE_TOKENS && codec_decode_tokens(codec, reply->body, &tokens) == 0) {
-        take_tokens(bench, flight, &tokens);
-    } else if (reply->command == WIRE_DONE && codec_decode_done(codec, reply->body, &done) == 0) {
-        take_done(bench, flight, &done);
-    } else if (reply->command == WIRE_ERROR &&
-               codec_decode_error(codec, reply->body, &failure) == 0) {
-        talk_explain(&failure, error);
-        fail(bench, flight, error);
-    } else {
-        fail(bench, flight, "the agent sent what protocol v1 does not know");
-    }
-}
-
-/* A bar where a person waits, else a line now and then. */
-static void show_progress(struct bench *bench, uint64_t start_us, bool last)
-{
-    const bool terminal = isatty(STDERR_FILENO);
-    const uint64_t now_us = clock_now_us();
-    const uint64_t every_us = terminal ? PROGRESS_TERMINAL_US : PROGRESS_LOG_US;
-    const double seconds = ms_between(start_us, now_us) / 1e3;
-    const double rate = seconds > 0 ? (double)bench->received_tokens / seconds : 0;
-
-    if (!last && now_us - bench->shown_us < every_us) {
-        return;
-    }
-    bench->shown_us = now_us;
-    if (terminal) {
-        static const char full[] = "##############################";
-        const int cells = (int)((uint64_t)PROGRESS_CELLS * bench->ended / bench->prompts);
-        (void)fprintf(stderr, "\r[%-*.*s] %u/%u  %.0f s  %.0f tokens/s out %s", PROGRESS_CELLS,
-                      cells, full, bench->ended, bench->prompts, seconds, rate, last ? "\n" : "");
-    } else if (!last) {
-        (void)fprintf(stderr, "%s: %u of %u done, %.0f s, %.0f tokens/s out\n", COMMAND,
-                      bench->ended, bench->prompts, seconds, rate);
-    }
-}
-
-/* How long nothing but a message can happen. */
-static uint32_t wait_ms(const struct bench *bench)
-{
-    const uint64_t now_us = clock_now_us();
-    uint64_t left_ms = WAIT_MS_MAX;
-
-    if (bench->started < bench->prompts && bench->started - bench->ended < bench->concurrency) {
-        left_ms = bench->arrival_us > now_us ? (bench->arrival_us - now_us + 999) / 1000 : 0;
-    }
-    return (uint32_t)(left_ms < WAIT_MS_MAX ? left_ms : WAIT_MS_MAX);
-}
-
-/* Runs until every request has ended. 0, or -ETIMEDOUT where the agent went silent. */
+/* 0, or -E... with the error set. Requests that fail alone are counted in the report. */
 static int run(struct bench *bench)
 {
-    const uint64_t start_us = clock_now_us();
-    struct client_reply reply;
+    const struct load_plan plan = {
+        .client = bench->client,
+        .dataset = &bench->dataset,
+        .command = ORDER_COMMAND,
+        .what = "",
+        .requests = bench->order.requests,
+        .concurrency = bench->order.concurrency,
+        .max_tokens = bench->order.max_tokens,
+        .ignore_eos = bench->order.ignore_eos,
+        .seed = bench->order.seed,
+        .arrivals_us = bench->arrivals_us,
+    };
+    int status = probe(bench, &plan);
 
-    bench->arrival_us = bench->heard_us = bench->shown_us = start_us;
-    while (bench->ended < bench->prompts) {
-        start_arrived(bench);
-        if (client_receive(bench->client, wait_ms(bench), &reply) == 0) {
-            bench->heard_us = clock_now_us();
-            take_reply(bench, &reply);
-        } else if (bench->started == bench->ended) {
-            bench->heard_us = clock_now_us(); /* Nothing is expected. */
-        } else if (clock_now_us() - bench->heard_us > SILENCE_US) {
-            (void)snprintf(bench->error, sizeof bench->error, "the agent has stopped answering");
-            return -ETIMEDOUT;
-        }
-        show_progress(bench, start_us, false);
-    }
-    bench->report.duration_s = ms_between(start_us, clock_now_us()) / 1e3;
-    show_progress(bench, start_us, true);
-    return 0;
+    status = status ? status : warm_up(bench, &plan);
+    return status ? status : load_run(&plan, &bench->report, &bench->timeline, bench->error);
 }
 
-static int write_json(struct bench *bench)
+static void add_text(struct json *object, const char *key, const char *text)
+{
+    json_add(object, key, json_new_string(text, strlen(text)));
+}
+
+/* The names are those of `vllm bench serve`, but for dataset, speed, clipped and skipped. */
+static bool write_json(struct bench *bench)
 {
     const struct wire_welcome *welcome = client_welcome(bench->client);
     struct json *root = json_new_object();
     char *line;
     bool good;
 
-    json_add(root, "backend", json_new_string("sluice", 6));
+    add_text(root, "backend", "sluice");
     json_add(root, "model_id", json_new_string(welcome->model.bytes, welcome->model.count));
-    json_add(root, "dataset", json_new_string(bench->dataset_spec, strlen(bench->dataset_spec)));
-    json_add(root, "num_prompts", json_new_u64(bench->prompts));
-    json_add(root, "max_concurrency", json_new_u64(bench->concurrency));
-    json_add(root, "request_rate",
-             isfinite(bench->rate) ? json_new_f64(bench->rate) : json_new_string("inf", 3));
-    json_add(root, "seed", json_new_u64(bench->seed));
+    add_text(root, "dataset", bench->order.dataset_spec);
+    json_add(root, "num_prompts", json_new_u64(bench->order.requests));
+    json_add(root, "max_concurrency", json_new_u64(bench->order.concurrency));
+    if (bench->order.kind == DATASET_TRACE) {
+        json_add(root, "speed", json_new_f64(bench->order.speed));
+    } else {
+        json_add(root, "request_rate",
+                 isfinite(bench->order.rate) ? json_new_f64(bench->order.rate)
+                                             : json_new_string("inf", 3));
+        json_add(root, "burstiness", json_new_f64(bench->order.burstiness));
+    }
+    json_add(root, "warmup", json_new_u64(bench->order.warmup));
+    json_add(root, "seed", json_new_u64(bench->order.seed));
+    if (bench->dataset.workload.count > 0) {
+        json_add(root, "clipped", json_new_u64(bench->dataset.workload.clipped));
+        json_add(root, "skipped", json_new_u64(bench->dataset.workload.skipped));
+    }
     report_json(&bench->report, root);
     line = json_dump(root);
     json_free(root);
     good = fprintf(bench->json, "%s\n", line) > 0 && fflush(bench->json) == 0;
     free(line);
-    if (!good) {
-        (void)fprintf(stderr, "%s: %s: %s\n", COMMAND, bench->json_path, strerror(errno));
+    return good;
+}
+
+static bool draw_plot(struct bench *bench)
+{
+    const struct wire_welcome *welcome = client_welcome(bench->client);
+    const char *name = strrchr(bench->order.dataset_spec, '/');
+    char title[PLOT_TEXT_BYTES], subtitle[PLOT_TEXT_BYTES], load[PLOT_TEXT_BYTES / 2];
+    const struct plot plot = {title, subtitle, &bench->report, &bench->timeline};
+
+    (void)snprintf(title, sizeof title, "%.*s under %s", (int)welcome->model.count,
+                   welcome->model.bytes, name ? name + 1 : bench->order.dataset_spec);
+    if (bench->order.kind == DATASET_TRACE) {
+        (void)snprintf(load, sizeof load, "arrivals of the trace, %.6g times as fast",
+                       bench->order.speed);
+    } else if (isinf(bench->order.rate)) {
+        (void)snprintf(load, sizeof load, "all there from the start");
+    } else {
+        (void)snprintf(load, sizeof load, "%.6g arrivals/s, burstiness %.6g", bench->order.rate,
+                       bench->order.burstiness);
     }
-    return good ? EXIT_STATUS_DONE : EXIT_STATUS_FAILED;
+    (void)snprintf(subtitle, sizeof subtitle, "%s; at most %u at one time; seed %" PRIu64, load,
+                   bench->order.concurrency, bench->order.seed);
+    return plot_write(&plot, bench->plot) == 0;
+}
+
+static int write_results(struct bench *bench)
+{
+    int status = EXIT_STATUS_DONE;
+
+    report_print(&bench->report, stdout);
+    if (bench->json && !write_json(bench)) {
+        (void)fprintf(stderr, "%s: %s: it could not be written\n", ORDER_COMMAND,
+                      bench->order.json_path);
+        status = EXIT_STATUS_FAILED;
+    }
+    if (bench->plot && !draw_plot(bench)) {
+        (void)fprintf(stderr, "%s: %s: it could not be written\n", ORDER_COMMAND,
+                      bench->order.plot_path);
+        status = EXIT_STATUS_FAILED;
+    }
+    if (bench->report.failed > 0) {
+        (void)fprintf(stderr, "%s: %u requests failed, the first with: %s\n", ORDER_COMMAND,
+                      bench->report.failed, bench->error);
+        status = EXIT_STATUS_FAILED;
+    }
+    if (bench->report.unfinished > 0) {
+        (void)fprintf(stderr, "%s: ended early: %u of %u requests did not finish\n", ORDER_COMMAND,
+                      bench->report.unfinished, bench->order.requests);
+        status = EXIT_STATUS_FAILED;
+    }
+    return status;
 }
 
 static int measure(struct bench *bench)
 {
-    uint64_t nonce;
     int status;
 
-    if (bench->json_path) {
-        bench->json = fopen(bench->json_path, "w");
-        if (!bench->json) {
-            (void)fprintf(stderr, "%s: %s: %s\n", COMMAND, bench->json_path, strerror(errno));
-            return EXIT_STATUS_FAILED;
-        }
-    }
-    must(getrandom(&nonce, sizeof nonce, 0) == (ssize_t)sizeof nonce);
-    status = client_open(&bench->client, bench->endpoint, CONNECT_MS, bench->error);
-    status = status ? status
-                    : dataset_open(&bench->dataset, bench->dataset_spec, bench->seed, nonce,
-                                   client_welcome(bench->client), bench->error);
-    if (status == -EINVAL) {
-        return options_wrong(COMMAND, bench->error);
-    }
-    status = status ? status : probe(bench);
-    status = status ? status : run(bench);
-    if (status != 0) {
-        (void)fprintf(stderr, "%s: %s\n", COMMAND, bench->error);
+    if (!open_output(bench->order.json_path, &bench->json) ||
+        !open_output(bench->order.plot_path, &bench->plot)) {
         return EXIT_STATUS_FAILED;
     }
-    report_print(&bench->report, stdout);
-    if (bench->report.failed > 0) {
-        (void)fprintf(stderr, "%s: %u requests failed, the first with: %s\n", COMMAND,
-                      bench->report.failed, bench->error);
+    status = open_inputs(bench);
+    if (status != EXIT_STATUS_DONE) {
+        return status;
     }
-    status = bench->json ? write_json(bench) : EXIT_STATUS_DONE;
-    return bench->report.failed > 0 ? EXIT_STATUS_FAILED : status;
+    tell_dataset(bench);
+    if (bench->order.concurrency > bench->order.requests) {
+        bench->order.concurrency = bench->order.requests;
+    }
+    plan_arrivals(bench);
+    if (run(bench) != 0) {
+        (void)fprintf(stderr, "%s: %s\n", ORDER_COMMAND, bench->error);
+        return EXIT_STATUS_FAILED;
+    }
+    return write_results(bench);
 }
 
 int main(int argc, char **argv)
 {
-    struct bench bench = {
-        .endpoint = OPTIONS_ENDPOINT_DEFAULT,
-        .prompts = 64,
-        .concurrency = UINT32_MAX,
-        .rate = INFINITY,
-    };
+    struct bench bench = {0};
     int status;
 
-    if (parse(&bench, argc, argv, &status)) {
-        if (bench.concurrency > bench.prompts) {
-            bench.concurrency = bench.prompts;
-        }
-        bench.flights = calloc(bench.prompts, sizeof *bench.flights);
-        bench.request = calloc(1, sizeof *bench.request);
-        must(bench.flights && bench.request);
+    if (argc > 1 && strcmp(argv[1], "compare") == 0) {
+        return compare_main(argc - 1, argv + 1);
+    }
+    if (order_parse(&bench.order, argc, argv, &status)) {
+        bench.report.goodput = bench.order.goodput;
         status = measure(&bench);
     }
     dataset_close(&bench.dataset);
     report_free(&bench.report);
+    timeline_free(&bench.timeline);
     client_close(bench.client);
     if (bench.json) {
         (void)fclose(bench.json);
     }
-    free(bench.flights);
-    free(bench.request);
+    if (bench.plot) {
+        (void)fclose(bench.plot);
+    }
+    free(bench.arrivals_us);
     return status;
 }

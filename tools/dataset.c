@@ -1,6 +1,7 @@
 /*
- * dataset.c - the prompts of a benchmark. Called by sluice-bench; owns the ids or the file's text.
- * Every line of a file is one prompt; empty lines are left out.
+ * dataset.c - the prompts of a benchmark. Called by sluice-bench; owns the ids, the lengths and the
+ * file's text. Every line of a file of prompts is one; empty lines are left out. A prompt's ids are
+ * a function of the seed and of the request's number, or of its blocks' numbers.
  */
 #include "tools/dataset.h"
 
@@ -12,6 +13,9 @@
 
 #include "base/limits.h"
 #include "base/prng.h"
+
+/* What separates the seeds drawn from one; tokens are drawn from 0 up. */
+enum { DRAW_ROUND = 1 << 30, DRAW_BLOCK };
 
 static int refuse(char error[DATASET_ERROR_BYTES_MAX], int status, const char *what)
 {
@@ -33,24 +37,44 @@ static bool read_count(const char **at, uint32_t *count, char behind)
     return true;
 }
 
-static int open_fixed(struct dataset *dataset, const char *spec, const struct wire_welcome *welcome,
-                      char error[DATASET_ERROR_BYTES_MAX])
+/* What drawing ids needs. */
+static int prepare_ids(struct dataset *dataset, uint32_t ids_max,
+                       const struct wire_welcome *welcome, char error[DATASET_ERROR_BYTES_MAX])
 {
-    if (!read_count(&spec, &dataset->in_tokens, ':') ||
-        !read_count(&spec, &dataset->out_tokens, '\0')) {
-        return refuse(error, -EINVAL, "fixed:IN:OUT needs two counts of tokens above 0");
-    }
-    if (dataset->in_tokens + dataset->out_tokens > welcome->context_tokens_max) {
-        return refuse(error, -E2BIG, "IN and OUT together exceed the context that is served");
-    }
     if (welcome->eos_count >= welcome->vocab) {
         return refuse(error, -EINVAL, "the vocabulary has nothing but ends of text");
     }
     dataset->vocab = welcome->vocab;
     dataset->eos_count = welcome->eos_count;
     memcpy(dataset->eos_ids, welcome->eos_ids, welcome->eos_count * sizeof dataset->eos_ids[0]);
-    dataset->ids = calloc(dataset->in_tokens, sizeof *dataset->ids);
+    dataset->ids = calloc(ids_max, sizeof *dataset->ids);
     return dataset->ids ? 0 : refuse(error, -ENOMEM, "out of memory");
+}
+
+static int open_fixed(struct dataset *dataset, const char *lengths,
+                      const struct dataset_source *source, char error[DATASET_ERROR_BYTES_MAX])
+{
+    if (!read_count(&lengths, &dataset->in_tokens, ':') ||
+        !read_count(&lengths, &dataset->out_tokens, '\0')) {
+        return refuse(error, -EINVAL, "fixed:IN:OUT needs two counts of tokens above 0");
+    }
+    if (dataset->in_tokens + dataset->out_tokens > source->welcome->context_tokens_max) {
+        return refuse(error, -E2BIG, "IN and OUT together exceed the context that is served");
+    }
+    dataset->seed = prng_bits(source->seed, source->nonce, 0);
+    return prepare_ids(dataset, dataset->in_tokens, source->welcome, error);
+}
+
+static int open_workload(struct dataset *dataset, const char *path,
+                         const struct dataset_source *source, char error[DATASET_ERROR_BYTES_MAX])
+{
+    const enum workload_kind kind =
+        dataset->kind == DATASET_TRACE ? WORKLOAD_TRACE : WORKLOAD_BATCH;
+    const int status = workload_open(&dataset->workload, kind, path,
+                                     source->welcome->context_tokens_max, source->requests, error);
+
+    return status ? status
+                  : prepare_ids(dataset, dataset->workload.in_tokens_max, source->welcome, error);
 }
 
 /* All of a file. 0 or -errno. */
@@ -75,6 +99,13 @@ static int read_file(const char *path, char **text, size_t *bytes)
     return status;
 }
 
+static int refuse_file(const char *path, int status, const char *what,
+                       char error[DATASET_ERROR_BYTES_MAX])
+{
+    (void)snprintf(error, DATASET_ERROR_BYTES_MAX, "%.128s: %.100s", path, what);
+    return status;
+}
+
 static int open_prompts(struct dataset *dataset, const char *path,
                         char error[DATASET_ERROR_BYTES_MAX])
 {
@@ -82,8 +113,7 @@ static int open_prompts(struct dataset *dataset, const char *path,
     const int status = read_file(path, &dataset->text, &bytes);
 
     if (status != 0) {
-        (void)snprintf(error, DATASET_ERROR_BYTES_MAX, "%.128s: %s", path, strerror(-status));
-        return status;
+        return refuse_file(path, status, strerror(-status), error);
     }
     for (size_t i = 0; i < bytes; i++) {
         breaks += dataset->text[i] == '\n';
@@ -101,21 +131,53 @@ static int open_prompts(struct dataset *dataset, const char *path,
         }
         at += count + 1;
     }
-    return dataset->line_count ? 0 : refuse(error, -EINVAL, "the file of prompts has no line");
+    return dataset->line_count ? 0 : refuse_file(path, -ENODATA, "it has no line", error);
 }
 
-int dataset_open(struct dataset *dataset, const char *spec, uint64_t seed, uint64_t nonce,
-                 const struct wire_welcome *welcome, char error[DATASET_ERROR_BYTES_MAX])
-{
-    int status;
+static const struct {
+    const char *prefix;
+    enum dataset_kind kind;
+} kinds[] = {
+    {"fixed:", DATASET_FIXED},
+    {"prompts:", DATASET_PROMPTS},
+    {"lengths:", DATASET_LENGTHS},
+    {"trace:", DATASET_TRACE},
+};
 
-    *dataset = (struct dataset){.seed = prng_bits(seed, nonce, 0)};
-    if (strncmp(spec, "fixed:", 6) == 0) {
-        status = open_fixed(dataset, spec + 6, welcome, error);
-    } else if (strncmp(spec, "prompts:", 8) == 0) {
-        status = open_prompts(dataset, spec + 8, error);
-    } else {
-        status = refuse(error, -EINVAL, "a dataset is fixed:IN:OUT or prompts:FILE");
+bool dataset_find_kind(const char *spec, enum dataset_kind *kind)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strncmp(spec, kinds[i].prefix, strlen(kinds[i].prefix)) == 0) {
+            *kind = kinds[i].kind;
+            return true;
+        }
+    }
+    return false;
+}
+
+int dataset_open(struct dataset *dataset, const struct dataset_source *source,
+                 char error[DATASET_ERROR_BYTES_MAX])
+{
+    const char *rest = strchr(source->spec, ':');
+    int status = 0;
+
+    *dataset = (struct dataset){.seed = source->seed};
+    if (!dataset_find_kind(source->spec, &dataset->kind)) {
+        return refuse(error, -EINVAL,
+                      "a dataset is fixed:IN:OUT, prompts:FILE, lengths:FILE or trace:FILE");
+    }
+    rest++;
+    switch (dataset->kind) {
+    case DATASET_FIXED:
+        status = open_fixed(dataset, rest, source, error);
+        break;
+    case DATASET_PROMPTS:
+        status = open_prompts(dataset, rest, error);
+        break;
+    case DATASET_LENGTHS:
+    case DATASET_TRACE:
+        status = open_workload(dataset, rest, source, error);
+        break;
     }
     if (status != 0) {
         dataset_close(dataset);
@@ -125,6 +187,7 @@ int dataset_open(struct dataset *dataset, const char *spec, uint64_t seed, uint6
 
 void dataset_close(struct dataset *dataset)
 {
+    workload_close(&dataset->workload);
     free(dataset->ids);
     free(dataset->text);
     free(dataset->lines);
@@ -142,27 +205,62 @@ static bool is_eos(const struct dataset *dataset, uint32_t id)
 }
 
 /* Ends: there are more ids than ends of text, and every draw is new. */
-static uint32_t draw_id(const struct dataset *dataset, uint64_t position)
+static uint32_t draw_id(const struct dataset *dataset, uint64_t seed, uint64_t position)
 {
     uint32_t draw = 0, id;
 
     do {
-        id = (uint32_t)(prng_bits(dataset->seed, position, draw++) % dataset->vocab);
+        id = (uint32_t)(prng_bits(seed, position, draw++) % dataset->vocab);
     } while (is_eos(dataset, id));
     return id;
 }
 
+static void draw_prompt(struct dataset *dataset, uint32_t index, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        dataset->ids[i] = draw_id(dataset, dataset->seed, (uint64_t)index << 32 | i);
+    }
+}
+
+/* A block's number and the round of the dataset are the seed of its ids. */
+static void draw_blocks(struct dataset *dataset, const struct workload_item *item, uint32_t round)
+{
+    const uint64_t seed = prng_bits(dataset->seed, round, DRAW_ROUND);
+    const uint64_t *blocks = dataset->workload.blocks + item->block_first;
+
+    for (uint32_t i = 0; i < item->in_tokens; i++) {
+        const uint64_t block = blocks[i / WORKLOAD_BLOCK_TOKENS];
+        dataset->ids[i] =
+            draw_id(dataset, prng_bits(seed, block, DRAW_BLOCK), i % WORKLOAD_BLOCK_TOKENS);
+    }
+}
+
+uint32_t dataset_requests(const struct dataset *dataset)
+{
+    return dataset->workload.count ? (uint32_t)dataset->workload.count : UINT32_MAX;
+}
+
 void dataset_fill(struct dataset *dataset, uint32_t index, struct wire_generate *request)
 {
-    if (dataset->in_tokens == 0) {
+    const uint32_t requests = dataset_requests(dataset);
+    struct workload_item item = {.in_tokens = dataset->in_tokens,
+                                 .out_tokens = dataset->out_tokens};
+
+    if (dataset->kind == DATASET_PROMPTS) {
         request->prompt = dataset->lines[index % dataset->line_count];
         return;
     }
-    for (uint32_t i = 0; i < dataset->in_tokens; i++) {
-        dataset->ids[i] = draw_id(dataset, (uint64_t)index << 32 | i);
+    if (dataset->workload.count > 0) {
+        item = dataset->workload.items[index % requests];
+        request->ignore_eos = true;
     }
-    request->ids = (struct wire_bytes){(const uint8_t *)dataset->ids,
-                                       dataset->in_tokens * sizeof *dataset->ids};
-    request->max_tokens = dataset->out_tokens;
+    if (item.block_count > 0) {
+        draw_blocks(dataset, &item, index / requests);
+    } else {
+        draw_prompt(dataset, index, item.in_tokens);
+    }
+    request->ids =
+        (struct wire_bytes){(const uint8_t *)dataset->ids, item.in_tokens * sizeof *dataset->ids};
+    request->max_tokens = item.out_tokens;
     request->given |= WIRE_GIVEN_MAX_TOKENS;
 }

@@ -19,7 +19,7 @@
 
 #define COMMAND "sluicectl generate"
 
-enum { CONNECT_MS = 5000, FLAG_TOP_LOGPROBS = 1 << 16 };
+enum { CONNECT_MS = 5000, FLAG_TOP_LOGPROBS = 1 << 16, FLAG_PROMPT_LOGPROBS = 1 << 17 };
 
 /* The command line, and what was made of it. */
 struct run {
@@ -29,9 +29,13 @@ struct run {
     const char *ids;
     const char *id;
     const char *stop_ids;
+    const char *bad_ids;
+    const char *allowed_ids;
+    const char *logit_bias;
     struct options_texts stop;
     bool stream;
     bool json;
+    bool keep_special;
     uint32_t flags;
     char *text;           /* Of prompt_file. */
     uint32_t *packed_ids; /* Of ids. */
@@ -66,10 +70,24 @@ static bool parse(struct run *run, int argc, char **argv, int *status)
          "leave out what is P times less likely than the best"},
         {"seed", OPTIONS_U64, WIRE_GIVEN_SEED, &request->seed, "S",
          "the same seed, the same answer"},
+        {"repetition-penalty", OPTIONS_F64, WIRE_GIVEN_REPETITION, &request->repetition_penalty,
+         "R", "above 1 makes what was seen less likely"},
+        {"presence-penalty", OPTIONS_F64, 0, &request->presence_penalty, "P",
+         "taken off what was generated"},
+        {"frequency-penalty", OPTIONS_F64, 0, &request->frequency_penalty, "P",
+         "the same, once for each time"},
+        {"logit-bias", OPTIONS_TEXT, 0, &run->logit_bias, "ID:BIAS,...",
+         "add -100 to 100 to the logits of tokens"},
+        {"bad-ids", OPTIONS_TEXT, 0, &run->bad_ids, "1,2", "never these tokens"},
+        {"allowed-ids", OPTIONS_TEXT, 0, &run->allowed_ids, "1,2", "no other tokens"},
+        {"prompt-logprobs", OPTIONS_U32, FLAG_PROMPT_LOGPROBS, &request->prompt_logprobs, "K",
+         "logprobs of the prompt's tokens too (--json)"},
         {"top-logprobs", OPTIONS_U32, FLAG_TOP_LOGPROBS, &request->top_logprobs, "K",
          "logprobs, of the K likeliest too"},
         {"stop", OPTIONS_TEXTS, 0, &run->stop, "S", "end before this text"},
         {"stop-ids", OPTIONS_TEXT, 0, &run->stop_ids, "1,2", "end after one of these tokens"},
+        {"include-stop", OPTIONS_FLAG, 0, &request->include_stop, NULL, "print the stop text too"},
+        {"keep-special", OPTIONS_FLAG, 0, &run->keep_special, NULL, "print special tokens"},
         {"ignore-eos", OPTIONS_FLAG, 0, &request->ignore_eos, NULL, "go on after the end of text"},
         {"id", OPTIONS_TEXT, 0, &run->id, "ID", "the request's id, for sluicectl cancel"},
         {"stream", OPTIONS_FLAG, 0, &run->stream, NULL, "print text as it comes"},
@@ -134,16 +152,58 @@ static int fill_prompt(struct run *run)
     return 0;
 }
 
+/* Token ids of an option that may be absent. */
+static bool fill_ids(const char *text, uint32_t *ids, size_t max, uint32_t *out)
+{
+    size_t count = 0;
+    const bool good = !text || options_ids(text, ids, max, &count);
+
+    *out = (uint32_t)count;
+    return good;
+}
+
+static bool fill_biases(const char *text, struct wire_generate *request)
+{
+    size_t count = 0;
+    const bool good =
+        !text || options_biases(text, request->biases, LIMIT_LOGIT_BIASES_MAX, &count);
+
+    request->bias_count = (uint32_t)count;
+    return good;
+}
+
+/* Lists of tokens. 0 or an exit status. */
+static int fill_lists(struct run *run)
+{
+    struct wire_generate *request = run->request;
+
+    if (!fill_ids(run->stop_ids, request->stop_ids, LIMIT_STOP_IDS_MAX, &request->stop_id_count)) {
+        return options_wrong(COMMAND, "--stop-ids needs at most 16 token ids with commas");
+    }
+    if (!fill_ids(run->bad_ids, request->bad_ids, LIMIT_BAD_IDS_MAX, &request->bad_id_count)) {
+        return options_wrong(COMMAND, "--bad-ids needs at most 512 token ids with commas");
+    }
+    if (!fill_ids(run->allowed_ids, request->allowed_ids, LIMIT_ALLOWED_IDS_MAX,
+                  &request->allowed_id_count)) {
+        return options_wrong(COMMAND, "--allowed-ids needs at most 1024 token ids with commas");
+    }
+    if (!fill_biases(run->logit_bias, request)) {
+        return options_wrong(COMMAND, "--logit-bias needs at most 512 ID:BIAS with commas");
+    }
+    return 0;
+}
+
 static int fill_request(struct run *run)
 {
     struct wire_generate *request = run->request;
-    size_t stop_ids = 0;
+    int status;
 
-    request->given = run->flags & (FLAG_TOP_LOGPROBS - 1);
+    request->given = run->flags & (FLAG_TOP_LOGPROBS - 1u);
     request->logprobs = run->flags & FLAG_TOP_LOGPROBS;
     request->stream = run->stream;
     request->add_special = true;
-    request->skip_special = true;
+    request->skip_special = !run->keep_special;
+    request->scores_prompt = run->flags & FLAG_PROMPT_LOGPROBS;
     if (run->stop.count > LIMIT_STOP_STRINGS_MAX) {
         return options_wrong(COMMAND, "--stop may be given at most 8 times");
     }
@@ -151,23 +211,22 @@ static int fill_request(struct run *run)
         request->stop[i] = (struct wire_text){run->stop.items[i], strlen(run->stop.items[i])};
     }
     request->stop_count = run->stop.count;
-    if (run->stop_ids &&
-        !options_ids(run->stop_ids, request->stop_ids, LIMIT_STOP_IDS_MAX, &stop_ids)) {
-        return options_wrong(COMMAND, "--stop-ids needs at most 16 token ids with commas");
+    status = fill_lists(run);
+    if (status != 0) {
+        return status;
     }
-    request->stop_id_count = (uint32_t)stop_ids;
     if (run->id && (run->id[0] == '\0' || strlen(run->id) > LIMIT_REQUEST_ID_BYTES_MAX)) {
         return options_wrong(COMMAND, "--id needs 1 to 64 bytes");
     }
     return fill_prompt(run);
 }
 
-static struct json *logprobs_json(const struct talk *talk)
+static struct json *logprobs_json(const struct wire_token_logprobs *logprobs, size_t count)
 {
     struct json *list = json_new_array();
 
-    for (size_t i = 0; i < talk->logprob_count; i++) {
-        const struct wire_token_logprobs *token = &talk->logprobs[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct wire_token_logprobs *token = &logprobs[i];
         struct json *item = json_new_object(), *top = json_new_array();
         for (uint32_t j = 0; j < token->top_count; j++) {
             struct json *pair = json_new_array();
@@ -199,7 +258,7 @@ static struct json *events_json(const struct wire_events *events)
     return map;
 }
 
-static void print_json(const struct talk *talk, bool events)
+static void print_json(const struct talk *talk, const struct wire_generate *request)
 {
     struct json *root = json_new_object(), *ids = json_new_array(), *usage = json_new_object();
     char *line;
@@ -212,12 +271,15 @@ static void print_json(const struct talk *talk, bool events)
     json_add(usage, "cached_tokens", json_new_u64(talk->usage.cached_tokens));
     json_add(root, "text", json_new_string(talk->text ? talk->text : "", talk->text_bytes));
     json_add(root, "ids", ids);
-    json_add(root, "logprobs", logprobs_json(talk));
+    json_add(root, "logprobs", logprobs_json(talk->logprobs, talk->logprob_count));
+    if (request->scores_prompt) {
+        json_add(root, "prompt_logprobs", logprobs_json(talk->prompt, talk->prompt_count));
+    }
     json_add(
         root, "finish_reason",
         json_new_string(codec_finish_name(talk->finish), strlen(codec_finish_name(talk->finish))));
     json_add(root, "usage", usage);
-    if (events) {
+    if (request->events) {
         json_add(root, "events", events_json(&talk->events));
     }
     line = json_dump(root);
@@ -250,7 +312,7 @@ static int ask(const struct run *run)
     if (status != 0) {
         (void)fprintf(stderr, "sluicectl: %s\n", error);
     } else if (run->json) {
-        print_json(&talk, run->request->events);
+        print_json(&talk, run->request);
     }
     talk_free(&talk);
     client_close(client);

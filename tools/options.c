@@ -57,6 +57,7 @@ static bool read_value(const struct options_row *row, const char *text)
         *(const char **)row->target = text;
         return true;
     case OPTIONS_TEXTS:
+    case OPTIONS_WORDS:
         if (texts->count == OPTIONS_TEXTS_MAX) {
             return false;
         }
@@ -165,6 +166,12 @@ bool options_parse(const struct options *options, int argc, char **argv, uint32_
             return false;
         }
         *flags |= row->flag;
+        while (row->kind == OPTIONS_WORDS && i + 1 < argc && argv[i + 1][0] != '-') {
+            *status = parse_row(options, row, argv[++i]);
+            if (*status != 0) {
+                return false;
+            }
+        }
     }
     return true;
 }
@@ -183,6 +190,32 @@ bool options_ids(const char *text, uint32_t *ids, size_t max, size_t *count)
             return false;
         }
         ids[(*count)++] = (uint32_t)id;
+        if (*end == '\0') {
+            return true;
+        }
+        at = end;
+    }
+}
+
+bool options_biases(const char *text, struct wire_bias *biases, size_t max, size_t *count)
+{
+    *count = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        if (*count == max || !isdigit((unsigned char)*at)) {
+            return false;
+        }
+        errno = 0;
+        const unsigned long long id = strtoull(at, &end, 10);
+        if (errno != 0 || id > UINT32_MAX || *end != ':' || isspace((unsigned char)end[1])) {
+            return false;
+        }
+        at = end + 1;
+        const float bias = strtof(at, &end);
+        if (end == at || isnan(bias) || (*end != ',' && *end != '\0')) {
+            return false;
+        }
+        biases[(*count)++] = (struct wire_bias){(uint32_t)id, bias};
         if (*end == '\0') {
             return true;
         }

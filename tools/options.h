@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/must.h"
+#include "wire/message.h"
 
 /* Exit statuses of every tool. */
 enum { EXIT_STATUS_DONE = 0, EXIT_STATUS_FAILED = 1, EXIT_STATUS_USAGE = 2 };
@@ -22,6 +23,7 @@ enum options_kind {
     OPTIONS_FLAG,  /* bool: no value */
     OPTIONS_TEXT,  /* const char *, borrowed from argv */
     OPTIONS_TEXTS, /* struct options_texts: may be repeated */
+    OPTIONS_WORDS, /* struct options_texts: all words up to the next option */
     OPTIONS_U32,   /* uint32_t */
     OPTIONS_U64,   /* uint64_t */
     OPTIONS_F64,   /* double; "inf" is a number, "nan" is none */
@@ -58,5 +60,9 @@ int options_wrong(const char *command, const char *what);
 
 /* "1,2,3" to at most max ids. False when it is anything else. */
 bool options_ids(const char *text, uint32_t *ids, size_t max, size_t *count) MUST_CHECK;
+
+/* "50256:-100,11:2.5" to at most max pairs. False when it is anything else. */
+bool options_biases(const char *text, struct wire_bias *biases, size_t max,
+                    size_t *count) MUST_CHECK;
 
 #endif /* TOOLS_OPTIONS_H */

@@ -36,6 +36,25 @@ void report_add(struct report *report, enum report_interval interval, double val
     values->items[values->count++] = value_ms;
 }
 
+void report_request(struct report *report, const struct report_request *request)
+{
+    double tpot_ms = 0;
+
+    report->completed++;
+    report->input_tokens += request->input_tokens;
+    report->cached_tokens += request->cached_tokens;
+    report->output_tokens += request->output_tokens;
+    report_add(report, REPORT_TTFT, request->ttft_ms);
+    report_add(report, REPORT_E2EL, request->e2el_ms);
+    if (request->output_tokens > 1) {
+        tpot_ms = request->decode_ms / (request->output_tokens - 1);
+        report_add(report, REPORT_TPOT, tpot_ms);
+    }
+    if (goodput_met(&report->goodput, request->ttft_ms, tpot_ms, request->e2el_ms)) {
+        report->good++;
+    }
+}
+
 static int compare(const void *a, const void *b)
 {
     const double left = *(const double *)a, right = *(const double *)b;
@@ -43,8 +62,7 @@ static int compare(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Of sorted values. */
-static double quantile(const struct report_values *values, double share)
+double report_quantile(const struct report_values *values, double share)
 {
     const double place = share * (double)(values->count - 1);
     const size_t below = (size_t)place;
@@ -72,14 +90,29 @@ struct report_figures report_figures(struct report_values *values)
         squares += (values->items[i] - figures.mean) * (values->items[i] - figures.mean);
     }
     figures.std = sqrt(squares / count);
-    figures.median = quantile(values, 0.5);
-    figures.p99 = quantile(values, 0.99);
+    figures.median = report_quantile(values, 0.5);
+    figures.p99 = report_quantile(values, 0.99);
     return figures;
 }
 
 static double per_second(double amount, const struct report *report)
 {
     return report->duration_s > 0 ? amount / report->duration_s : 0;
+}
+
+const char *report_name(enum report_interval interval)
+{
+    return intervals[interval].name;
+}
+
+const char *report_key(enum report_interval interval)
+{
+    return intervals[interval].key;
+}
+
+double report_goodput(const struct report *report)
+{
+    return per_second(report->good, report);
 }
 
 static void print_line(FILE *out, char fill, const char *title)
@@ -123,9 +156,15 @@ void report_print(struct report *report, FILE *out)
     print_count(out, "Failed requests:", report->failed);
     print_value(out, "Benchmark duration (s):", report->duration_s);
     print_count(out, "Total input tokens:", report->input_tokens);
+    print_count(out, "Cached input tokens:", report->cached_tokens);
     print_count(out, "Total generated tokens:", report->output_tokens);
     print_value(out, "Request throughput (req/s):", per_second(report->completed, report));
+    if (goodput_given(&report->goodput)) {
+        print_value(out, "Request goodput (req/s):", report_goodput(report));
+    }
     print_value(out, "Output token throughput (tok/s):", per_second(output, report));
+    print_value(out, "Peak output token throughput (tok/s):", report->output_peak);
+    print_count(out, "Peak concurrent requests:", report->live_max);
     print_value(out, "Total token throughput (tok/s):",
                 per_second(output + (double)report->input_tokens, report));
     for (size_t i = 0; i < REPORT_INTERVALS; i++) {
@@ -153,12 +192,21 @@ void report_json(struct report *report, struct json *object)
     json_add(object, "duration", json_new_f64(report->duration_s));
     json_add(object, "completed", json_new_u64(report->completed));
     json_add(object, "failed", json_new_u64(report->failed));
+    if (report->unfinished > 0) {
+        json_add(object, "unfinished", json_new_u64(report->unfinished));
+    }
     json_add(object, "total_input_tokens", json_new_u64(report->input_tokens));
+    json_add(object, "total_cached_tokens", json_new_u64(report->cached_tokens));
     json_add(object, "total_output_tokens", json_new_u64(report->output_tokens));
     json_add(object, "request_throughput", json_new_f64(per_second(report->completed, report)));
+    if (goodput_given(&report->goodput)) {
+        json_add(object, "request_goodput", json_new_f64(report_goodput(report)));
+    }
     json_add(object, "output_throughput", json_new_f64(per_second(output, report)));
     json_add(object, "total_token_throughput",
              json_new_f64(per_second(output + (double)report->input_tokens, report)));
+    json_add(object, "max_output_tokens_per_s", json_new_f64(report->output_peak));
+    json_add(object, "max_concurrent_requests", json_new_u64(report->live_max));
     for (size_t i = 0; i < REPORT_INTERVALS; i++) {
         const struct report_figures figures = report_figures(&report->values[i]);
         add_interval(object, "mean", intervals[i].key, figures.mean);

@@ -58,6 +58,23 @@ static void append(struct talk *talk, const uint32_t *ids, uint32_t id_count, st
     }
 }
 
+/* False: a piece is missing. */
+static bool append_scores(struct talk *talk, const struct wire_scores *scores)
+{
+    if (scores->count == 0) {
+        return true;
+    }
+    if (scores->first != talk->prompt_count + 1) {
+        return false;
+    }
+    talk->prompt = make_room(talk->prompt, &talk->prompt_room, talk->prompt_count + scores->count,
+                             sizeof *talk->prompt);
+    memcpy(talk->prompt + talk->prompt_count, scores->logprobs,
+           scores->count * sizeof *scores->logprobs);
+    talk->prompt_count += scores->count;
+    return true;
+}
+
 void talk_explain(const struct wire_failure *failure, char error[TALK_ERROR_BYTES_MAX])
 {
     const int code_bytes = failure->code.count < 64 ? (int)failure->code.count : 64;
@@ -80,11 +97,12 @@ static int take_reply(struct talk *talk, struct codec *codec, const struct clien
     struct wire_failure failure;
 
     if (reply->command == WIRE_TOKENS && codec_decode_tokens(codec, reply->body, &tokens) == 0 &&
-        tokens.offset == talk->id_count) {
+        tokens.offset == talk->id_count && append_scores(talk, &tokens.prompt)) {
         append(talk, tokens.ids, tokens.id_count, tokens.text, tokens.logprobs);
         return 1;
     }
-    if (reply->command == WIRE_DONE && codec_decode_done(codec, reply->body, &done) == 0) {
+    if (reply->command == WIRE_DONE && codec_decode_done(codec, reply->body, &done) == 0 &&
+        append_scores(talk, &done.prompt)) {
         if (done.whole) {
             append(talk, done.ids, done.id_count, done.text, done.logprobs);
         }
@@ -162,5 +180,6 @@ void talk_free(struct talk *talk)
 {
     free(talk->ids);
     free(talk->logprobs);
+    free(talk->prompt);
     free(talk->text);
 }

@@ -21,6 +21,9 @@ struct talk {
     struct wire_token_logprobs *logprobs; /* [id_count], when asked for. */
     size_t logprob_count;
     size_t logprob_room;
+    struct wire_token_logprobs *prompt; /* Of prompt tokens from 1 on, when asked for. */
+    size_t prompt_count;
+    size_t prompt_room;
     char *text; /* Not NUL-terminated. */
     size_t text_bytes;
     size_t text_room;

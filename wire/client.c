@@ -81,6 +81,7 @@ static int connect_socket(struct client *client, const char *endpoint)
 {
     const int linger = LINGER_MS, messages = RECV_MESSAGES_MAX;
     const int64_t bytes = LIMIT_FRAME_BYTES_MAX;
+    const int ipv6 = strchr(endpoint, '[') != NULL;
     const char *path = ipc_path(endpoint);
 
     if (path && access(path, R_OK | W_OK) != 0) {
@@ -91,6 +92,7 @@ static int connect_socket(struct client *client, const char *endpoint)
     if (!client->socket ||
         zmq_setsockopt(client->socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
         zmq_setsockopt(client->socket, ZMQ_RCVHWM, &messages, sizeof messages) != 0 ||
+        zmq_setsockopt(client->socket, ZMQ_IPV6, &ipv6, sizeof ipv6) != 0 ||
         zmq_setsockopt(client->socket, ZMQ_MAXMSGSIZE, &bytes, sizeof bytes) != 0 ||
         zmq_connect(client->socket, endpoint) != 0) {
         const int status = zmq_errno();

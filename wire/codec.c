@@ -45,6 +45,21 @@ void codec_close(struct codec *codec)
     }
 }
 
+int codec_reserve(struct codec *codec, size_t bytes)
+{
+    msgpack_sbuffer *buffer = &codec->buffer;
+
+    if (bytes > buffer->alloc) {
+        char *data = realloc(buffer->data, bytes);
+        if (!data) {
+            return -ENOMEM;
+        }
+        buffer->data = data;
+        buffer->alloc = bytes;
+    }
+    return 0;
+}
+
 int codec_unpack(struct codec *codec, struct wire_bytes body, msgpack_object *root)
 {
     size_t end = 0;

@@ -1,7 +1,7 @@
 /*
  * codec.h - msgpack bodies to structs and back; the only user of msgpack-c. A codec owns a reused
- * zone and a reused buffer: after the first messages neither decoding nor encoding allocates.
- * One codec a thread.
+ * zone and a reused buffer: requests are decoded without allocating, and what codec_reserve() has
+ * made room for is encoded so. One codec a thread.
  */
 #ifndef WIRE_CODEC_H
 #define WIRE_CODEC_H
@@ -17,6 +17,14 @@ struct codec;
 /* 0 or -ENOMEM. */
 int codec_open(struct codec **out) MUST_CHECK;
 void codec_close(struct codec *codec);
+
+/* Room for every body of up to so many bytes; a larger one allocates. Pages become resident when
+ * first written. 0 or -ENOMEM. */
+int codec_reserve(struct codec *codec, size_t bytes) MUST_CHECK;
+
+/* Bytes that hold any reply with so many tokens, each with all of its logprobs, and so much text.
+ */
+size_t codec_reply_bytes_max(size_t tokens, size_t text_bytes);
 
 /* "stop", "length" or "cancelled". */
 const char *codec_finish_name(enum wire_finish finish);

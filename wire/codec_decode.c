@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "wire/codec.h"
 #include "wire/field.h"
+#include "wire/unsupported.h"
 
 /* Flags of struct field beyond enum wire_given. */
 enum {
@@ -18,6 +19,8 @@ enum {
     FLAG_MESSAGES = 1 << 10,
     FLAG_TOP_LOGPROBS = 1 << 11,
     FLAG_REQUIRED = 1 << 12, /* The one field that a small command needs. */
+    FLAG_LOGPROBS = 1 << 13,
+    FLAG_PROMPT_LOGPROBS = 1 << 14,
     FLAGS_GIVEN = FLAG_PROMPT - 1,
 };
 
@@ -40,12 +43,31 @@ static const struct field generate_fields[] = {
      "min_p must be a number from 0 to 1"},
     {"seed", FIELD_U64, WIRE_GIVEN_SEED, offsetof(struct wire_generate, seed), 0, 0,
      "seed must be an integer from 0 to 2^64 - 1"},
+    {"repetition_penalty", FIELD_F64, WIRE_GIVEN_REPETITION,
+     offsetof(struct wire_generate, repetition_penalty), 0.01, 100,
+     "repetition_penalty must be a number from 0.01 to 100"},
+    {"presence_penalty", FIELD_F64, 0, offsetof(struct wire_generate, presence_penalty), -2, 2,
+     "presence_penalty must be a number from -2 to 2"},
+    {"frequency_penalty", FIELD_F64, 0, offsetof(struct wire_generate, frequency_penalty), -2, 2,
+     "frequency_penalty must be a number from -2 to 2"},
+    {"logit_bias", FIELD_BIASES, 0, 0, 0, 0,
+     "logit_bias must be a map of up to 512 distinct decimal token ids to numbers from -100 to "
+     "100"},
+    {"bad_ids", FIELD_BAD_IDS, 0, 0, 0, 0,
+     "bad_ids must be up to 512 single token ids, as an array or as bin"},
+    {"allowed_ids", FIELD_ALLOWED_IDS, 0, 0, 0, 0,
+     "allowed_ids must be 1 to 1024 token ids, as an array or as bin"},
     {"n", FIELD_U32, 0, offsetof(struct wire_generate, n), 1, LIMIT_CHOICES_MAX,
      "n must be an integer from 1 to 16"},
     {"min_tokens", FIELD_U32, 0, offsetof(struct wire_generate, min_tokens), 0, LIMIT_CONTEXT_MAX,
      "min_tokens must be an integer from 0 to 1048576"},
     {"top_logprobs", FIELD_U32, FLAG_TOP_LOGPROBS, offsetof(struct wire_generate, top_logprobs), 0,
      LIMIT_TOP_LOGPROBS_MAX, "top_logprobs must be an integer from 0 to 20"},
+    {"logprobs", FIELD_LOGPROBS, FLAG_LOGPROBS, 0, 0, 0,
+     "logprobs must be a boolean or an integer from 0 to 20"},
+    {"prompt_logprobs", FIELD_U32, FLAG_PROMPT_LOGPROBS,
+     offsetof(struct wire_generate, prompt_logprobs), 0, LIMIT_TOP_LOGPROBS_MAX,
+     "prompt_logprobs must be an integer from 0 to 20"},
     {"timeout_ms", FIELD_U32, 0, offsetof(struct wire_generate, timeout_ms), 0, UINT32_MAX,
      "timeout_ms must be an integer from 0 to 2^32 - 1"},
     {"ignore_eos", FIELD_BOOL, 0, offsetof(struct wire_generate, ignore_eos), 0, 0,
@@ -58,6 +80,8 @@ static const struct field generate_fields[] = {
      "parse_special must be a boolean"},
     {"skip_special", FIELD_BOOL, 0, offsetof(struct wire_generate, skip_special), 0, 0,
      "skip_special must be a boolean"},
+    {"include_stop", FIELD_BOOL, 0, offsetof(struct wire_generate, include_stop), 0, 0,
+     "include_stop must be a boolean"},
     {"strict", FIELD_BOOL, 0, offsetof(struct wire_generate, strict), 0, 0,
      "strict must be a boolean"},
     {"events", FIELD_BOOL, 0, offsetof(struct wire_generate, events), 0, 0,
@@ -65,6 +89,13 @@ static const struct field generate_fields[] = {
     {"stop", FIELD_STOP, 0, 0, 0, 0, "stop must be one to 8 strings of 1 to 128 bytes each"},
     {"stop_ids", FIELD_STOP_IDS, 0, 0, 0, 0,
      "stop_ids must be up to 16 token ids, as an array or as bin"},
+};
+
+/* As OpenAI's API and vLLM call them. */
+static const struct field_alias generate_aliases[] = {
+    {"max_completion_tokens", "max_tokens"},        {"stop_token_ids", "stop_ids"},
+    {"allowed_token_ids", "allowed_ids"},           {"bad_token_ids", "bad_ids"},
+    {"include_stop_str_in_output", "include_stop"}, {"skip_special_tokens", "skip_special"},
 };
 
 static const struct field hello_fields[] = {
@@ -99,7 +130,13 @@ static const struct field detokenize_fields[] = {
         .missing = (text)                                                                          \
     }
 
-static const struct schema generate_schema = SCHEMA(generate_fields, 0, NULL);
+static const struct schema generate_schema = {
+    .fields = generate_fields,
+    .field_count = sizeof generate_fields / sizeof generate_fields[0],
+    .aliases = generate_aliases,
+    .alias_count = sizeof generate_aliases / sizeof generate_aliases[0],
+    .refusal = unsupported_message,
+};
 static const struct schema hello_schema = SCHEMA(hello_fields, 0, NULL);
 static const struct schema credit_schema =
     SCHEMA(credit_fields, FLAG_REQUIRED, "tokens is missing");
@@ -128,6 +165,7 @@ int codec_decode_generate(struct codec *codec, struct wire_bytes body, struct wi
     out->n = 1;
     out->temperature = 1;
     out->top_p = 1;
+    out->repetition_penalty = 1;
     out->stream = true;
     out->add_special = true;
     out->skip_special = true;
@@ -142,8 +180,12 @@ int codec_decode_generate(struct codec *codec, struct wire_bytes body, struct wi
         return field_refuse(error, WIRE_INVALID_ARGUMENT,
                             "min_tokens must not be above max_tokens");
     }
+    if ((flags & FLAG_TOP_LOGPROBS) && (flags & FLAG_LOGPROBS) && !out->logprobs) {
+        return field_refuse(error, WIRE_INVALID_ARGUMENT, "top_logprobs needs logprobs: true");
+    }
     out->given = flags & FLAGS_GIVEN;
-    out->logprobs = flags & FLAG_TOP_LOGPROBS;
+    out->logprobs = out->logprobs || (flags & FLAG_TOP_LOGPROBS);
+    out->scores_prompt = flags & FLAG_PROMPT_LOGPROBS;
     return 0;
 }
 

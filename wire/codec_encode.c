@@ -6,6 +6,7 @@
  * leave out what has its default, so that a request reads as short as it was meant.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "wire/codec_state.h"
@@ -87,10 +88,10 @@ static void put_ids(struct codec *codec, const char *key, const uint32_t *ids, s
 }
 
 /* [{id, logprob, top: [[id, logprob], ...]}, ...] */
-static void put_logprobs(struct codec *codec, const struct wire_token_logprobs *tokens,
-                         size_t count)
+static void put_logprobs(struct codec *codec, const char *key,
+                         const struct wire_token_logprobs *tokens, size_t count)
 {
-    put_key(codec, "logprobs");
+    put_key(codec, key);
     put_array(codec, count);
     for (size_t i = 0; i < count; i++) {
         put_map(codec, 3);
@@ -105,6 +106,28 @@ static void put_logprobs(struct codec *codec, const struct wire_token_logprobs *
             put_float(codec, tokens[i].top[j].logprob);
         }
     }
+}
+
+static void put_scores(struct codec *codec, const struct wire_scores *in)
+{
+    if (in->logprobs) {
+        put_u64(codec, "prompt_offset", in->first);
+        put_logprobs(codec, "prompt_logprobs", in->logprobs, in->count);
+    }
+}
+
+/* By msgpack's sizes: a number 5 bytes, a float 5, heads of arrays 3 here, a short text and its
+ * head as long as it looks. Ids cost 4 bytes each once more, in their own array. */
+size_t codec_reply_bytes_max(size_t tokens, size_t text_bytes)
+{
+    enum {
+        PAIR_BYTES = 1 + 5 + 5,
+        KEYS_BYTES = 1 + sizeof "id" + sizeof "logprob" + sizeof "top",
+        TOKEN_BYTES =
+            sizeof(uint32_t) + KEYS_BYTES + 5 + 5 + 3 + LIMIT_TOP_LOGPROBS_MAX * PAIR_BYTES,
+        REST_BYTES = 16384, /* Everything with a bound of its own: WELCOME, STATS, events. */
+    };
+    return REST_BYTES + text_bytes + tokens * TOKEN_BYTES;
 }
 
 static void begin(struct codec *codec, size_t pairs)
@@ -146,15 +169,17 @@ static void put_choice(struct codec *codec, struct wire_choice choice)
 
 struct wire_bytes codec_encode_tokens(struct codec *codec, const struct wire_tokens *in)
 {
-    begin(codec, 4u + (in->choice.several) + (in->logprobs != NULL));
+    begin(codec,
+          4u + in->choice.several + (in->logprobs != NULL) + (in->prompt.logprobs ? 2u : 0u));
     put_u64(codec, "instance", in->instance);
     put_choice(codec, in->choice);
     put_u64(codec, "offset", in->offset);
     put_ids(codec, "ids", in->ids, in->id_count);
     put_text(codec, "text", in->text);
     if (in->logprobs) {
-        put_logprobs(codec, in->logprobs, in->id_count);
+        put_logprobs(codec, "logprobs", in->logprobs, in->id_count);
     }
+    put_scores(codec, &in->prompt);
     return end(codec);
 }
 
@@ -180,8 +205,10 @@ static void put_events(struct codec *codec, const struct wire_events *events)
 struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done *in)
 {
     const bool logprobs = in->whole && in->logprobs;
+    const bool scores = in->whole && in->prompt.logprobs;
 
-    begin(codec, 3u + in->choice.several + (in->whole ? 2u : 0u) + logprobs + (in->events != NULL));
+    begin(codec, 3u + in->choice.several + (in->whole ? 2u : 0u) + logprobs + (scores ? 2u : 0u) +
+                     (in->events != NULL));
     put_u64(codec, "instance", in->instance);
     put_choice(codec, in->choice);
     put_key(codec, "finish_reason");
@@ -196,7 +223,10 @@ struct wire_bytes codec_encode_done(struct codec *codec, const struct wire_done 
         put_text(codec, "text", in->text);
     }
     if (logprobs) {
-        put_logprobs(codec, in->logprobs, in->id_count);
+        put_logprobs(codec, "logprobs", in->logprobs, in->id_count);
+    }
+    if (scores) {
+        put_scores(codec, &in->prompt);
     }
     if (in->events) {
         put_events(codec, in->events);
@@ -269,10 +299,29 @@ struct wire_bytes codec_encode_hello(struct codec *codec, const struct wire_hell
 static size_t generate_pairs(const struct wire_generate *in)
 {
     const bool others[] = {
-        in->prompt.bytes,   in->ids.bytes,      in->message_count > 0, in->min_tokens > 0,
-        in->n > 1,          in->ignore_eos,     !in->stream,           in->logprobs,
-        !in->add_special,   in->parse_special,  !in->skip_special,     in->strict,
-        in->timeout_ms > 0, in->stop_count > 0, in->stop_id_count > 0,
+        in->prompt.bytes,
+        in->ids.bytes,
+        in->message_count > 0,
+        in->presence_penalty != 0,
+        in->frequency_penalty != 0,
+        in->bias_count > 0,
+        in->bad_id_count > 0,
+        in->allowed_id_count > 0,
+        in->min_tokens > 0,
+        in->scores_prompt,
+        in->include_stop,
+        in->ignore_eos,
+        !in->stream,
+        in->logprobs,
+        !in->add_special,
+        in->parse_special,
+        !in->skip_special,
+        in->strict,
+        in->timeout_ms > 0,
+        in->stop_count > 0,
+        in->stop_id_count > 0,
+        in->n > 1,
+        in->events,
     };
     size_t pairs = (size_t)__builtin_popcount(in->given);
 
@@ -323,6 +372,36 @@ static void put_given(struct codec *codec, const struct wire_generate *in)
     if (in->given & WIRE_GIVEN_SEED) {
         put_u64(codec, "seed", in->seed);
     }
+    if (in->given & WIRE_GIVEN_REPETITION) {
+        put_f64(codec, "repetition_penalty", in->repetition_penalty);
+    }
+}
+
+/* What changes the logits, beyond enum wire_given. */
+static void put_adjust(struct codec *codec, const struct wire_generate *in)
+{
+    if (in->presence_penalty != 0) {
+        put_f64(codec, "presence_penalty", in->presence_penalty);
+    }
+    if (in->frequency_penalty != 0) {
+        put_f64(codec, "frequency_penalty", in->frequency_penalty);
+    }
+    if (in->bias_count > 0) {
+        put_key(codec, "logit_bias");
+        put_map(codec, in->bias_count);
+        for (uint32_t i = 0; i < in->bias_count; i++) {
+            char id[16];
+            (void)snprintf(id, sizeof id, "%u", in->biases[i].id);
+            put_key(codec, id);
+            put_float(codec, in->biases[i].bias);
+        }
+    }
+    if (in->bad_id_count > 0) {
+        put_ids(codec, "bad_ids", in->bad_ids, in->bad_id_count);
+    }
+    if (in->allowed_id_count > 0) {
+        put_ids(codec, "allowed_ids", in->allowed_ids, in->allowed_id_count);
+    }
 }
 
 /* A flag whose default is the other value. */
@@ -352,6 +431,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     begin(codec, generate_pairs(in));
     put_prompt(codec, in);
     put_given(codec, in);
+    put_adjust(codec, in);
     if (in->min_tokens > 0) {
         put_u64(codec, "min_tokens", in->min_tokens);
     }
@@ -361,6 +441,9 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     if (in->logprobs) {
         put_u64(codec, "top_logprobs", in->top_logprobs);
     }
+    if (in->scores_prompt) {
+        put_u64(codec, "prompt_logprobs", in->prompt_logprobs);
+    }
     if (in->timeout_ms > 0) {
         put_u64(codec, "timeout_ms", in->timeout_ms);
     }
@@ -369,6 +452,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     put_unusual(codec, "add_special", in->add_special, true);
     put_unusual(codec, "parse_special", in->parse_special, false);
     put_unusual(codec, "skip_special", in->skip_special, true);
+    put_unusual(codec, "include_stop", in->include_stop, false);
     put_unusual(codec, "strict", in->strict, false);
     put_unusual(codec, "events", in->events, false);
     put_stops(codec, in);

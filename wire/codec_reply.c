@@ -143,21 +143,13 @@ static bool read_logprobs(const msgpack_object *value, struct wire_token_logprob
     return true;
 }
 
-/* One entry a token, or no key at all. */
-static bool get_logprobs(struct codec *codec, const msgpack_object *map, uint32_t count,
-                         const struct wire_token_logprobs **out)
+static bool take_logprobs(struct codec *codec, const msgpack_object *value,
+                          const struct wire_token_logprobs **out)
 {
-    const msgpack_object *value = find(map, "logprobs");
-    struct wire_token_logprobs *tokens;
+    const uint32_t count = value->via.array.size;
+    struct wire_token_logprobs *tokens =
+        msgpack_zone_malloc(&codec->zone, (count + 1) * sizeof *tokens);
 
-    *out = NULL;
-    if (!value) {
-        return true;
-    }
-    if (value->type != MSGPACK_OBJECT_ARRAY || value->via.array.size != count) {
-        return false;
-    }
-    tokens = msgpack_zone_malloc(&codec->zone, (count + 1) * sizeof *tokens);
     if (!tokens) {
         return false;
     }
@@ -168,6 +160,36 @@ static bool get_logprobs(struct codec *codec, const msgpack_object *map, uint32_
     }
     *out = tokens;
     return true;
+}
+
+/* One entry a token, or no key at all. */
+static bool get_logprobs(struct codec *codec, const msgpack_object *map, uint32_t count,
+                         const struct wire_token_logprobs **out)
+{
+    const msgpack_object *value = find(map, "logprobs");
+
+    *out = NULL;
+    if (!value) {
+        return true;
+    }
+    return value->type == MSGPACK_OBJECT_ARRAY && value->via.array.size == count &&
+           take_logprobs(codec, value, out);
+}
+
+/* Both keys or neither. */
+static bool get_scores(struct codec *codec, const msgpack_object *map, struct wire_scores *out)
+{
+    const msgpack_object *value = find(map, "prompt_logprobs");
+
+    *out = (struct wire_scores){0};
+    if (!value) {
+        return !find(map, "prompt_offset");
+    }
+    if (value->type != MSGPACK_OBJECT_ARRAY || !get_u32(map, "prompt_offset", &out->first)) {
+        return false;
+    }
+    out->count = value->via.array.size;
+    return take_logprobs(codec, value, &out->logprobs);
 }
 
 static bool get_finish(const msgpack_object *map, enum wire_finish *out)
@@ -237,7 +259,8 @@ int codec_decode_tokens(struct codec *codec, struct wire_bytes body, struct wire
         !get_choice(&root, &out->choice) || !get_u32(&root, "offset", &out->offset) ||
         !get_ids(codec, &root, "ids", &out->ids, &out->id_count) ||
         !get_text(&root, "text", &out->text) ||
-        !get_logprobs(codec, &root, out->id_count, &out->logprobs)) {
+        !get_logprobs(codec, &root, out->id_count, &out->logprobs) ||
+        !get_scores(codec, &root, &out->prompt)) {
         return -EPROTO;
     }
     return 0;
@@ -285,7 +308,8 @@ int codec_decode_done(struct codec *codec, struct wire_bytes body, struct wire_d
     out->whole = find(&root, "ids") != NULL;
     if (out->whole && (!get_ids(codec, &root, "ids", &out->ids, &out->id_count) ||
                        !get_text(&root, "text", &out->text) ||
-                       !get_logprobs(codec, &root, out->id_count, &out->logprobs))) {
+                       !get_logprobs(codec, &root, out->id_count, &out->logprobs) ||
+                       !get_scores(codec, &root, &out->prompt))) {
         return -EPROTO;
     }
     return 0;

@@ -9,10 +9,13 @@
 
 #include "wire/codec.h"
 
+enum { CODEC_MESSAGE_BYTES = 96 };
+
 struct codec {
-    msgpack_zone zone;      /* What the last decoded struct borrows from. */
-    msgpack_sbuffer buffer; /* The last encoded body. */
-    msgpack_packer packer;  /* Writes to buffer. */
+    msgpack_zone zone;                 /* What the last decoded struct borrows from. */
+    msgpack_sbuffer buffer;            /* The last encoded body. */
+    msgpack_packer packer;             /* Writes to buffer. */
+    char message[CODEC_MESSAGE_BYTES]; /* Of an error that names the client's key. */
 };
 
 /* Unpacks bytes that a validator accepted: the root, whose memory is the zone until the next call.

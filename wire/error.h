@@ -40,7 +40,7 @@ const struct wire_error_row *wire_error_row(enum wire_error_code code);
  * ("temperature must be between 0 and 100"). NULL message: the row's. */
 struct wire_error {
     enum wire_error_code code;
-    const char *message;     /* Static storage. */
+    const char *message;     /* Static storage, or the codec's until its next decode. */
     uint32_t retry_after_ms; /* 0: not stated. */
 };
 

@@ -8,6 +8,7 @@
 #include "wire/field.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -137,7 +138,8 @@ static uint32_t load_u32(const uint8_t *bytes)
            (uint32_t)bytes[3] << 24;
 }
 
-static bool take_stop_ids(const msgpack_object *value, struct wire_generate *out)
+/* An array of integers, or bin. */
+static bool take_id_list(const msgpack_object *value, uint32_t max, uint32_t *ids, uint32_t *out)
 {
     const struct field any = {.max = LIMIT_VOCAB_MAX - 1};
     const bool is_bin = value->type == MSGPACK_OBJECT_BIN;
@@ -151,18 +153,100 @@ static bool take_stop_ids(const msgpack_object *value, struct wire_generate *out
         return false;
     }
     count = is_bin ? value->via.bin.size / (uint32_t)sizeof(uint32_t) : value->via.array.size;
-    if (count > LIMIT_STOP_IDS_MAX) {
+    if (count > max) {
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
         if (is_bin) {
-            out->stop_ids[i] = load_u32(packed.bytes + i * sizeof(uint32_t));
-        } else if (!take_u32(&value->via.array.ptr[i], &any, &out->stop_ids[i])) {
+            ids[i] = load_u32(packed.bytes + i * sizeof(uint32_t));
+        } else if (!take_u32(&value->via.array.ptr[i], &any, &ids[i])) {
             return false;
         }
     }
-    out->stop_id_count = count;
+    *out = count;
     return true;
+}
+
+/* A key of a map that is a token id: decimal, without a leading zero. */
+static bool take_decimal(const msgpack_object *key, uint32_t *out)
+{
+    const char *digits = key->via.str.ptr;
+    const uint32_t count = key->via.str.size;
+
+    *out = 0;
+    if (count == 0 || count > 7 || (count > 1 && digits[0] == '0')) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (digits[i] < '0' || digits[i] > '9') {
+            return false;
+        }
+        *out = *out * 10 + (uint32_t)(digits[i] - '0');
+    }
+    return *out < LIMIT_VOCAB_MAX;
+}
+
+static bool take_biases(const msgpack_object *value, struct wire_generate *out)
+{
+    const struct field bias = {.min = -100, .max = 100};
+
+    if (value->type != MSGPACK_OBJECT_MAP || value->via.map.size > LIMIT_LOGIT_BIASES_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < value->via.map.size; i++) {
+        const msgpack_object_kv *pair = &value->via.map.ptr[i];
+        struct wire_bias *entry = &out->biases[i];
+        double number;
+        if (!take_decimal(&pair->key, &entry->id) || !take_f64(&pair->val, &bias, &number)) {
+            return false;
+        }
+        entry->bias = (float)number;
+        for (uint32_t j = 0; j < i; j++) {
+            if (out->biases[j].id == entry->id) {
+                return false;
+            }
+        }
+    }
+    out->bias_count = value->via.map.size;
+    return true;
+}
+
+static bool take_logprobs(const msgpack_object *value, struct wire_generate *out)
+{
+    const struct field number = {.max = LIMIT_TOP_LOGPROBS_MAX};
+
+    if (value->type == MSGPACK_OBJECT_BOOLEAN) {
+        out->logprobs = value->via.boolean;
+        return true;
+    }
+    out->logprobs = true;
+    return take_u32(value, &number, &out->top_logprobs);
+}
+
+/* The kinds that fill several members of a GENERATE. */
+static bool take_generate_field(enum field_kind kind, const msgpack_object *value, bool strict,
+                                struct wire_generate *out)
+{
+    switch (kind) {
+    case FIELD_MESSAGES:
+        return take_messages(value, strict, out);
+    case FIELD_STOP:
+        return take_stop(value, out);
+    case FIELD_STOP_IDS:
+        return take_id_list(value, LIMIT_STOP_IDS_MAX, out->stop_ids, &out->stop_id_count);
+    case FIELD_BAD_IDS:
+        return take_id_list(value, LIMIT_BAD_IDS_MAX, out->bad_ids, &out->bad_id_count);
+    case FIELD_ALLOWED_IDS:
+        return take_id_list(value, LIMIT_ALLOWED_IDS_MAX, out->allowed_ids,
+                            &out->allowed_id_count) &&
+               out->allowed_id_count > 0;
+    case FIELD_BIASES:
+        return take_biases(value, out);
+    case FIELD_LOGPROBS:
+        return take_logprobs(value, out);
+    default:
+        return false;
+    }
 }
 
 /* Puts a value where its field says. */
@@ -192,14 +276,9 @@ static bool take_field(const struct field *field, const msgpack_object *value, b
         }
         *(bool *)target = value->via.boolean;
         return true;
-    case FIELD_MESSAGES:
-        return take_messages(value, strict, out);
-    case FIELD_STOP:
-        return take_stop(value, out);
-    case FIELD_STOP_IDS:
-        return take_stop_ids(value, out);
+    default:
+        return take_generate_field(field->kind, value, strict, out);
     }
-    return false;
 }
 
 static const struct field *find_field(const struct schema *schema, const msgpack_object *key)
@@ -207,6 +286,14 @@ static const struct field *find_field(const struct schema *schema, const msgpack
     for (size_t i = 0; i < schema->field_count; i++) {
         if (codec_key_is(key, schema->fields[i].key)) {
             return &schema->fields[i];
+        }
+    }
+    for (size_t i = 0; i < schema->alias_count; i++) {
+        for (size_t f = 0; f < schema->field_count && codec_key_is(key, schema->aliases[i].alias);
+             f++) {
+            if (strcmp(schema->fields[f].key, schema->aliases[i].key) == 0) {
+                return &schema->fields[f];
+            }
         }
     }
     return NULL;
@@ -249,37 +336,72 @@ static int open_body(struct codec *codec, struct wire_bytes body, msgpack_object
     return 0;
 }
 
+/* Plain names alone are repeated: what else a client sends is not put into texts. */
+static bool is_name(const msgpack_object *key)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+
+    for (uint32_t i = 0; i < key->via.str.size; i++) {
+        if (key->via.str.ptr[i] == '\0' || !strchr(letters, key->via.str.ptr[i])) {
+            return false;
+        }
+    }
+    return key->via.str.size > 0 && key->via.str.size <= CODEC_MESSAGE_BYTES / 2;
+}
+
+/* A key without a field: ignored, unless the map is strict or the key would change the answer. */
+static int judge_unknown(struct codec *codec, const struct schema *schema,
+                         const msgpack_object *key, bool strict, struct wire_error *error)
+{
+    const char *refusal =
+        schema->refusal ? schema->refusal(key->via.str.ptr, key->via.str.size) : NULL;
+
+    if (refusal) {
+        return field_refuse(error, WIRE_UNSUPPORTED, refusal);
+    }
+    if (!strict || codec_key_is(key, "strict")) {
+        return 0;
+    }
+    if (!is_name(key)) {
+        return field_refuse(error, WIRE_INVALID_ARGUMENT, "strict: a key is not known here");
+    }
+    (void)snprintf(codec->message, sizeof codec->message, "strict: %.*s is not known here",
+                   (int)key->via.str.size, key->via.str.ptr);
+    return field_refuse(error, WIRE_INVALID_ARGUMENT, codec->message);
+}
+
 int field_decode(struct codec *codec, struct wire_bytes body, const struct schema *schema,
                  void *out, uint32_t *flags, struct wire_error *error)
 {
     msgpack_object root;
+    uint64_t seen = 0; /* A bit for each field. */
     bool strict;
     int status = open_body(codec, body, &root, error);
 
     if (status == 0) {
         status = find_strict(&root.via.map, &strict, error);
     }
-    if (status != 0) {
-        return status;
-    }
     *flags = 0;
-    for (uint32_t i = 0; i < root.via.map.size; i++) {
+    for (uint32_t i = 0; status == 0 && i < root.via.map.size; i++) {
         const msgpack_object_kv *pair = &root.via.map.ptr[i];
         const struct field *field = find_field(schema, &pair->key);
         if (!field) {
-            if (strict && !codec_key_is(&pair->key, "strict")) {
-                return field_refuse(error, WIRE_INVALID_ARGUMENT,
-                                    "strict: the body has a key that this server does not know");
-            }
+            status = judge_unknown(codec, schema, &pair->key, strict, error);
             continue;
         }
+        const uint64_t bit = 1ull << (field - schema->fields);
+        if (seen & bit) {
+            return field_refuse(error, WIRE_INVALID_ARGUMENT, "a field is given under two names");
+        }
+        seen |= bit;
         if (!take_field(field, &pair->val, strict, out)) {
             return field_refuse(error, WIRE_INVALID_ARGUMENT, field->rule);
         }
         *flags |= field->flag;
     }
-    if ((*flags & schema->required) != schema->required) {
-        return field_refuse(error, WIRE_INVALID_ARGUMENT, schema->missing);
+    if (status == 0 && (*flags & schema->required) != schema->required) {
+        status = field_refuse(error, WIRE_INVALID_ARGUMENT, schema->missing);
     }
-    return 0;
+    return status;
 }

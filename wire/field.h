@@ -22,22 +22,35 @@ enum field_kind {
     FIELD_MESSAGES, /* message_count and messages of struct wire_generate */
     FIELD_STOP,     /* stop_count and stop */
     FIELD_STOP_IDS, /* stop_id_count and stop_ids */
+    FIELD_BAD_IDS,
+    FIELD_ALLOWED_IDS,
+    FIELD_BIASES,   /* bias_count and biases */
+    FIELD_LOGPROBS, /* logprobs and top_logprobs: a boolean, or a number that is both */
 };
 
 struct field {
     const char *key;
     enum field_kind kind;
     uint32_t flag; /* Comes out set when the key was there. */
-    size_t offset; /* In the struct; of the last three kinds: 0. */
+    size_t offset; /* In the struct; of FIELD_MESSAGES and what follows it: 0. */
     double min;    /* Of FIELD_U32 and FIELD_F64. */
     double max;
     const char *rule; /* What a value must be: the text of the error. */
 };
 
+/* Another server's name for a field. */
+struct field_alias {
+    const char *alias;
+    const char *key;
+};
+
 struct schema {
-    const struct field *fields;
+    const struct field *fields; /* At most 64. */
     size_t field_count;
-    uint32_t required;   /* Flags that must come out set. */
+    const struct field_alias *aliases;
+    size_t alias_count;
+    const char *(*refusal)(const char *key, size_t count); /* Why this key is never ignored. */
+    uint32_t required;                                     /* Flags that must come out set. */
     const char *missing; /* The text of the error when one does not. */
 };
 

@@ -13,58 +13,7 @@
 #include "base/limits.h"
 #include "wire/error.h"
 #include "wire/frame.h"
-
-struct wire_text {
-    const char *bytes; /* UTF-8, not NUL-terminated. NULL: absent. */
-    size_t count;
-};
-
-struct wire_chat_message {
-    struct wire_text role;
-    struct wire_text content;
-};
-
-/* Which optional fields the client gave; others take the model's or the server's defaults. */
-enum wire_given {
-    WIRE_GIVEN_MAX_TOKENS = 1 << 0,
-    WIRE_GIVEN_TEMPERATURE = 1 << 1,
-    WIRE_GIVEN_TOP_K = 1 << 2,
-    WIRE_GIVEN_TOP_P = 1 << 3,
-    WIRE_GIVEN_MIN_P = 1 << 4,
-    WIRE_GIVEN_SEED = 1 << 5,
-};
-
-struct wire_generate {
-    /* Exactly one of the three. */
-    struct wire_text prompt; /* "prompt" str */
-    struct wire_bytes ids;   /* "ids" bin: little-endian u32; bytes NULL: absent */
-    uint32_t message_count;  /* "messages": 0: absent */
-    struct wire_chat_message messages[LIMIT_MESSAGES_MAX];
-
-    uint32_t given;      /* enum wire_given */
-    uint32_t max_tokens; /* "max_tokens" 1..LIMIT_CONTEXT_MAX; default 256 */
-    double temperature;  /* 0..100; 0: greedy */
-    uint32_t top_k;      /* 0: off */
-    double top_p;        /* (0, 1]; 1: off */
-    double min_p;        /* [0, 1]; 0: off */
-    uint64_t seed;
-    uint32_t n;          /* "n": answers, 1..LIMIT_CHOICES_MAX; default 1 */
-    uint32_t min_tokens; /* default 0 */
-    bool ignore_eos;
-    bool stream;           /* default true; false for a REQ client */
-    bool logprobs;         /* true when "top_logprobs" is given, 0 included */
-    uint32_t top_logprobs; /* 0..20 */
-    bool add_special;      /* default true: BOS before a text prompt */
-    bool parse_special;    /* default false */
-    bool skip_special;     /* default true: special tokens leave no text */
-    bool strict;           /* unknown keys are errors */
-    bool events;           /* default false: DONE tells the request's lifetime */
-    uint32_t timeout_ms;   /* 0: the server's */
-    uint32_t stop_count;   /* "stop": str or array of str */
-    struct wire_text stop[LIMIT_STOP_STRINGS_MAX];
-    uint32_t stop_id_count; /* "stop_ids": bin of u32, or an array of integers */
-    uint32_t stop_ids[LIMIT_STOP_IDS_MAX];
-};
+#include "wire/message_generate.h"
 
 struct wire_tokenize {
     struct wire_text text;
@@ -97,6 +46,13 @@ struct wire_token_logprobs {
     struct wire_logprob top[LIMIT_TOP_LOGPROBS_MAX];
 };
 
+/* Logprobs of prompt tokens [first, first + count): of each, given those before it. */
+struct wire_scores {
+    uint32_t first; /* 1 or more: nothing stands before token 0. */
+    uint32_t count;
+    const struct wire_token_logprobs *logprobs; /* NULL: not asked for. */
+};
+
 /* Which of the answers of one request a message belongs to. */
 struct wire_choice {
     bool several; /* "index" is there. */
@@ -111,6 +67,7 @@ struct wire_tokens {
     uint32_t id_count;
     struct wire_text text; /* May be empty while a character or a stop string forms. */
     const struct wire_token_logprobs *logprobs; /* [id_count] or NULL */
+    struct wire_scores prompt;
 };
 
 enum wire_finish { WIRE_FINISH_STOP, WIRE_FINISH_LENGTH, WIRE_FINISH_CANCELLED };
@@ -141,6 +98,7 @@ struct wire_done {
     uint32_t id_count;
     struct wire_text text;
     const struct wire_token_logprobs *logprobs;
+    struct wire_scores prompt;
     const struct wire_events *events; /* NULL: not asked for. */
 };
 

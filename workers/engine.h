@@ -10,21 +10,26 @@
 
 #include "base/must.h"
 #include "kernels/kern.h"
+#include "kernels/matmul.h"
 #include "model/weights.h"
 #include "plan/plan.h"
 
+struct comm;
 struct crew;
 struct engine;
 
 struct engine_options {
-    enum kern_dtype dtype; /* Weights, activations into products, KV. */
-    unsigned isa;          /* kern_isa_detect(), or less for tests. */
+    enum kern_dtype dtype;       /* Weights, activations into products, KV. */
+    enum matmul_weights weights; /* Of the layers; int8 needs KERN_ISA_AVX512_VNNI. */
+    unsigned isa;                /* kern_isa_detect(), or less for tests. */
     uint32_t threads;
     uint32_t tokens_max;  /* Dense batch. */
     uint32_t rows_max;    /* Sequences of one batch; also logit rows. */
     uint32_t context_max; /* Positions. */
     uint32_t page_tokens;
     uint32_t device_pages;
+    uint32_t rank;  /* Of a tensor-parallel group of `ranks`. */
+    uint32_t ranks; /* 0 is 1: alone. */
 };
 
 /* Loads and packs. -ENOTSUP, -ENOMEM with *error in one line (names what did not fit and the
@@ -32,6 +37,10 @@ struct engine_options {
 int engine_open(struct engine **out, const struct weights *weights,
                 const struct engine_options *options, struct model_error *error) MUST_CHECK;
 void engine_close(struct engine *engine);
+
+/* With ranks: what joins this engine to its siblings, borrowed, before the first run and again for
+ * each epoch. When one of its collectives fails (comm_error()), so has the run. */
+void engine_join(struct engine *engine, struct comm *comm);
 
 /* Rows of one sequence in a batch. */
 struct engine_row {
@@ -49,9 +58,14 @@ struct engine_batch {
     const struct plan *plan;
 };
 
-/* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab]. */
+/* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab], on
+ * rank 0. */
 void engine_run(struct engine *engine, const struct engine_batch *batch);
 const float *engine_logits(const struct engine *engine, uint32_t index);
+
+/* Logits of other tokens of the batch that ran last, by their index in it, at most rows_max: from
+ * now on engine_logits(i) is that of tokens[i]. */
+void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count);
 
 /* Copies the KV of whole pages, sources[i] to targets[i], one after the other. */
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,

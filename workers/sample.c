@@ -25,7 +25,7 @@ struct work {
     double mass[RADIX_BINS];
     uint32_t count; /* Candidates, in rising id order. */
     uint32_t vocab;
-    float arrays[]; /* value[vocab], weight[vocab], id[vocab] */
+    float arrays[]; /* value[vocab], weight[vocab], id[vocab], adjusted[vocab], times[vocab] */
 };
 
 static float *values(struct work *work)
@@ -43,9 +43,19 @@ static uint32_t *ids(struct work *work)
     return (uint32_t *)(void *)(work->arrays + 2 * (size_t)work->vocab);
 }
 
+static float *adjusted(struct work *work) /* A row's own logits. */
+{
+    return work->arrays + 3 * (size_t)work->vocab;
+}
+
+static uint32_t *times(struct work *work) /* Zero between rows. */
+{
+    return (uint32_t *)(void *)(work->arrays + 4 * (size_t)work->vocab);
+}
+
 size_t sample_work_bytes(uint32_t vocab)
 {
-    return sizeof(struct work) + 3 * sizeof(float) * vocab;
+    return sizeof(struct work) + 5 * sizeof(float) * vocab;
 }
 
 /* Unsigned order of the key is descending order of the value. */
@@ -128,16 +138,6 @@ static void keep(struct work *work, struct cut cut)
     work->count = kept;
 }
 
-static bool masked(const struct sample_row *row, uint32_t id)
-{
-    for (uint32_t i = 0; i < row->params->stop_id_count; i++) {
-        if (row->params->stop_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* False when all logits of the block from `first` are below floor: most blocks are skipped so. */
 static bool block_reaches(const struct sample_row *row, uint32_t first, float floor)
 {
@@ -156,14 +156,14 @@ static uint32_t block_end(const struct sample_row *row, uint32_t first)
     return row->vocab - first < BLOCK ? row->vocab : first + BLOCK;
 }
 
-/* Fills the candidates with all ids that are not masked and at least `floor`. */
-static void gather(const struct sample_row *row, bool mask, float floor, struct work *work)
+/* Fills the candidates with all ids whose logit is at least `floor`. */
+static void gather(const struct sample_row *row, float floor, struct work *work)
 {
     uint32_t count = 0;
     for (uint32_t first = 0; first < row->vocab; first += BLOCK) {
         const uint32_t end = block_reaches(row, first, floor) ? block_end(row, first) : first;
         for (uint32_t id = first; id < end; id++) {
-            if (row->logits[id] >= floor && !(mask && masked(row, id))) {
+            if (row->logits[id] >= floor) {
                 values(work)[count] = row->logits[id];
                 ids(work)[count] = id;
                 count++;
@@ -173,20 +173,18 @@ static void gather(const struct sample_row *row, bool mask, float floor, struct 
     work->count = count;
 }
 
-/* Largest logit that is not masked, smallest id among equals. False when all are masked. */
-static bool find_best(const struct sample_row *row, uint32_t *out)
+/* The smallest id of the largest logit. */
+static uint32_t find_best(const struct sample_row *row)
 {
-    uint32_t best = UINT32_MAX;
-    for (uint32_t id = 0; id < row->vocab; id++) {
-        if ((best == UINT32_MAX || row->logits[id] > row->logits[best]) && !masked(row, id)) {
-            best = id;
+    uint32_t best = 0;
+    for (uint32_t first = 0; first < row->vocab; first += BLOCK) {
+        const uint32_t end =
+            block_reaches(row, first, row->logits[best]) ? block_end(row, first) : first;
+        for (uint32_t id = first; id < end; id++) {
+            best = row->logits[id] > row->logits[best] ? id : best;
         }
     }
-    if (best == UINT32_MAX) {
-        return false;
-    }
-    *out = best;
-    return true;
+    return best;
 }
 
 /* weight = exp((value - max) / temperature); returns their sum. */
@@ -208,14 +206,13 @@ static void keep_top_k(struct work *work, uint32_t top_k)
     keep(work, find_cut(work, (double)top_k));
 }
 
-static uint32_t draw(const struct sample_row *row, float max, bool mask)
+static uint32_t draw(const struct sample_row *row, float max)
 {
     const struct sample_params *params = row->params;
     struct work *work = row->work;
-    work->vocab = row->vocab;
     /* min_p: p >= min_p * p(max), which is a bound on the logit. */
     const float depth = params->min_p > 0 ? fminf(-logf(params->min_p), negligible) : negligible;
-    gather(row, mask, max - params->temperature * depth, work);
+    gather(row, max - params->temperature * depth, work);
     if (params->top_k > 0 && params->top_k < work->count) {
         keep_top_k(work, params->top_k);
     }
@@ -268,10 +265,9 @@ static void list_top(const struct sample_row *row, uint32_t count, struct record
 }
 
 static void add_logprobs(const struct sample_row *row, const struct kern_softmax_stats *stats,
-                         struct sample_result *result)
+                         uint32_t wanted, struct sample_result *result)
 {
-    const uint32_t top_logprobs = row->params->top_logprobs;
-    const uint32_t top = top_logprobs < row->vocab ? top_logprobs : row->vocab;
+    const uint32_t top = wanted < row->vocab ? wanted : row->vocab;
     result->logprobs[0] =
         (struct record_logprob){.id = result->id, .logprob = row->logits[result->id]};
     if (top > 0) {
@@ -284,9 +280,44 @@ static void add_logprobs(const struct sample_row *row, const struct kern_softmax
     }
 }
 
-void sample_run(const struct sample_row *row, struct sample_result *result)
+/* Takes the stop ids out; a mask that leaves nothing is none: some token has to come. */
+static void mask_stops(const struct sample_row *row, float *logits)
 {
     const struct sample_params *params = row->params;
+    float kept[SAMPLE_STOP_IDS_MAX];
+    for (uint32_t i = 0; i < params->stop_id_count; i++) {
+        kept[i] = logits[params->stop_ids[i]];
+        logits[params->stop_ids[i]] = -INFINITY;
+    }
+    if (logits[find_best(row)] > -INFINITY) {
+        return;
+    }
+    for (uint32_t i = params->stop_id_count; i > 0; i--) { /* Backwards: an id may stand twice. */
+        logits[params->stop_ids[i - 1]] = kept[i - 1];
+    }
+}
+
+/* The row as its request wants it, in work memory. Its ids are those of the model when every one
+ * has been taken out, which the core does not let happen. */
+static struct sample_row adjust_row(const struct sample_row *raw, bool stops_masked)
+{
+    struct work *work = raw->work;
+    struct sample_row row = *raw;
+    float *logits = adjusted(work);
+    memcpy(logits, raw->logits, raw->vocab * sizeof *logits);
+    row.logits = logits;
+    if (raw->params->adjust.active) {
+        adjust_apply(&raw->params->adjust, &raw->past, times(work), logits, raw->vocab);
+    }
+    if (stops_masked) {
+        mask_stops(&row, logits);
+    }
+    return logits[find_best(&row)] > -INFINITY ? row : *raw;
+}
+
+/* An empty result, with what its row's logits add up to. */
+static struct kern_softmax_stats begin(const struct sample_row *row, struct sample_result *result)
+{
     struct kern_softmax_stats stats;
     const struct kern_logits_args args = {
         .logits = row->logits, .vocab = row->vocab, .stats = &stats};
@@ -294,15 +325,36 @@ void sample_run(const struct sample_row *row, struct sample_result *result)
     result->invalid = !stats.finite;
     result->logprob_count = 0;
     result->id = 0;
+    return stats;
+}
+
+void sample_score(const struct sample_row *row, uint32_t id, struct sample_result *result)
+{
+    const struct kern_softmax_stats stats = begin(row, result);
+    result->id = id;
+    if (!result->invalid) {
+        add_logprobs(row, &stats, row->params->score_top, result);
+    }
+}
+
+void sample_run(const struct sample_row *row, struct sample_result *result)
+{
+    const struct sample_params *params = row->params;
+    struct work *work = row->work;
+    const struct kern_softmax_stats stats = begin(row, result);
+    work->vocab = row->vocab;
     if (result->invalid) {
         return;
     }
-    uint32_t best = stats.argmax;
-    /* A mask over the whole vocabulary is no mask: some token has to come. */
-    const bool mask =
-        params->stop_id_count > 0 && row->position < params->min_position && find_best(row, &best);
-    result->id = params->temperature > 0 ? draw(row, row->logits[best], mask) : best;
+    const bool stops_masked = params->stop_id_count > 0 && row->position < params->min_position;
+    if (params->adjust.active || stops_masked) {
+        const struct sample_row own = adjust_row(row, stops_masked);
+        const uint32_t best = find_best(&own);
+        result->id = params->temperature > 0 ? draw(&own, own.logits[best]) : best;
+    } else {
+        result->id = params->temperature > 0 ? draw(row, stats.max) : stats.argmax;
+    }
     if (params->logprobs) {
-        add_logprobs(row, &stats, result);
+        add_logprobs(row, &stats, params->top_logprobs, result);
     }
 }

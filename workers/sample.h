@@ -2,8 +2,9 @@
  * sample.h - one row of logits to one token id, with logprobs. Pure: the random number is a
  * function of (seed, position), so a replay or another batch draws the same token.
  *
- * Order: min_tokens mask, temperature, min_p, top_k, top_p. Logprobs are of the raw logits. Among
- * equal logits the smallest id comes first, everywhere.
+ * Order: penalties, biases, allowed ids (adjust.h), min_tokens mask, temperature, min_p, top_k,
+ * top_p. Logprobs are of the raw logits. Among equal logits the smallest id comes first,
+ * everywhere.
  */
 #ifndef WORKERS_SAMPLE_H
 #define WORKERS_SAMPLE_H
@@ -15,6 +16,7 @@
 #include "base/limits.h"
 #include "ipc/record.h"
 #include "kernels/kern.h"
+#include "workers/adjust.h"
 
 enum {
     SAMPLE_STOP_IDS_MAX = LIMIT_STOP_IDS_MAX + LIMIT_EOS_IDS_MAX,
@@ -32,6 +34,8 @@ struct sample_params {
     uint32_t min_position; /* Of the sampled token: below it the stop ids are masked. */
     uint32_t stop_id_count;
     uint32_t stop_ids[SAMPLE_STOP_IDS_MAX]; /* Checked against the vocabulary. */
+    uint32_t score_top;                     /* Top logprobs of sample_score(). */
+    struct adjust adjust;
 };
 
 struct sample_row {
@@ -39,8 +43,9 @@ struct sample_row {
     uint32_t vocab;
     uint32_t position; /* Of the token to be sampled. */
     const struct sample_params *params;
+    struct adjust_past past; /* Its tokens so far; read when the adjust is active. */
     const struct kern_ops *ops;
-    void *work; /* sample_work_bytes(vocab), of the calling thread. */
+    void *work; /* sample_work_bytes(vocab) of the calling thread, zero before its first row. */
 };
 
 struct sample_result {
@@ -53,5 +58,8 @@ struct sample_result {
 size_t sample_work_bytes(uint32_t vocab);
 
 void sample_run(const struct sample_row *row, struct sample_result *result);
+
+/* How likely the row makes this id, and its top ones: result->id is id, its logprobs are listed. */
+void sample_score(const struct sample_row *row, uint32_t id, struct sample_result *result);
 
 #endif /* WORKERS_SAMPLE_H */

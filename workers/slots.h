@@ -26,7 +26,10 @@ struct slot {
     uint32_t page_count;
     uint32_t *pages;       /* [pages_max] block table */
     uint32_t stop_ids_due; /* STOP_IDS announced by OPEN that have not come yet. */
-    uint64_t step;         /* Last step that had a row of this slot: one row a step. */
+    bool adjust_due;       /* Likewise its ADJUST, and by that its biases and allowed ids. */
+    uint32_t biases_due;
+    uint32_t allowed_due;
+    uint64_t step; /* Last step that had a row of this slot: one row a step. */
     struct sample_params sampling;
 };
 
@@ -47,7 +50,7 @@ int slots_open(struct slots *slots, struct arena *arena, uint32_t count, uint32_
 /* Closes all: the core starts anew. */
 void slots_reset(struct slots *slots);
 
-/* Applies an OPEN, STOP_IDS, PAGES or CLOSE record. 0 or -EBADMSG. */
+/* Applies an OPEN, STOP_IDS, ADJUST, BIASES, ALLOWED, PAGES or CLOSE record. 0 or -EBADMSG. */
 int slots_apply(struct slots *slots, const union record *record) MUST_CHECK;
 
 /* The slot a row of `step` may run in: open in this generation, complete, not yet in this step, its

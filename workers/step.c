@@ -15,7 +15,8 @@
 
 enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
 
-static_assert(LIMIT_STEP_ROWS_MAX * (1 + STEP_LOGPROB_CELLS) + 1 <= RING_CELLS,
+static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_CELLS) + 1 <=
+                  RING_CELLS,
               "the answer of one step fits the ring");
 
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
@@ -30,26 +31,34 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const uint32_t pages_max = (bounds->positions - 1) / page_tokens + 1;
     const size_t rows = bounds->rows;
     const size_t tokens = bounds->tokens;
-    const size_t slack = 448; /* Alignment of the arrays below. */
+    const size_t scores = LIMIT_STEP_SCORES_MAX;
+    const size_t score_bytes = scores * (sizeof *step->scores + sizeof *step->score_tokens);
+    const size_t slack = 640; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
-                             sizeof *step->sampled + sizeof *step->results;
-    int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +
-                                             tokens * (sizeof *step->listed + sizeof *step->ids) +
-                                             threads * step->work_bytes + slack);
+                             sizeof *step->sampled + sizeof *step->results + sizeof *step->choices;
+    int error =
+        arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) +
+                                     history_bytes(bounds->pages, page_tokens) + rows * row_bytes +
+                                     tokens * (sizeof *step->listed + sizeof *step->ids) +
+                                     threads * step->work_bytes + score_bytes + slack);
     if (error) {
         return error;
     }
     error = slots_open(&step->slots, &step->arena, bounds->slots, pages_max, page_tokens);
+    error = error ? error : history_open(&step->history, &step->arena, bounds->pages, page_tokens);
     must(!error);
     step->rows = arena_alloc(&step->arena, rows, sizeof *step->rows);
     step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
     step->sampled = arena_alloc(&step->arena, rows, sizeof *step->sampled);
     step->results = arena_alloc(&step->arena, rows, sizeof *step->results);
+    step->choices = arena_alloc(&step->arena, rows, sizeof *step->choices);
     step->listed = arena_alloc(&step->arena, tokens, sizeof *step->listed);
     step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
+    step->scores = arena_alloc(&step->arena, scores, sizeof *step->scores);
+    step->score_tokens = arena_alloc(&step->arena, scores, sizeof *step->score_tokens);
     step->work = arena_alloc(&step->arena, threads, step->work_bytes);
-    must(step->rows && step->engine_rows && step->sampled && step->results && step->listed &&
-         step->ids && step->work);
+    must(step->rows && step->engine_rows && step->sampled && step->results && step->choices &&
+         step->listed && step->ids && step->scores && step->score_tokens && step->work);
     arena_seal(&step->arena);
     return 0;
 }
@@ -59,9 +68,11 @@ void step_close(struct step *step)
     arena_close(&step->arena);
 }
 
-void step_attach(struct step *step, struct link *link)
+void step_attach(struct step *step, struct link *link, struct comm *comm)
 {
     step->link = link;
+    step->comm = comm;
+    engine_join(step->engine, comm);
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     slots_reset(&step->slots);
@@ -95,6 +106,7 @@ static bool samples(const struct step *step, uint32_t row)
 static int take_rows(struct step *step, const struct record_step *head)
 {
     uint32_t tokens = 0;
+    uint32_t scores = 0;
     for (uint32_t i = 0; i < head->row_count; i++) {
         union record record;
         if (take_kind(step, RECORD_ROW, &record)) {
@@ -107,20 +119,25 @@ static int take_rows(struct step *step, const struct record_step *head)
         if (!slot || row->tokens > head->token_count - tokens ||
             (listed &&
              (row->tokens > head->ids_count || row->ids_first > head->ids_count - row->tokens)) ||
-            (wants && row->tokens >= step->bounds.positions - row->position)) {
+            (wants && row->tokens >= step->bounds.positions - row->position) ||
+            row->score_count > LIMIT_STEP_SCORES_MAX - scores) {
             return -EBADMSG;
         }
         slot->step = head->step;
         step->rows[i] = (struct step_row){.slot = slot,
                                           .slot_index = row->slot,
                                           .source = row->source,
-                                          .ids_first = row->ids_first};
+                                          .ids_first = row->ids_first,
+                                          .score_first = row->score_first,
+                                          .score_count = row->score_count,
+                                          .next_id = row->next_id};
         step->engine_rows[i] = (struct engine_row){.pages = slot->pages,
                                                    .first = tokens,
                                                    .tokens = row->tokens,
                                                    .position = row->position,
                                                    .wants_logits = wants};
         tokens += row->tokens;
+        scores += row->score_count;
     }
     return tokens == head->token_count ? 0 : -EBADMSG;
 }
@@ -152,6 +169,8 @@ static uint32_t gather_ids(struct step *step, uint32_t row_count)
         } else {
             *ids = row->slot->last_id;
         }
+        history_write(&step->history, row->slot->pages, engine_row->position, ids,
+                      engine_row->tokens);
         if (samples(step, i)) {
             step->sampled[sampled++] = i;
         }
@@ -159,17 +178,75 @@ static uint32_t gather_ids(struct step *step, uint32_t row_count)
     return sampled;
 }
 
+/* Lists what is judged, in the order of rows and positions. */
+static void gather_scores(struct step *step, uint32_t row_count)
+{
+    step->score_count = 0;
+    for (uint32_t i = 0; i < row_count; i++) {
+        const struct step_row *row = &step->rows[i];
+        const struct engine_row *engine_row = &step->engine_rows[i];
+        const uint32_t *ids = step->ids + engine_row->first;
+        for (uint32_t t = row->score_first; t < row->score_first + row->score_count; t++) {
+            step->score_tokens[step->score_count] = engine_row->first + t;
+            step->scores[step->score_count++] =
+                (struct step_score){.row = i,
+                                    .position = engine_row->position + t + 1,
+                                    .id = t + 1 < engine_row->tokens ? ids[t + 1] : row->next_id};
+        }
+    }
+}
+
+static void run_scores(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    struct step *step = context;
+    (void)thread;
+    for (uint32_t i = first; i < first + count; i++) {
+        struct step_score *score = &step->scores[step->score_first + i];
+        const struct sample_row row = {
+            .logits = engine_logits(step->engine, i),
+            .vocab = step->bounds.vocab,
+            .params = &step->rows[score->row].slot->sampling,
+            .ops = engine_ops(step->engine),
+        };
+        sample_score(&row, score->id, &score->result);
+    }
+}
+
+/* Rank 0 has the logits, if the collectives went well. */
+static bool judges(const struct step *step)
+{
+    return step->link->rank == 0 && !(step->comm && comm_error(step->comm));
+}
+
+/* As many at a time as there is room for logits. */
+static void judge_tokens(struct step *step)
+{
+    for (uint32_t first = 0; first < step->score_count; first += step->bounds.rows) {
+        const uint32_t rest = step->score_count - first;
+        const uint32_t count = rest < step->bounds.rows ? rest : step->bounds.rows;
+        const struct crew_job job = {
+            .run = run_scores, .context = step, .units = count, .grain = 1};
+        step->score_first = first;
+        engine_head(step->engine, step->score_tokens + first, count);
+        if (judges(step)) {
+            crew_run(engine_crew(step->engine), &job);
+        }
+    }
+}
+
 static void run_samples(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     struct step *step = context;
     for (uint32_t i = first; i < first + count; i++) {
         const uint32_t row = step->sampled[i];
-        const struct engine_row *engine_row = &step->engine_rows[row];
+        const struct slot *slot = step->rows[row].slot;
+        const uint32_t position = step->engine_rows[row].position + step->engine_rows[row].tokens;
         const struct sample_row sample = {
             .logits = engine_logits(step->engine, i),
             .vocab = step->bounds.vocab,
-            .position = engine_row->position + engine_row->tokens,
-            .params = &step->rows[row].slot->sampling,
+            .position = position,
+            .params = &slot->sampling,
+            .past = {.history = &step->history, .pages = slot->pages, .tokens = position},
             .ops = engine_ops(step->engine),
             .work = step->work + thread * step->work_bytes,
         };
@@ -204,23 +281,16 @@ static void push(struct step *step, const union record *record)
     must(ring_push(&step->link->out, record) == 0);
 }
 
-static void push_result(struct step *step, uint64_t number, uint32_t index, uint32_t logprob_first)
+/* RESULT or SCORE, and the logprobs behind it. Returns how many came before the next one's. */
+static uint32_t push_result(struct step *step, struct record_result *record, uint32_t row,
+                            const struct sample_result *result)
 {
-    const struct sample_result *result = &step->results[index];
-    const uint32_t row = step->sampled[index];
-    const struct engine_row *engine_row = &step->engine_rows[row];
-    union record record = {0};
-    record.result = (struct record_result){
-        .head = reply_head(step, RECORD_RESULT, result->invalid ? RECORD_RESULT_INVALID : 0),
-        .step = number,
-        .slot = step->rows[row].slot_index,
-        .generation = step->rows[row].slot->generation,
-        .position = engine_row->position + engine_row->tokens,
-        .id = result->id,
-        .logprob_first = logprob_first,
-        .logprob_count = result->logprob_count,
-    };
-    push(step, &record);
+    record->head = reply_head(step, record->head.kind, result->invalid ? RECORD_RESULT_INVALID : 0);
+    record->slot = step->rows[row].slot_index;
+    record->generation = step->rows[row].slot->generation;
+    record->id = result->id;
+    record->logprob_count = result->logprob_count;
+    push(step, &(union record){.result = *record});
     for (uint32_t first = 0; first < result->logprob_count; first += RECORD_LOGPROBS_PER_CELL) {
         const uint32_t rest = result->logprob_count - first;
         const uint32_t count = rest < RECORD_LOGPROBS_PER_CELL ? rest : RECORD_LOGPROBS_PER_CELL;
@@ -231,27 +301,62 @@ static void push_result(struct step *step, uint64_t number, uint32_t index, uint
                count * sizeof cell.logprobs.pairs[0]);
         push(step, &cell);
     }
+    return record->logprob_first + result->logprob_count;
 }
 
 static void answer(struct step *step, uint64_t number, uint32_t sampled)
 {
+    const bool speaks = step->link->rank == 0; /* The other ranks only say that they are done. */
+    const uint32_t results = speaks ? sampled : 0;
+    const uint32_t scores = speaks ? step->score_count : 0;
     uint32_t logprobs = 0;
-    for (uint32_t i = 0; i < sampled; i++) {
-        push_result(step, number, i, logprobs);
-        logprobs += step->results[i].logprob_count;
+    for (uint32_t i = 0; i < results; i++) {
+        const uint32_t row = step->sampled[i];
+        const struct engine_row *engine_row = &step->engine_rows[row];
+        struct record_result record = {.head.kind = RECORD_RESULT,
+                                       .step = number,
+                                       .position = engine_row->position + engine_row->tokens,
+                                       .logprob_first = logprobs};
+        logprobs = push_result(step, &record, row, &step->results[i]);
+    }
+    for (uint32_t i = 0; i < scores; i++) {
+        const struct step_score *score = &step->scores[i];
+        struct record_result record = {.head.kind = RECORD_SCORE,
+                                       .step = number,
+                                       .position = score->position,
+                                       .logprob_first = logprobs};
+        logprobs = push_result(step, &record, score->row, &score->result);
     }
     union record record = {0};
     record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
                                        .step = number,
                                        .compute_us = clock_now_us() - step->start_us,
-                                       .result_count = sampled,
-                                       .logprob_count = logprobs};
+                                       .result_count = results,
+                                       .logprob_count = logprobs,
+                                       .score_count = scores};
     push(step, &record);
     failpoint_pass(&step->failpoint, "publish");
     link_worker_publish(step->link);
 }
 
-static void compute(struct step *step, const struct record_step *head, uint32_t sampled)
+/* Rank 0's choices become everybody's, before anybody needs them for the next embedding. */
+static int share_choices(struct step *step, uint32_t sampled)
+{
+    for (uint32_t i = 0; i < sampled; i++) { /* Other ranks': overwritten. */
+        step->choices[i] = (struct step_choice){step->results[i].id, step->results[i].invalid};
+    }
+    const int error = comm_broadcast(step->comm, step->choices, sampled * sizeof *step->choices);
+    for (uint32_t i = 0; i < sampled && !error && step->link->rank != 0; i++) {
+        if (step->choices[i].id >= step->bounds.vocab) {
+            return -EBADMSG;
+        }
+        step->results[i] = (struct sample_result){.id = step->choices[i].id,
+                                                  .invalid = step->choices[i].invalid != 0};
+    }
+    return error;
+}
+
+static int compute(struct step *step, const struct record_step *head, uint32_t sampled)
 {
     bool prefill = false;
     for (uint32_t i = 0; i < head->row_count; i++) {
@@ -264,8 +369,33 @@ static void compute(struct step *step, const struct record_step *head, uint32_t 
                                        .plan = &step->plan};
     engine_run(step->engine, &batch);
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
-    crew_run(engine_crew(step->engine), &job);
-    advance_slots(step, head->row_count);
+    if (judges(step)) {
+        crew_run(engine_crew(step->engine), &job);
+    }
+    int error = step->comm ? share_choices(step, sampled) : 0;
+    if (!error) { /* Every rank: the head is cut between them. */
+        judge_tokens(step);
+        error = step->comm ? comm_error(step->comm) : 0;
+    }
+    if (!error) {
+        advance_slots(step, head->row_count);
+    }
+    return error;
+}
+
+/* The step did not happen. Who is to blame for it, where that is known, decides the core. */
+static int give_up(struct step *step, uint64_t number, int error)
+{
+    if (error == -ETIMEDOUT) {
+        union record record = {0};
+        record.done =
+            (struct record_done){.head = reply_head(step, RECORD_DONE, RECORD_DONE_STALLED),
+                                 .step = number,
+                                 .late = comm_late(step->comm)};
+        push(step, &record);
+        link_worker_publish(step->link);
+    }
+    return error == -EBADMSG ? error : -ECANCELED;
 }
 
 static int run_step(struct step *step, const struct record_step *head)
@@ -277,11 +407,16 @@ static int run_step(struct step *step, const struct record_step *head)
     }
     ring_release(&step->link->in);
     const uint32_t sampled = gather_ids(step, head->row_count);
+    gather_scores(step, head->row_count);
     const int64_t room = ring_room(&step->link->out);
-    if (room < (int64_t)sampled * (1 + STEP_LOGPROB_CELLS) + 1) {
+    const int64_t answers = (int64_t)sampled + step->score_count;
+    if (room < answers * (1 + STEP_LOGPROB_CELLS) + 1) {
         return room < 0 ? -EBADMSG : -ENOBUFS;
     }
-    compute(step, head, sampled);
+    const int error = compute(step, head, sampled);
+    if (error) {
+        return give_up(step, head->step, error);
+    }
     answer(step, head->step, sampled);
     return 0;
 }
@@ -300,11 +435,15 @@ int step_serve(struct step *step)
             what = "sent a step that does not hold together";
             error = run_step(step, &record.step);
         } else if (!error && record.head.kind == RECORD_COPY) {
-            engine_copy_pages(step->engine, record.copy.sources, record.copy.targets,
-                              record.copy.count);
+            const struct record_copy *copy = &record.copy;
+            engine_copy_pages(step->engine, copy->sources, copy->targets, copy->count);
+            history_copy(&step->history, copy->sources, copy->targets, copy->count);
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);
+        }
+        if (error == -ECANCELED) {
+            return error;
         }
         if (error) {
             log_error("worker: the core %s",

@@ -13,6 +13,8 @@ void ref_fill(struct kern_ops *ops)
         .silu_mul = ref_silu_mul,
         .route = ref_route,
         .combine = ref_combine,
+        .quantise = ref_quantise,
+        .rescale = ref_rescale,
         .logits = ref_logits,
     };
 }

@@ -11,6 +11,8 @@ void ref_attend(const struct kern_attend_args *args, uint32_t first, uint32_t co
 void ref_silu_mul(const struct kern_silu_mul_args *args, uint32_t first, uint32_t count);
 void ref_route(const struct kern_route_args *args, uint32_t first, uint32_t count);
 void ref_combine(const struct kern_combine_args *args, uint32_t first, uint32_t count);
+void ref_quantise(const struct kern_quantise_args *args, uint32_t first, uint32_t count);
+void ref_rescale(const struct kern_rescale_args *args, uint32_t first, uint32_t count);
 void ref_logits(const struct kern_logits_args *args);
 
 void ref_fill(struct kern_ops *ops);

@@ -37,7 +37,7 @@ void ref_route(const struct kern_route_args *args, uint32_t first, uint32_t coun
     for (size_t r = first; r < (size_t)first + count; r++) {
         const float *logits = args->logits + r * args->experts;
         float *weight = args->weight + r * args->used;
-        float best[LIMIT_EXPERTS_USED_MAX];
+        float best[LIMIT_EXPERTS_USED_MAX] = {0};
         float sum = 0;
         choose(args, logits, args->expert + r * args->used, best);
         for (uint32_t i = 0; i < args->used; i++) {

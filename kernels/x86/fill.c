@@ -49,6 +49,9 @@ unsigned x86_detect(void)
     if (isa && (b & wanted) == wanted && (state & STATE_AVX512) == STATE_AVX512) {
         isa |= KERN_ISA_AVX512;
     }
+    if (isa & KERN_ISA_AVX512 && c & bit_AVX512VNNI) {
+        isa |= KERN_ISA_AVX512_VNNI;
+    }
     const bool amx = d & (1u << 22) && d & (1u << 24); /* AMX-BF16, AMX-TILE. */
     if (leaves >= 1 && isa & KERN_ISA_AVX512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&
         a & (1u << 5)) {
@@ -85,6 +88,8 @@ void x86_fill(struct kern_ops *ops, unsigned isa)
         ops->rope_append = avx512_rope_append;
         ops->attend = attend_f32_only;
         ops->combine = avx512_combine;
+        ops->quantise = avx512_quantise;
+        ops->rescale = avx512_rescale;
         ops->logits = avx512_logits;
     }
     if (isa & KERN_ISA_AVX512_BF16) {

@@ -8,11 +8,14 @@
  * last rows are whatever stands there. With one primitive for every row, a float row goes through
  * the same instructions whatever m is: that is the invariant behind "the same tokens". The
  * library's fast path wants a dense result, so a block lands in scratch, and the copy out of it
- * does the addition of `accumulate`.
+ * does the addition of `accumulate`. With eight-bit weights a block of x is brought to eight bits
+ * in scratch first, by each slice anew: that costs a few percent of a slice's product and saves a
+ * barrier of all threads; the library shifts it to unsigned and compensates where VNNI wants it.
  *
- * Measured on a 2-core AMD Zen 5 VM, 2026-11-21, one thread, K = 576, N = 1536: 517 GFLOP/s in bf16
- * from 64 rows on, 235 in float with 8 rows; one bf16 row streams weights at 100 GB/s from L2.
+ * Zen 5, one thread, K = 576, N = 1536, weights hot in cache, unlike a model's: 517 GFLOP/s in bf16
+ * from 64 rows on, 235 in float, 100 GB/s for one row (2026-11-21; others: docs/benchmarks.md).
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +55,7 @@ struct width {
 
 struct matmul_shape {
     struct matmul_options options;
+    struct kern_ops ops; /* For eight bits. */
     dnnl_engine_t engine;
     dnnl_stream_t stream; /* Without state on the CPU: shared by all threads. */
     uint32_t slices;
@@ -65,6 +69,7 @@ struct matmul_weight {
     uint8_t *base; /* Slices one after the other, each aligned. */
     size_t bytes;
     size_t slice_bytes; /* Of every slice but the last. */
+    float *scales;      /* [n] behind the slices, of eight-bit weights. */
 };
 
 static size_t aligned(size_t bytes)
@@ -72,9 +77,21 @@ static size_t aligned(size_t bytes)
     return (bytes + MATMUL_ALIGN - 1) & ~(size_t)(MATMUL_ALIGN - 1);
 }
 
-static dnnl_data_type_t native(enum kern_dtype dtype)
+static bool is_int8(const struct matmul_shape *shape)
 {
-    return dtype == KERN_F32 ? dnnl_f32 : dnnl_bf16;
+    return shape->options.weights == MATMUL_WEIGHTS_INT8;
+}
+
+/* A float row's bits depend on the number of rows of its primitive. */
+static bool is_float(const struct matmul_shape *shape)
+{
+    return !is_int8(shape) && shape->options.dtype == KERN_F32;
+}
+
+/* Of x and W as the library sees them. */
+static dnnl_data_type_t factor_type(const struct matmul_shape *shape)
+{
+    return is_int8(shape) ? dnnl_s8 : is_float(shape) ? dnnl_f32 : dnnl_bf16;
 }
 
 static int code_of(dnnl_status_t status)
@@ -86,7 +103,8 @@ static int code_of(dnnl_status_t status)
 static int open_product(struct matmul_shape *shape, struct width *width, uint32_t rows,
                         struct product *product)
 {
-    const dnnl_data_type_t type = native(shape->options.dtype);
+    const dnnl_data_type_t type = factor_type(shape);
+    const dnnl_data_type_t sum_type = is_int8(shape) ? dnnl_s32 : dnnl_f32;
     const dnnl_dims_t x_dims = {rows, shape->options.k};
     const dnnl_dims_t w_dims = {shape->options.k, width->columns};
     const dnnl_dims_t y_dims = {rows, width->columns};
@@ -97,7 +115,7 @@ static int open_product(struct matmul_shape *shape, struct width *width, uint32_
     dnnl_primitive_desc_t description = NULL;
     dnnl_status_t status = dnnl_memory_desc_init_by_tag(&product->x, 2, x_dims, type, dnnl_ab);
     status =
-        status ? status : dnnl_memory_desc_init_by_tag(&product->y, 2, y_dims, dnnl_f32, dnnl_ab);
+        status ? status : dnnl_memory_desc_init_by_tag(&product->y, 2, y_dims, sum_type, dnnl_ab);
     if (!status && first) {
         status = dnnl_memory_desc_init_by_tag(&weight, 2, w_dims, type, dnnl_format_tag_any);
     }
@@ -128,7 +146,7 @@ static int open_width(struct matmul_shape *shape, struct width *width, uint32_t 
     width->columns = columns;
     for (uint32_t i = MATMUL_BLOCKS; i-- > 0;) {
         const uint32_t rows = block_rows[i];
-        if (shape->options.dtype == KERN_F32 && rows != MATMUL_F32_ROWS) {
+        if (is_float(shape) && rows != MATMUL_F32_ROWS) {
             continue;
         }
         const int code = open_product(shape, width, rows, &width->products[i]);
@@ -152,12 +170,18 @@ static void cut_columns(struct matmul_shape *shape)
 int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *options)
 {
     must(options->n > 0 && options->k > 0 && options->rows_max > 0);
+    const unsigned isa = kern_isa_detect();
+    if (options->weights == MATMUL_WEIGHTS_INT8 &&
+        (!(isa & KERN_ISA_AVX512_VNNI) || options->k > MATMUL_INT8_K_MAX)) {
+        return -ENOTSUP;
+    }
     struct matmul_shape *shape = calloc(1, sizeof *shape);
     if (!shape) {
         return -ENOMEM;
     }
     omp_set_num_threads(1);
     shape->options = *options;
+    kern_ops_init(&shape->ops, isa);
     cut_columns(shape);
     int code = code_of(dnnl_engine_create(&shape->engine, dnnl_cpu, 0));
     code =
@@ -202,7 +226,7 @@ uint32_t matmul_shape_slices(const struct matmul_shape *shape)
 /* Index of the block for the next rows of m: the smallest that holds them, else the largest. */
 static uint32_t block_of(const struct matmul_shape *shape, uint32_t m)
 {
-    const uint32_t wanted = shape->options.dtype == KERN_F32 ? MATMUL_F32_ROWS : m;
+    const uint32_t wanted = is_float(shape) ? MATMUL_F32_ROWS : m;
     uint32_t block = 0;
     while (block + 1 < MATMUL_BLOCKS && block_rows[block] < wanted) {
         block++;
@@ -230,11 +254,20 @@ uint32_t matmul_slice_count(const struct matmul_shape *shape, uint32_t slice)
     return left < shape->columns ? left : shape->columns;
 }
 
-/* [the library's scratchpad][one block of results] */
+/* One block of results, float or integer. */
+static size_t result_bytes(const struct matmul_shape *shape)
+{
+    static_assert(sizeof(float) == sizeof(int32_t), "either fits");
+    return aligned(MATMUL_BLOCK_ROWS_MAX * (size_t)shape->columns * sizeof(float));
+}
+
+/* [the library's scratchpad][results][eight bits: one block of x][its scales] */
 size_t matmul_scratch_bytes(const struct matmul_shape *shape)
 {
-    return aligned(shape->scratchpad_bytes) +
-           aligned(MATMUL_BLOCK_ROWS_MAX * (size_t)shape->columns * sizeof(float));
+    const size_t common = aligned(shape->scratchpad_bytes) + result_bytes(shape);
+    const size_t block = MATMUL_BLOCK_ROWS_MAX * (size_t)shape->options.k;
+    return is_int8(shape) ? common + aligned(block) + aligned(MATMUL_BLOCK_ROWS_MAX * sizeof(float))
+                          : common;
 }
 
 static const struct width *width_of(const struct matmul_shape *shape, uint32_t slice)
@@ -250,7 +283,8 @@ int matmul_weight_open(struct matmul_weight **out, const struct matmul_shape *sh
     }
     weight->shape = shape;
     weight->slice_bytes = aligned(dnnl_memory_desc_get_size(&shape->widths[0].weight));
-    weight->bytes = weight->slice_bytes * shape->slices;
+    const size_t slices_bytes = weight->slice_bytes * shape->slices;
+    weight->bytes = slices_bytes + (is_int8(shape) ? shape->options.n * sizeof(float) : 0);
     void *base =
         mmap(NULL, weight->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) {
@@ -259,6 +293,7 @@ int matmul_weight_open(struct matmul_weight **out, const struct matmul_shape *sh
     }
     (void)madvise(base, weight->bytes, MADV_HUGEPAGE); /* An advice: 4 KiB pages work too. */
     weight->base = base;
+    weight->scales = is_int8(shape) ? (float *)(weight->base + slices_bytes) : NULL;
     *out = weight;
     return 0;
 }
@@ -276,7 +311,9 @@ size_t matmul_weight_bytes(const struct matmul_weight *weight)
     return weight->bytes;
 }
 
-int matmul_weight_pack(struct matmul_weight *weight, uint32_t slice, const float *rows)
+/* Rows of a slice, [columns][k] of type, into the library's layout. */
+static int reorder_slice(struct matmul_weight *weight, uint32_t slice, dnnl_data_type_t type,
+                         const void *rows)
 {
     const struct matmul_shape *shape = weight->shape;
     const struct width *width = width_of(shape, slice);
@@ -287,7 +324,7 @@ int matmul_weight_pack(struct matmul_weight *weight, uint32_t slice, const float
     dnnl_primitive_desc_t description = NULL;
     dnnl_primitive_t reorder = NULL;
     omp_set_num_threads(1);
-    dnnl_status_t status = dnnl_memory_desc_init_by_tag(&plain, 2, dims, dnnl_f32, dnnl_ba);
+    dnnl_status_t status = dnnl_memory_desc_init_by_tag(&plain, 2, dims, type, dnnl_ba);
     status =
         status ? status : dnnl_memory_create(&from, &plain, shape->engine, (void *)(uintptr_t)rows);
     status = status ? status
@@ -308,7 +345,31 @@ int matmul_weight_pack(struct matmul_weight *weight, uint32_t slice, const float
     return code_of(status);
 }
 
-/* One block of rows into result [rows][columns]. */
+int matmul_weight_pack(struct matmul_weight *weight, uint32_t slice, const float *rows)
+{
+    const struct matmul_shape *shape = weight->shape;
+    const uint32_t columns = matmul_slice_count(shape, slice);
+    if (!is_int8(shape)) {
+        return reorder_slice(weight, slice, dnnl_f32, rows);
+    }
+    int8_t *q = malloc((size_t)columns * shape->options.k);
+    if (!q) {
+        return -ENOMEM;
+    }
+    const struct kern_quantise_args args = {.x = rows,
+                                            .q = q,
+                                            .scale =
+                                                weight->scales + matmul_slice_first(shape, slice),
+                                            .cols = shape->options.k,
+                                            .dtype = KERN_F32};
+    shape->ops.quantise(&args, 0, columns);
+    const int code = reorder_slice(weight, slice, dnnl_s8, q);
+    free(q);
+    return code;
+}
+
+/* One block of rows into result [rows][columns]. The four memory objects cost 0.5 us a call,
+ * against 15 ns for pointing kept ones elsewhere: those would have to be each thread's own. */
 static void run_block(const struct matmul_shape *shape, const struct product *product,
                       const struct width *width, const void *const handles[4])
 {
@@ -327,12 +388,48 @@ static void run_block(const struct matmul_shape *shape, const struct product *pr
     }
 }
 
-static void copy_out(const struct matmul_args *args, uint32_t row, uint32_t rows, uint32_t column,
-                     uint32_t columns, const float *result)
+/* What matmul_scratch_bytes() is made of. */
+struct scratch {
+    void *library;
+    void *result;
+    int8_t *rows;
+    float *scales;
+};
+
+static struct scratch scratch_of(const struct matmul_shape *shape, void *base)
+{
+    uint8_t *result = (uint8_t *)base + aligned(shape->scratchpad_bytes);
+    uint8_t *rows = result + result_bytes(shape);
+    uint8_t *scales = rows + aligned(MATMUL_BLOCK_ROWS_MAX * (size_t)shape->options.k);
+    return is_int8(shape) ? (struct scratch){base, result, (int8_t *)rows, (float *)scales}
+                          : (struct scratch){.library = base, .result = result};
+}
+
+/* Rows of x as the library takes them. */
+static const void *rows_in(const struct matmul_args *args, const struct scratch *scratch,
+                           uint32_t row, uint32_t rows)
+{
+    const struct matmul_shape *shape = args->weight->shape;
+    const size_t row_bytes = shape->options.k * kern_dtype_bytes(shape->options.dtype);
+    const uint8_t *x = (const uint8_t *)args->x + row * row_bytes;
+    if (!is_int8(shape)) {
+        return x;
+    }
+    const struct kern_quantise_args quantise = {.x = x,
+                                                .q = scratch->rows,
+                                                .scale = scratch->scales,
+                                                .cols = shape->options.k,
+                                                .dtype = shape->options.dtype};
+    shape->ops.quantise(&quantise, 0, rows);
+    return scratch->rows;
+}
+
+/* A block [rows][columns] of float to its place in y. */
+static void copy_out(const struct matmul_args *args, float *y, uint32_t rows, uint32_t columns,
+                     const float *result)
 {
     const size_t n = args->weight->shape->options.n;
-    for (size_t r = 0; r < rows; r++) {
-        float *y = args->y + (row + r) * n + column;
+    for (size_t r = 0; r < rows; r++, y += n) {
         const float *from = result + r * columns;
         if (args->accumulate) {
             for (size_t c = 0; c < columns; c++) {
@@ -344,24 +441,44 @@ static void copy_out(const struct matmul_args *args, uint32_t row, uint32_t rows
     }
 }
 
+static void rows_out(const struct matmul_args *args, const struct scratch *scratch, uint32_t row,
+                     uint32_t rows, uint32_t slice)
+{
+    const struct matmul_shape *shape = args->weight->shape;
+    const uint32_t column = matmul_slice_first(shape, slice);
+    const uint32_t columns = matmul_slice_count(shape, slice);
+    float *y = args->y + (size_t)row * shape->options.n + column;
+    if (!is_int8(shape)) {
+        copy_out(args, y, rows, columns, scratch->result);
+        return;
+    }
+    const struct kern_rescale_args rescale = {.sum = scratch->result,
+                                              .row_scale = scratch->scales,
+                                              .column_scale = args->weight->scales + column,
+                                              .y = y,
+                                              .y_stride = shape->options.n,
+                                              .cols = columns,
+                                              .accumulate = args->accumulate};
+    shape->ops.rescale(&rescale, 0, rows);
+}
+
 void matmul_run(const struct matmul_args *args, uint32_t slice)
 {
     const struct matmul_weight *weight = args->weight;
     const struct matmul_shape *shape = weight->shape;
     const struct width *width = width_of(shape, slice);
-    const size_t row_bytes = shape->options.k * kern_dtype_bytes(shape->options.dtype);
-    float *result = (float *)((uint8_t *)args->scratch + aligned(shape->scratchpad_bytes));
+    const struct scratch scratch = scratch_of(shape, args->scratch);
     must(args->m > 0 && args->m <= shape->options.rows_max);
     omp_set_num_threads(1); /* Of the calling thread: a product never starts a team of its own. */
     for (uint32_t row = 0; row < args->m;) {
         const uint32_t left = args->m - row;
         const uint32_t block = block_of(shape, left);
         const uint32_t rows = left < block_rows[block] ? left : block_rows[block];
-        const void *const handles[4] = {(const uint8_t *)args->x + row * row_bytes,
-                                        weight->base + slice * weight->slice_bytes, result,
-                                        args->scratch};
+        const void *const handles[4] = {rows_in(args, &scratch, row, rows),
+                                        weight->base + slice * weight->slice_bytes, scratch.result,
+                                        scratch.library};
         run_block(shape, &width->products[block], width, handles);
-        copy_out(args, row, rows, matmul_slice_first(shape, slice), width->columns, result);
+        rows_out(args, &scratch, row, rows, slice);
         row += rows;
     }
 }

@@ -133,8 +133,8 @@ static void append(const struct kern_rope_append_args *args, size_t row)
     const bool next_follows = row + 1 < args->rows && args->page[row + 1] == args->page[row] &&
                               args->position[row + 1] == position + 1;
     const size_t angles = (size_t)position * (args->rope_dim / 2);
-    float turned[ROPE_HEAD_DIM_MAX];
-    float kept[ROPE_HEAD_DIM_MAX];
+    float turned[ROPE_HEAD_DIM_MAX] = {0};
+    float kept[ROPE_HEAD_DIM_MAX] = {0};
     for (uint32_t h = 0; h < args->kv_heads; h++) {
         const struct head k = head_of(args, row, args->heads + h, args->k_norm);
         const struct head v = head_of(args, row, args->heads + args->kv_heads + h, NULL);
@@ -153,7 +153,7 @@ static void append(const struct kern_rope_append_args *args, size_t row)
 
 void avx512_rope_append(const struct kern_rope_append_args *args, uint32_t first, uint32_t count)
 {
-    float turned[ROPE_HEAD_DIM_MAX];
+    float turned[ROPE_HEAD_DIM_MAX] = {0};
     if (args->head_dim > ROPE_HEAD_DIM_MAX) {
         ref_rope_append(args, first, count); /* No model has such heads. */
         return;

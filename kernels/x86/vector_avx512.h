@@ -37,6 +37,17 @@ static inline __m512 vector_exp(__m512 x)
     return _mm512_scalef_ps(y, n);
 }
 
+/* Values [i, i + 16) of an act array, as far as mask goes, else 0. */
+static inline __m512 vector_load_act(const void *array, size_t i, __mmask16 mask,
+                                     enum kern_dtype dtype)
+{
+    if (dtype == KERN_F32) {
+        return _mm512_maskz_loadu_ps(mask, (const float *)array + i);
+    }
+    const __m256i half = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)array + i);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
 /* To nearest even; a NaN becomes quiet. */
 static inline __m256i vector_to_bf16(__m512 x)
 {

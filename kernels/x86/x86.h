@@ -19,6 +19,8 @@ void avx512_rope_append(const struct kern_rope_append_args *args, uint32_t first
 void avx512_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
 void avx512_bf16_attend(const struct kern_attend_args *args, uint32_t first, uint32_t count);
 void avx512_combine(const struct kern_combine_args *args, uint32_t first, uint32_t count);
+void avx512_quantise(const struct kern_quantise_args *args, uint32_t first, uint32_t count);
+void avx512_rescale(const struct kern_rescale_args *args, uint32_t first, uint32_t count);
 void avx512_logits(const struct kern_logits_args *args);
 
 #endif /* KERNELS_X86_X86_H */

@@ -1,6 +1,7 @@
 /*
- * engine_bench.c - engine_bench MODEL [THREADS] [f32|bf16]: tokens per second of the bare engine in
- * the cases of docs/benchmarks.md, with the time of each operation. Best of a few runs. Not a test.
+ * engine_bench.c - engine_bench MODEL [THREADS] [f32|bf16|int8]: tokens per second of the bare
+ * engine in the cases of docs/benchmarks.md, with the time of each operation. int8 is of the
+ * weights and has bf16 around it. Best of a few runs. Not a test.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,22 +128,25 @@ static void print_private_memory(const char *when)
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc > 4) {
-        (void)fprintf(stderr, "usage: engine_bench MODEL [THREADS] [f32|bf16]\n");
+        (void)fprintf(stderr, "usage: engine_bench MODEL [THREADS] [f32|bf16|int8]\n");
         return 2;
     }
+    const char *numbers = argc > 3 ? argv[3] : "bf16";
     struct bench *bench = calloc(1, sizeof *bench);
     must(bench);
     const uint64_t start_ns = clock_now_ns();
     bench->probe = probe_open(
-        argv[1], (struct engine_options){
-                     .dtype = argc > 3 && strcmp(argv[3], "f32") == 0 ? KERN_F32 : KERN_BF16,
-                     .isa = kern_isa_detect(),
-                     .threads = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 2,
-                     .tokens_max = PREFILL,
-                     .rows_max = BATCH_MAX,
-                     .context_max = CONTEXT,
-                     .page_tokens = PAGE_TOKENS,
-                     .device_pages = BATCH_MAX * (CONTEXT / PAGE_TOKENS)});
+        argv[1],
+        (struct engine_options){.dtype = strcmp(numbers, "f32") == 0 ? KERN_F32 : KERN_BF16,
+                                .weights = strcmp(numbers, "int8") == 0 ? MATMUL_WEIGHTS_INT8
+                                                                        : MATMUL_WEIGHTS_DTYPE,
+                                .isa = kern_isa_detect(),
+                                .threads = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 2,
+                                .tokens_max = PREFILL,
+                                .rows_max = BATCH_MAX,
+                                .context_max = CONTEXT,
+                                .page_tokens = PAGE_TOKENS,
+                                .device_pages = BATCH_MAX * (CONTEXT / PAGE_TOKENS)});
     (void)printf("loaded in %.2f s, weights %.1f MB\n", (double)(clock_now_ns() - start_ns) / 1e9,
                  (double)engine_weight_bytes(bench->probe.engine) / 1e6);
     for (uint32_t i = 0; i < PREFILL; i++) {

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
-# serve_rows.sh MODEL [REPEATS] - the served rows of docs/benchmarks.md on this machine: starts the
-# release agent on an ipc socket of its own, loads it, prints one line a repeat, stops it.
+# serve_rows.sh MODEL [REPEATS [KEY=VALUE...]] - the served rows of docs/benchmarks.md on this
+# machine: starts the release agent, with these settings, on an ipc socket of its own, loads it,
+# prints one line a repeat, stops it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 model=$1
 repeats=${2:-3}
+settings=()
+for setting in "${@:3}"; do
+  settings+=(--set "$setting")
+done
 bin=build/release/bin
 work=$(mktemp -d)
 endpoint=ipc://$work/api.sock
 start_ns=$(date +%s%N)
 "$bin/sluice-agent" --config configs/cpu.yaml --set "model.path=$model" \
-  --set "zmq.bind=$endpoint" >"$work/out" 2>"$work/err" &
+  --set "zmq.bind=$endpoint" "${settings[@]}" >"$work/out" 2>"$work/err" &
 agent=$!
 trap 'kill -TERM $agent 2>/dev/null || true; wait $agent || true; rm -rf "$work"' EXIT
 until grep -q ready "$work/out"; do

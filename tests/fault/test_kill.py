@@ -6,11 +6,12 @@ stream is checked token by token as it arrives: no gap, no token twice, none los
 """
 import os
 import random
+import signal
 import time
 
 import pytest
 
-from agent_process import wait_until
+from agent_process import SCALE, wait_until
 from sluice_client import STATS, Client, pump_all
 
 KILLS = int(os.environ.get("SLUICE_KILLS", "6"))
@@ -38,6 +39,20 @@ def undisturbed(make_agent):
     return alone, took_s
 
 
+def bodies():
+    return [{"ids": prompt, **OPTIONS} for prompt in prompts()]
+
+
+def sampled_bodies():
+    """Everything that a worker keeps of a request, or counts over its tokens."""
+    return [{"ids": prompt, "ignore_eos": True, "max_tokens": TOKENS, "seed": 31 * n,
+             "temperature": 0.8, "top_p": 0.95, "min_p": 0.01, "frequency_penalty": 0.3,
+             "presence_penalty": (0, 0.4)[n % 2], "repetition_penalty": (1.0, 1.15)[n % 3 == 0],
+             "logit_bias": {str(40 + n): 2.5, "300": -100}, "bad_ids": [50, 60 + n],
+             "prompt_logprobs": n % 4, "top_logprobs": 2}
+            for n, prompt in enumerate(prompts())]
+
+
 def percentiles(values):
     ranked = sorted(values)
     return " ".join(f"p{p} {1000 * ranked[min(len(ranked) - 1, len(ranked) * p // 100)]:.0f}"
@@ -55,10 +70,10 @@ def drain(client, until):
     return longest
 
 
-def kill_once(agent, client, source, took_s):
+def kill_once(agent, client, source, took_s, asked):
     """One round: streams, a kill at a random instant, all streams to their end. Returns the
     answers and the longest silence after the kill, or None when too few were live just then."""
-    answers = [client.start(ids=prompt, **OPTIONS) for prompt in prompts()]
+    answers = [client.start(**body) for body in asked]
     drain(client, time.monotonic() + source.random() * took_s * 0.8)
     live = sum(not answer.ended for answer in answers)
     if live >= LIVE_MIN:
@@ -81,12 +96,35 @@ def test_kills_at_random_instants(own_agent, undisturbed):
         while len(silences) < KILLS:
             rounds += 1
             assert rounds <= 3 * KILLS + 10, f"only {len(silences)} kills found {LIVE_MIN} live"
-            answers, silence = kill_once(agent, client, source, took_s)
+            answers, silence = kill_once(agent, client, source, took_s, bodies())
             wrong = [n for n, answer in enumerate(answers) if answer.ids != alone[n]]
             assert not wrong, f"seed {SEED}, kill {len(silences)}: streams {wrong}\n{agent.log()}"
             silences += [silence] if silence is not None else []
     print(f"\nkilled in {len(silences)} of {rounds} rounds, {LIVE_MIN} or more of {STREAMS} "
           f"streams live, seed {SEED}; longest silence in ms: {percentiles(silences)}")
+
+
+def test_kills_while_penalties_count(own_agent):
+    """A replay counts tokens anew: sampled streams go on as they would have, and nothing that was
+    said of the prompt is said again."""
+    source = random.Random(SEED)
+    agent = own_agent()
+    with Client(agent.endpoint) as client:
+        alone = [client.generate(**body) for body in sampled_bodies()]
+        began = time.monotonic()
+        client.finish(*[client.start(**body) for body in sampled_bodies()])
+        took_s = time.monotonic() - began
+        kills = rounds = 0
+        while kills < max(2, KILLS // 2):
+            rounds += 1
+            assert rounds <= 3 * KILLS + 10, f"only {kills} kills found {LIVE_MIN} live"
+            answers, silence = kill_once(agent, client, source, took_s, sampled_bodies())
+            for n, (answer, wanted) in enumerate(zip(answers, alone)):
+                assert answer.ids == wanted.ids, f"seed {SEED}, kill {kills}: {n}\n{agent.log()}"
+                assert answer.prompt_logprobs == wanted.prompt_logprobs
+                assert answer.logprobs == wanted.logprobs
+            kills += silence is not None
+    print(f"\n{kills} kills in {rounds} rounds, sampled, seed {SEED}")
 
 
 def deaths_after(agent, alone, tokens):
@@ -133,15 +171,31 @@ def test_kills_at_failpoints(make_agent, undisturbed, failpoint):
 def test_a_worker_that_hangs_is_replaced(own_agent, undisturbed):
     """SIGSTOP: the step's deadline declares it dead, and a later SIGCONT finds nothing to hurt."""
     alone, _ = undisturbed
-    agent = own_agent({"workers.step_timeout_ms": 1000})
+    agent = own_agent({"workers.step_timeout_ms": int(1000 * SCALE)})
     with Client(agent.endpoint) as client:
         answers = [client.start(ids=prompt, **OPTIONS) for prompt in prompts()]
         assert client.pump(lambda: all(answer.ids for answer in answers))
         stopped = agent.worker()
-        agent.kill_one(stopped, 19)
+        agent.kill_one(stopped, signal.SIGSTOP)
         client.finish(*answers, timeout_s=60)
         assert [answer.ids for answer in answers] == alone
         assert wait_until(lambda: stopped not in [p.pid for p in agent.workers()], 5)
+
+
+def test_a_core_that_stood_still_does_not_blame_its_worker(own_agent, undisturbed):
+    """The step in flight was answered in time; that nobody looked is no fault of the worker's."""
+    alone, _ = undisturbed
+    agent = own_agent({"workers.step_timeout_ms": int(1000 * SCALE)})
+    with Client(agent.endpoint) as client:
+        answers = [client.start(ids=prompt, **OPTIONS) for prompt in prompts()]
+        assert client.pump(lambda: all(answer.ids for answer in answers))
+        core = agent.core()
+        os.kill(core, signal.SIGSTOP)
+        time.sleep(1.5 * SCALE)
+        os.kill(core, signal.SIGCONT)
+        client.finish(*answers, timeout_s=60)
+        assert [answer.ids for answer in answers] == alone
+        assert client.ask(STATS).body["worker_losses_total"] == 0
 
 
 def test_no_worker_means_waiting_not_failing(own_agent, undisturbed):

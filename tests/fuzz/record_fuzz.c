@@ -16,7 +16,19 @@ static void fuzz_request(const union record *record)
     case RECORD_OPEN:
         must(record->open.slot < SLOTS && record->open.min_position <= POSITIONS);
         break;
+    case RECORD_ADJUST:
+        must(record->adjust.slot < SLOTS && record->adjust.prompt_tokens <= POSITIONS);
+        must(record->adjust.bias_count <= RECORD_BIASES_MAX);
+        must(record->adjust.allowed_count <= LIMIT_ALLOWED_IDS_MAX);
+        break;
+    case RECORD_BIASES:
+        must(record->biases.slot < SLOTS);
+        for (uint32_t i = 0; i < record->biases.count; i++) {
+            must(record->biases.pairs[i].id < VOCAB);
+        }
+        break;
     case RECORD_STOP_IDS:
+    case RECORD_ALLOWED:
         for (uint32_t i = 0; i < record->stop_ids.count; i++) {
             must(record->stop_ids.ids[i] < VOCAB);
         }
@@ -26,6 +38,11 @@ static void fuzz_request(const union record *record)
             must((uint64_t)record->pages.index + i < PAGES && record->pages.pages[i] < PAGES);
         }
         break;
+    case RECORD_COPY:
+        for (uint32_t i = 0; i < record->copy.count; i++) {
+            must(record->copy.sources[i] < PAGES && record->copy.targets[i] < PAGES);
+        }
+        break;
     case RECORD_STEP:
         must(record->step.row_count <= ROWS && record->step.token_count <= TOKENS);
         break;
@@ -33,6 +50,8 @@ static void fuzz_request(const union record *record)
         must((uint64_t)record->row.position + record->row.tokens <= POSITIONS);
         must(record->row.source == RECORD_SOURCE_LAST ||
              (uint64_t)record->row.ids_first + record->row.tokens <= TOKENS);
+        must(record->row.score_count == 0 ||
+             (uint64_t)record->row.score_first + record->row.score_count <= record->row.tokens);
         break;
     case RECORD_IDS:
         for (uint32_t i = 0; i < record->ids.count; i++) {
@@ -48,6 +67,7 @@ static void fuzz_reply(const union record *record)
 {
     switch (record->head.kind) {
     case RECORD_RESULT:
+    case RECORD_SCORE:
         must(record->result.slot < SLOTS && record->result.position <= POSITIONS);
         must(record->head.flags == RECORD_RESULT_INVALID || record->result.id < VOCAB);
         break;

@@ -97,6 +97,24 @@ static struct wire_bytes encode_generate(struct codec *codec, const char *name)
         in->messages[1] = (struct wire_chat_message){text_of("user"), text_of("Grüße, 世界")};
         in->max_tokens = 300;
         in->given = WIRE_GIVEN_MAX_TOKENS;
+    } else if (strcmp(name, "generate_adjust") == 0) {
+        in->prompt = text_of("Once");
+        in->given = WIRE_GIVEN_REPETITION;
+        in->repetition_penalty = 1.1;
+        in->presence_penalty = 0.5;
+        in->frequency_penalty = -0.25;
+        in->bias_count = 2;
+        in->biases[0] = (struct wire_bias){7, -100.0f};
+        in->biases[1] = (struct wire_bias){70000, 2.5f};
+        in->bad_id_count = 2;
+        memcpy(in->bad_ids, (const uint32_t[]){11, 12}, 2 * sizeof(uint32_t));
+        in->allowed_id_count = 3;
+        memcpy(in->allowed_ids, (const uint32_t[]){7, 13, 70000}, 3 * sizeof(uint32_t));
+        in->scores_prompt = true;
+        in->include_stop = true;
+        in->events = true;
+        in->stop_count = 1;
+        in->stop[0] = text_of("END");
     } else {
         *in = (struct wire_generate){
             .ids = ids_of(prompt, 3),
@@ -198,8 +216,14 @@ static struct wire_bytes encode_tokens(struct codec *codec, const char *name)
         .text = text_of(logprobs ? "é" : " sky"),
         .logprobs = logprobs ? LOGPROBS : NULL,
     };
+    const struct wire_tokens prompt = {
+        .instance = INSTANCE,
+        .ids = ANSWER_IDS,
+        .text = text_of(""),
+        .prompt = {65, 2, LOGPROBS},
+    };
 
-    return codec_encode_tokens(codec, &in);
+    return codec_encode_tokens(codec, strcmp(name, "tokens_prompt") == 0 ? &prompt : &in);
 }
 
 static const struct wire_events EVENTS = {
@@ -219,13 +243,15 @@ static struct wire_bytes encode_done(struct codec *codec, const char *name)
         in.events = &EVENTS;
     } else if (strcmp(name, "done_cancelled") == 0) {
         in.finish = WIRE_FINISH_CANCELLED;
-    } else if (strcmp(name, "done_whole") == 0) {
+    } else if (strcmp(name, "done_whole") == 0 || strcmp(name, "done_prompt") == 0) {
         in.finish = WIRE_FINISH_LENGTH;
         in.whole = true;
         in.ids = ANSWER_IDS;
         in.id_count = 2;
         in.text = text_of(" sky");
-        in.logprobs = LOGPROBS;
+        in.logprobs = strcmp(name, "done_whole") == 0 ? LOGPROBS : NULL;
+        in.prompt = strcmp(name, "done_prompt") == 0 ? (struct wire_scores){1, 2, LOGPROBS}
+                                                     : (struct wire_scores){0};
     }
     return codec_encode_done(codec, &in);
 }
@@ -402,6 +428,7 @@ static const struct {
     {"hello", WIRE_HELLO, encode_small, again_hello},
     {"generate_prompt", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_ids", WIRE_GENERATE, encode_generate, again_generate},
+    {"generate_adjust", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_messages", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_n", WIRE_GENERATE, encode_generate, again_generate},
     {"cancel", WIRE_CANCEL, encode_small, again_empty},
@@ -413,12 +440,14 @@ static const struct {
     {"welcome", WIRE_WELCOME, encode_welcome, again_welcome},
     {"tokens", WIRE_TOKENS, encode_tokens, again_tokens},
     {"tokens_logprobs", WIRE_TOKENS, encode_tokens, again_tokens},
+    {"tokens_prompt", WIRE_TOKENS, encode_tokens, again_tokens},
     {"tokens_index", WIRE_TOKENS, encode_tokens, again_tokens},
     {"done_index", WIRE_DONE, encode_done, again_done},
     {"done", WIRE_DONE, encode_done, again_done},
     {"done_events", WIRE_DONE, encode_done, again_done},
     {"done_cancelled", WIRE_DONE, encode_done, again_done},
     {"done_whole", WIRE_DONE, encode_done, again_done},
+    {"done_prompt", WIRE_DONE, encode_done, again_done},
     {"error", WIRE_ERROR, encode_error, again_error},
     {"error_field", WIRE_ERROR, encode_error, again_error},
     {"error_unread_id", WIRE_ERROR, encode_error, again_error},

@@ -17,7 +17,7 @@ BOS, EOS = 1, 2
 WORDS = ["the", "and", "once", "upon", "time", "there", "was", "little", "girl", "named", "big",
          "red"]
 GGUF_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
-              "BF16": 30}
+              "Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "BF16": 30}
 # What config.json and GGUF call a family, and its base of rotary angles.
 FAMILIES = {
     "llama": ("LlamaForCausalLM", "llama", 1e4), "mistral": ("MistralForCausalLM", "llama", 1e4),
@@ -32,6 +32,7 @@ EXPERT_PARTS = {
 }
 ALIGNMENT = 32
 BLOCK = 32
+SUPER_BLOCK = 256
 
 
 def byte_alphabet():
@@ -152,15 +153,16 @@ def bf16_bytes(values):
 
 
 def write_safetensors(path, tensors, dtype):
-    header, data = {"__metadata__": {"format": "pt"}}, b""
+    header, pieces, at = {"__metadata__": {"format": "pt"}}, [], 0
     for name, values in tensors.items():
         piece = bf16_bytes(values) if dtype == "bf16" else values.astype("<f4").tobytes()
         header[name] = {"dtype": dtype.upper(), "shape": list(values.shape),
-                        "data_offsets": [len(data), len(data) + len(piece)]}
-        data += piece
+                        "data_offsets": [at, at + len(piece)]}
+        pieces.append(piece)
+        at += len(piece)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(pieces))
 
 
 def tokenizer(args):
@@ -233,11 +235,61 @@ def quantise(values, kind):
     return numpy.hstack(fields).tobytes()
 
 
+def divided(values, scales):
+    """Rounded quotients; a scale of zero divides nothing."""
+    return numpy.rint(values / numpy.where(scales == 0, 1, scales))
+
+
+def pack_pieces(scales, minima):
+    """[blocks][8] six-bit pairs in 12 bytes: what exceeds four bits of the last four goes up."""
+    first = scales[:, :4] | scales[:, 4:] >> 4 << 6
+    second = minima[:, :4] | minima[:, 4:] >> 4 << 6
+    return [first, second, (scales[:, 4:] & 15) | (minima[:, 4:] & 15) << 4]
+
+
+def quantise_4_5(values, bits):
+    """Q4_K and Q5_K: 8 pieces of 32 values with a scale and a minimum of six bits each."""
+    x = values.reshape(-1, 8, 32).astype(numpy.float64)
+    below = numpy.maximum(0, -x.min(axis=2))
+    reach = (x.max(axis=2) + below) / (2 ** bits - 1)
+    d = (reach.max(axis=1, keepdims=True) / 63).astype("<f2")
+    m = (below.max(axis=1, keepdims=True) / 63).astype("<f2")
+    scales = numpy.clip(divided(reach, d.astype(numpy.float64)), 0, 63)
+    minima = numpy.clip(divided(below, m.astype(numpy.float64)), 0, 63)
+    shifted = x + (m * minima)[:, :, None]
+    q = numpy.clip(divided(shifted, (d * scales)[:, :, None]), 0, 2 ** bits - 1)
+    q = q.astype(numpy.uint8)
+    fields = [d.view(numpy.uint8), m.view(numpy.uint8),
+              *pack_pieces(scales.astype(numpy.uint8), minima.astype(numpy.uint8))]
+    if bits == 5:
+        fields.append(numpy.packbits(q >> 4, axis=1, bitorder="little").reshape(-1, 32))
+    fields.append(((q[:, 0::2] & 15) | (q[:, 1::2] & 15) << 4).reshape(-1, 128))
+    return numpy.hstack(fields).tobytes()
+
+
+def quantise_6(values):
+    """Q6_K: 16 pieces of 16 values with a signed scale of eight bits each."""
+    x = values.reshape(-1, 16, 16).astype(numpy.float64)
+    far = numpy.take_along_axis(x, numpy.abs(x).argmax(axis=2)[:, :, None], 2)[:, :, 0]
+    reach = far / -32  # The value that is furthest out becomes -32: scales have both signs.
+    d = (numpy.abs(reach).max(axis=1, keepdims=True) / 127).astype("<f2")
+    scales = numpy.clip(divided(reach, d.astype(numpy.float64)), -128, 127)
+    q = numpy.clip(divided(x, (d * scales)[:, :, None]), -32, 31) + 32
+    runs = q.astype(numpy.uint8).reshape(-1, 2, 4, 32)  # [block][half][run][value]
+    nibbles = (runs[:, :, :2] & 15) | (runs[:, :, 2:] & 15) << 4
+    upper = sum(runs[:, :, run] >> 4 << 2 * run for run in range(4))
+    fields = [nibbles.reshape(-1, 128), upper.reshape(-1, 64),
+              scales.astype(numpy.int8).view(numpy.uint8), d.view(numpy.uint8)]
+    return numpy.hstack(fields).tobytes()
+
+
 def gguf_bytes(values, kind):
     if kind == "F32":
         return values.astype("<f4").tobytes()
     if kind == "F16":
         return values.astype("<f2").tobytes()
+    if kind.endswith("_K"):
+        return quantise_6(values) if kind == "Q6_K" else quantise_4_5(values, int(kind[1]))
     return bf16_bytes(values) if kind == "BF16" else quantise(values, kind)
 
 
@@ -358,10 +410,12 @@ def main():
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--tied", action="store_true")
     args = parser.parse_args()
-    blocks = args.gguf in GGUF_TYPES and args.gguf.startswith("Q")
-    if blocks and (args.hidden % BLOCK or args.ffn % BLOCK
-                   or args.heads * args.head_dim % BLOCK):
-        parser.error(f"{args.gguf} wants --hidden, --ffn and heads x head-dim in multiples of 32")
+    blocks = args.gguf is not None and args.gguf.startswith("Q")
+    block = SUPER_BLOCK if blocks and args.gguf.endswith("_K") else BLOCK
+    if blocks and any(width % block for width in
+                      (args.hidden, args.ffn, args.heads * args.head_dim)):
+        parser.error(f"{args.gguf} wants --hidden, --ffn and heads x head-dim in "
+                     f"multiples of {block}")
     if args.gguf:
         write_gguf(args, weights(args))
     else:

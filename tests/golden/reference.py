@@ -43,9 +43,9 @@ class Reader:
         return self.number(SCALARS[kind])
 
 
-def blocks(data, at, count, block_bytes):
-    """Blocks of 32 weights as rows of bytes."""
-    total = count // 32 * block_bytes
+def blocks(data, at, count, block_bytes, weights=32):
+    """Blocks of so many weights as rows of bytes."""
+    total = count // weights * block_bytes
     return numpy.frombuffer(data, numpy.uint8, total, at).reshape(-1, block_bytes)
 
 
@@ -73,6 +73,43 @@ def widen_bf16(data, at, count):
     return halves.view("<f4").reshape(-1).astype(numpy.float64)
 
 
+def bits_of(rows, first, count):
+    """The bits of `count` bytes from column `first` on, lowest first: [block][count][8]."""
+    return numpy.unpackbits(rows[:, first:first + count, None], axis=2, bitorder="little")
+
+
+def scales_and_minima(rows):
+    """The 96 bits of 8 six-bit scales and 8 six-bit minima, put together bit by bit."""
+    bits = bits_of(rows, 4, 12).astype(numpy.float64)
+    low = 2.0 ** numpy.arange(4)
+    plain = bits[:, :8, :6] @ 2.0 ** numpy.arange(6)
+    above = bits[:, :8, 6:] @ numpy.array([16.0, 32.0])
+    last = numpy.concatenate([bits[:, 8:, :4] @ low, bits[:, 8:, 4:] @ low], axis=1) + above
+    return (numpy.concatenate([plain[:, :4], last[:, :4]], axis=1),
+            numpy.concatenate([plain[:, 4:], last[:, 4:]], axis=1))
+
+
+def widen_q4_q5(rows, first, fifth):
+    """Q4_K and Q5_K: nibbles from column `first`, fifth bits from column `fifth` (0: none)."""
+    scales, minima = scales_and_minima(rows)
+    packed = rows[:, first:first + 128].reshape(-1, 4, 1, 32)
+    q = numpy.concatenate([packed % 16, packed // 16], axis=2).reshape(-1, 8, 32)
+    q = q.astype(numpy.float64)
+    if fifth:
+        q += 16 * bits_of(rows, fifth, 32).swapaxes(1, 2)
+    return half(rows, 0)[:, :, None] * scales[:, :, None] * q - (half(rows, 2) * minima)[:, :, None]
+
+
+def widen_q6(rows):
+    """Q6_K: in each half 64 bytes of nibbles and 32 of upper pairs, for four runs of 32 weights."""
+    low = rows[:, :128].reshape(-1, 2, 64)
+    nibble = numpy.concatenate([low % 16, low // 16], axis=2).reshape(-1, 2, 4, 32)
+    pairs = bits_of(rows, 128, 64).reshape(-1, 2, 32, 4, 2) @ numpy.array([16, 32])
+    q = nibble.astype(numpy.float64) + pairs.swapaxes(2, 3) - 32
+    scales = rows[:, 192:208].copy().view(numpy.int8).astype(numpy.float64)
+    return (half(rows, 208) * scales)[:, :, None] * q.reshape(-1, 16, 16)
+
+
 def dequantise(data, at, count, kind):
     if kind == 0:
         return numpy.frombuffer(data, "<f4", count, at).astype(numpy.float64)
@@ -93,6 +130,12 @@ def dequantise(data, at, count, kind):
     if kind == 8:  # Q8_0
         rows = blocks(data, at, count, 34)
         return rows[:, 2:].copy().view(numpy.int8) * half(rows, 0)
+    if kind == 12:  # Q4_K
+        return widen_q4_q5(blocks(data, at, count, 144, 256), 16, 0)
+    if kind == 13:  # Q5_K
+        return widen_q4_q5(blocks(data, at, count, 176, 256), 48, 16)
+    if kind == 14:  # Q6_K
+        return widen_q6(blocks(data, at, count, 210, 256))
     if kind == 30:
         return widen_bf16(data, at, count)
     raise ValueError(f"tensor type {kind} is not known here")

@@ -32,6 +32,8 @@ GENERATED = {
     "wide-heads": ["--heads", "3", "--kv-heads", "1", "--head-dim", "34"],
     **{kind: ["--gguf", kind]
        for kind in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]},
+    **{kind: ["--gguf", kind, "--hidden", "256", "--heads", "8", "--head-dim", "32", "--ffn", "512"]
+       for kind in ["Q4_K", "Q5_K", "Q6_K"]},
 }
 QWEN2, QWEN3 = ["--family", "qwen2"], ["--family", "qwen3"]
 MISTRAL, MIXTRAL = ["--family", "mistral"], ["--family", "mixtral"]

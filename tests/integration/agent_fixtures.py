@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from agent_process import ROOT, Agent
+from agent_process import ROOT, SCALE, Agent
 from sluice_client import Client
 
 DATA = os.environ.get("SLUICE_TEST_DATA")
@@ -21,7 +21,7 @@ DATA = os.environ.get("SLUICE_TEST_DATA")
 SETTINGS = {
     "model.dtype": "f32", "workers.count": 1, "workers.threads": 2, "workers.device": "cpu",
     "kv.page_tokens": 16, "kv.device_pages": 2304, "batch.tokens_max": 512, "batch.slots_max": 80,
-    "chat.template": "none",
+    "chat.template": "none", "workers.step_timeout_ms": int(5000 * SCALE),
 }
 numbers = itertools.count(1)
 

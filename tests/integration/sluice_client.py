@@ -48,6 +48,7 @@ class Answer:
     def __init__(self, request_id, streamed=True):
         self.id, self.streamed = request_id, streamed
         self.ids, self.text, self.logprobs, self.messages = [], "", [], 0
+        self.prompt_logprobs = []  # Of prompt tokens from 1 on.
         self.events = self.finish = self.usage = self.error = self.instance = self.first_at = None
 
     @property
@@ -78,6 +79,10 @@ class Answer:
 
     def _append(self, body):
         ids = unpack_ids(body["ids"])
+        assert ("prompt_offset" in body) is ("prompt_logprobs" in body)
+        if "prompt_offset" in body:
+            assert body["prompt_offset"] == len(self.prompt_logprobs) + 1 and not self.ids
+            self.prompt_logprobs += body["prompt_logprobs"]
         self.ids += ids
         self.text += body["text"]
         logprobs = body.get("logprobs") or []

@@ -200,6 +200,7 @@ def test_the_end_of_text_ends_unless_ignored(client):
     assert ignored.ids[:len(ended.ids)] == ended.ids
     held = client.generate(ids=[1], max_tokens=500, temperature=0, min_tokens=len(ended.ids) + 5)
     assert len(held.ids) >= len(ended.ids) + 5
+    assert not set(held.ids[:len(ended.ids) + 4]) & set(eos), "masked, not only overlooked"
 
 
 def test_logprobs_are_ranked_and_normal(client):

@@ -1,5 +1,6 @@
 """test_processes.py - start, stop, bad starts, deaths of the core and the supervisor, memory."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -44,6 +45,19 @@ def test_a_stop_under_load_ends_every_stream(make_agent, number):
     assert time.monotonic() - began < 15
 
 
+def test_a_stop_tells_requests_whose_text_waits(make_agent):
+    agent = make_agent().start()
+    with Client(agent.endpoint) as client:  # More than the tokenizer takes at one time.
+        answers = [client.start(prompt="a" * 1500000, max_tokens=4) for _ in range(64)]
+        assert client.pump(lambda: answers[0].ended)
+        agent.terminate()
+        client.finish(*answers, timeout_s=10)
+    for answer in answers:
+        if answer.error["code"] != "context_exceeded":
+            assert_error(answer.error, "draining", answer.id)
+    agent.stop()
+
+
 def test_a_second_signal_ends_all_at_once(make_agent):
     agent = make_agent().start()
     agent.terminate(signal.SIGTERM)
@@ -71,6 +85,22 @@ def test_two_endpoints_serve_one_agent(own_agent, tmp_path):
     assert len(agent.workers()) == 1
 
 
+def test_the_loopback_of_ipv6_serves(make_agent):
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        endpoint = "tcp://[::1]:%d" % probe.getsockname()[1]
+    agent = make_agent()
+    agent.settings["zmq.bind"] = f"[{agent.endpoint}, '{endpoint}']"
+    agent.start()
+    status = subprocess.run([binary("sluicectl"), "status", "--endpoint", endpoint],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert status.returncode == 0, status
+    agent.stop()
+
+
 def refused(make_agent, settings, *words):
     """Such a start ends by itself, with a status and one line that holds the words."""
     agent = make_agent(settings)
@@ -90,9 +120,12 @@ def refused(make_agent, settings, *words):
     ({"model.colour": "blue"}, ["model.colour"]),
     ({"kv.device_pages": "many"}, ["kv.device_pages"]),
     ({"kv.page_tokens": 17}, ["kv.page_tokens"]),
+    ({"batch.slots_max": 9, "batch.tokens_max": 8}, ["batch.slots_max", "batch.tokens_max"]),
     ({"kv.device_pages": 0}, ["kv.device_pages"]),
     ({"workers.tp": 3}, ["workers.tp"]),
+    ({"workers.count": 3, "workers.tp": 3}, ["workers.tp 3", "KV heads"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),
+    ({"model.weights": "int4"}, ["model.weights", "int8"]),
     ({"chat.template": "baroque"}, ["chat.template"]),
     ({"zmq.bind": "tcp://0.0.0.0:5999"}, ["0.0.0.0"]),
     ({"zmq.bind": "tcp://*:5999"}, ["tcp://*:5999"]),
@@ -103,6 +136,28 @@ def refused(make_agent, settings, *words):
 ])
 def test_a_bad_start_says_why_in_one_line(make_agent, settings, words):
     refused(make_agent, settings, *words)
+
+
+def has_vnni():
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        return "avx512_vnni" in file.read().split()
+
+
+def test_eight_bit_weights_answer_the_same_in_company(make_agent):
+    """Or are refused in one line on a CPU that has no such products."""
+    if not has_vnni():
+        refused(make_agent, {"model.weights": "int8"}, "model.weights", "AVX512_VNNI")
+        return
+    agent = make_agent({"model.weights": "int8"}).start()
+    body = {"max_tokens": 40, "temperature": 0, "ignore_eos": True}
+    with Client(agent.endpoint) as client:
+        prompts = [PROMPT[:1 + n % 5] for n in range(24)]
+        alone = [client.generate(ids=prompt, **body).ids for prompt in prompts[:5]]
+        together = [client.start(ids=prompt, **body) for prompt in prompts]
+        for n, answer in enumerate(together):
+            assert client.finish(answer).ids == alone[n % 5]
+    assert all(len(ids) == 40 for ids in alone)
+    agent.stop()
 
 
 def test_a_port_in_use_is_named(make_agent):
@@ -140,6 +195,10 @@ def test_check_reads_the_config_and_starts_nothing(tmp_path, model):
     assert bad.returncode not in (0, 2) and bad.stderr.count("\n") == 1
     for word in (str(config), "3", "colour"):
         assert word in bad.stderr
+    config.write_text(f"model: {{path: {model}}}\nbatch:\n  slots_max: 9\n  tokens_max: 8\n")
+    bad = run("--config", str(config), "--check")
+    assert bad.returncode == 1 and bad.stdout == ""
+    assert bad.stderr.count("\n") == 1 and f"{config}:3: batch.slots_max" in bad.stderr
     config.write_text("model: [unclosed\n")
     assert run("--config", str(config), "--check").returncode not in (0, 2)
 
@@ -169,6 +228,27 @@ def test_a_killed_core_comes_back_as_a_new_instance(own_agent):
             assert client.generate(ids=PROMPT, **LONG).ids == wanted.ids
             before = after
     assert {p.pid for p in agent.workers()} == workers, "workers keep their weights"
+
+
+def test_clients_cannot_use_up_the_descriptors_of_the_core(make_agent):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # Inherited; often 1,024.
+    try:
+        agent = make_agent().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    core = agent.core()
+    with Client(agent.endpoint) as client:
+        answer = client.start(ids=PROMPT, **LONG)
+        held = [socket.socket(socket.AF_UNIX) for _ in range(400)]
+        for one in held:
+            one.connect(f"{agent.folder}/api.sock")
+        client.finish(answer)
+        assert client.ask(PING).command == PONG
+    for one in held:
+        one.close()
+    assert agent.core() == core
+    agent.stop()
 
 
 def test_a_killed_supervisor_leaves_no_process(make_agent):

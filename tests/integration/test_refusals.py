@@ -1,4 +1,5 @@
 """test_refusals.py - bad input gets a clear error by id, or nothing, and nothing else changes."""
+import json
 import os
 import random
 import shutil
@@ -83,6 +84,13 @@ BAD_FIELDS = [
     ("max_tokens", True), ("min_tokens", -1), ("min_tokens", "a"),
     ("seed", -1), ("seed", 1.5), ("seed", "x"),
     ("top_logprobs", 21), ("top_logprobs", -1), ("top_logprobs", "all"),
+    ("logprobs", 21), ("logprobs", "all"), ("prompt_logprobs", 21), ("prompt_logprobs", True),
+    ("presence_penalty", 2.1), ("presence_penalty", "x"), ("frequency_penalty", -2.1),
+    ("repetition_penalty", 0), ("repetition_penalty", 101), ("repetition_penalty", float("nan")),
+    ("logit_bias", []), ("logit_bias", {"x": 1}), ("logit_bias", {"5": 101}),
+    ("logit_bias", {"5": None}), ("logit_bias", {str(i): 1 for i in range(513)}),
+    ("bad_ids", [[1, 2]]), ("bad_ids", list(range(513))), ("bad_ids", "x"),
+    ("allowed_ids", []), ("allowed_ids", [-1]), ("allowed_ids", [1] * 1025), ("include_stop", 1),
     ("stream", 1), ("ignore_eos", "yes"), ("strict", 0), ("timeout_ms", -1),
     ("stop", 5), ("stop", [5]), ("stop", [""]), ("stop", ["x"] * 9), ("stop", "x" * 129),
     ("stop_ids", b"\x01\x00\x00"), ("stop_ids", ["a"]), ("stop_ids", [-1]),
@@ -161,6 +169,37 @@ def test_unknown_keys_are_ignored_unless_strict(client):
     assert_error(reply.body, "invalid_argument")
 
 
+UNSUPPORTED = {
+    "best_of": 2, "use_beam_search": True, "guided_json": {}, "guided_regex": "a+",
+    "guided_choice": ["a"], "guided_grammar": "", "response_format": {"type": "json_object"},
+    "tools": [], "tool_choice": "auto", "lora_request": {}, "bad_words": ["a"], "echo": True,
+    "suffix": "x", "logits_processors": [], "truncate_prompt_tokens": 5, "typical_p": 0.5,
+    "structured_outputs": {}, "prompt_embeds": b"x",
+}
+
+
+@pytest.mark.parametrize("key", UNSUPPORTED)
+def test_what_changes_the_answer_is_never_ignored(client, key):
+    reply = client.ask(GENERATE, {"ids": pack_ids(PROMPT), "max_tokens": 1, key: UNSUPPORTED[key]})
+    assert reply.command == ERROR
+    assert_error(reply.body, "unsupported")
+    assert reply.body["message"].startswith(key)
+
+
+def test_strict_names_the_key(client):
+    reply = client.ask(GENERATE, {"ids": pack_ids(PROMPT), "strict": True, "colour": 1})
+    assert reply.command == ERROR and "colour" in reply.body["message"]
+
+
+def test_lists_of_tokens_fit_the_vocabulary(client):
+    vocab = client.ask(HELLO).body["vocab"]
+    for body in ({"bad_ids": [vocab]}, {"allowed_ids": [vocab]}, {"logit_bias": {str(vocab): 1}},
+                 {"allowed_ids": [5, 6], "bad_ids": [6, 7, 5]}):
+        reply = client.ask(GENERATE, {"ids": pack_ids(PROMPT), "max_tokens": 1, **body})
+        assert reply.command == ERROR, body
+        assert_error(reply.body, "invalid_argument")
+
+
 def test_ids_out_of_the_vocabulary(client):
     vocab = client.ask(HELLO).body["vocab"]
     assert client.generate(ids=[1, vocab - 1], max_tokens=1).finish
@@ -170,6 +209,27 @@ def test_ids_out_of_the_vocabulary(client):
         assert_error(reply.body, code)
     reply = client.ask(GENERATE, {"ids": pack_ids([1]), "stop_ids": [vocab]})
     assert reply.command == ERROR
+
+
+def test_a_token_that_the_model_does_not_know(own_agent, model, tmp_path):
+    """The tokenizer has one more than the embedding: text that needs it is refused, no other."""
+    path = tmp_path / "larger"
+    shutil.copytree(model, path, ignore=shutil.ignore_patterns("variants"))
+    path.chmod(0o755)
+    vocab = json.loads((path / "config.json").read_text())["vocab_size"]
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    tokenizer["added_tokens"].append({"id": vocab, "content": "<extra>", "special": True})
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    agent = own_agent({"model.path": str(path)})
+    with Client(agent.endpoint) as client:
+        body = {"text": "a<extra>", "parse_special": True, "add_special": False}
+        assert pack_ids([vocab]) in client.ask(TOKENIZE, body).body["ids"]
+        reply = client.ask(GENERATE, {"prompt": "a<extra>", "parse_special": True})
+        assert reply.command == ERROR
+        assert_error(reply.body, "invalid_argument")
+        assert client.generate(prompt="a", max_tokens=2, ignore_eos=True).finish == "length"
+    assert_serves(agent)
 
 
 def test_what_can_never_fit_is_refused_at_once(client):

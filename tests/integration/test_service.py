@@ -42,6 +42,15 @@ def test_verify_would_have_spoken(unit):
     assert "ProtectEverything" in analyze("verify", unit).stderr
 
 
+def test_a_step_has_its_deadline_well_within_the_watchdog(unit):
+    with open(unit, encoding="ascii") as file:
+        watchdog_s = int(re.search(r"^WatchdogSec=([0-9]+)$", file.read(), re.MULTILINE)[1])
+    keys = subprocess.run([binary("sluice-agent"), "--help"], capture_output=True, text=True,
+                          timeout=60, check=True).stdout
+    step_ms = int(re.search(r"`workers.step_timeout_ms` \|.*?\| ([0-9]+) \|", keys)[1])
+    assert 2 * step_ms <= 1000 * watchdog_s
+
+
 def test_the_sandbox_keeps_its_score(unit):
     found = re.search(r"Overall exposure level .*: ([0-9.]+)",
                       analyze("security", "--offline=true", unit).stdout)

@@ -3,18 +3,19 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 
 from agent_fixtures import DATA
-from agent_process import SCALE, binary, wait_until
+from agent_process import ROOT, SCALE, binary, wait_until
 from sluice_client import STATS, Client
 from test_generate import PROMPT
 
 IDS = ",".join(map(str, PROMPT))
 NOWHERE = "ipc:///tmp/sluice-nowhere.sock"
-COMMANDS = ("generate", "chat", "status", "cancel", "tokenize", "detokenize")
+COMMANDS = ("generate", "chat", "status", "cancel", "tokenize", "detokenize", "inspect")
 
 
 def run(*words, text="", tool="sluicectl", timeout_s=60):
@@ -57,6 +58,28 @@ def test_generate_passes_every_parameter_on(agent, client):
                              top_p=0.9, min_p=0.01, seed=11, stop=["zzz"], stop_ids=[5, 6],
                              ignore_eos=True)
     assert answer["ids"] == wanted.ids and answer["finish_reason"] == wanted.finish
+
+
+def test_generate_passes_what_adjusts_on(agent, client):
+    answer = generate(agent, "--max-tokens", 20, "--temperature", 0, "--ignore-eos",
+                      "--presence-penalty", -0.5, "--frequency-penalty", 0.25,
+                      "--repetition-penalty", 1.2, "--logit-bias", "40:-100,77:1.5", "--bad-ids",
+                      "41,42", "--allowed-ids", ",".join(map(str, range(40, 300))),
+                      "--prompt-logprobs", 2, "--stop", "\x01", "--include-stop", "--keep-special")
+    wanted = client.generate(ids=PROMPT, max_tokens=20, temperature=0, ignore_eos=True,
+                             presence_penalty=-0.5, frequency_penalty=0.25,
+                             repetition_penalty=1.2, logit_bias={"40": -100, "77": 1.5},
+                             bad_ids=[41, 42], allowed_ids=list(range(40, 300)),
+                             prompt_logprobs=2, skip_special=False)
+    assert answer["ids"] == wanted.ids and answer["text"] == wanted.text
+    assert answer["prompt_logprobs"] == wanted.prompt_logprobs
+    assert len(answer["prompt_logprobs"]) == len(PROMPT) - 1
+    streamed = generate(agent, "--max-tokens", 2, "--temperature", 0, "--prompt-logprobs", 2,
+                        "--stream")
+    assert streamed["prompt_logprobs"] == wanted.prompt_logprobs
+    for option, value in (("--logit-bias", "5"), ("--logit-bias", "5:x"), ("--bad-ids", "a"),
+                          ("--allowed-ids", ""), ("--prompt-logprobs", "all")):
+        assert_fails(run("generate", "--prompt", "x", option, value), 2, option)
 
 
 def test_generate_prints_text(agent, tmp_path):
@@ -214,6 +237,18 @@ def test_inspect_describes_a_model(model):
     assert run("inspect", model).returncode == 0
 
 
+def test_inspect_reads_gguf(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
+                    "--gguf", "Q8_0"], check=True, timeout=120)
+    result = run("inspect", path, "--json")
+    described = json.loads(result.stdout)
+    assert result.returncode == 0 and described["architecture"] == "llama", result
+    assert described["dtype"] == "q8_0" and described["vocab"] >= 259
+    path.write_bytes(path.read_bytes()[:-1])
+    assert_fails(run("inspect", path), 1, path.name)
+
+
 def test_inspect_refuses_what_cannot_run(model, tmp_path):
     for name in ("config.json", "model.safetensors"):
         shutil.copy(os.path.join(model, name), tmp_path)
@@ -222,6 +257,37 @@ def test_inspect_refuses_what_cannot_run(model, tmp_path):
     assert_fails(run("inspect", tmp_path), 1, path.name)
     refused = run("inspect", tmp_path, "--json")
     assert refused.returncode == 1 and path.name in json.loads(refused.stdout)["error"]
+
+
+def test_inspect_names_the_quantisation(tmp_path):
+    path = tmp_path / "model.gguf"
+    subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
+                    "--gguf", "Q4_K", "--hidden", "256", "--head-dim", "64", "--ffn", "256"],
+                   check=True, timeout=60 * SCALE)
+    assert json.loads(run("inspect", path, "--json").stdout)["dtype"] == "q4_k"
+    whole = path.read_bytes()
+    name = b"blk.1.ffn_up.weight"
+    number = whole.index(name) + len(name) + 4 + 2 * 8  # Behind the count of dimensions and them.
+    path.write_bytes(whole[:number] + b"\x0a" + whole[number + 1:])
+    assert_fails(run("inspect", path), 1, "tensor blk.1.ffn_up.weight: type q2_k is not supported")
+    path.write_bytes(whole[:-64])
+    assert_fails(run("inspect", path), 1, "do not fit a file of")
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(model, tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        folder = tmp_path / f"without-{name}"
+        folder.mkdir()
+        for other in ("config.json", "tokenizer.json", "model.safetensors"):
+            if other == name:
+                os.mkfifo(folder / name)
+            elif os.path.exists(os.path.join(model, other)):
+                shutil.copy(os.path.join(model, other), folder)
+    for path in ("model.gguf", "without-config.json", "without-model.safetensors"):
+        assert_fails(run("inspect", tmp_path / path), 1, path)
+    for path in ("model.gguf", "without-tokenizer.json"):
+        assert_fails(run("tokenize", "--model", tmp_path / path, "--json"), 1, path)
 
 
 def test_inspect_wants_one_path():

@@ -17,10 +17,15 @@
 
 enum { BENCH_ROUNDS = 5, BENCH_COPIES_MAX = 400, BENCH_BYTES = 192 << 20 };
 
-static void bench_product(uint32_t n, uint32_t k, uint32_t m, enum kern_dtype dtype)
+enum product { PRODUCT_F32, PRODUCT_BF16, PRODUCT_INT8 }; /* Eight bits: with x in bf16. */
+
+static void bench_product(uint32_t n, uint32_t k, uint32_t m, enum product product)
 {
+    static const char *const names[] = {"f32 ", "bf16", "int8"};
+    const enum kern_dtype dtype = product == PRODUCT_F32 ? KERN_F32 : KERN_BF16;
     const size_t copies = BENCH_BYTES / ((size_t)n * k * kern_dtype_bytes(dtype)) + 1;
-    const struct matmul_options options = {n, k, 1, m, dtype};
+    const struct matmul_options options = {
+        n, k, 1, m, dtype, product == PRODUCT_INT8 ? MATMUL_WEIGHTS_INT8 : MATMUL_WEIGHTS_DTYPE};
     struct check_random random = {.seed = 1};
     struct matmul_weight *weights[BENCH_COPIES_MAX];
     struct matmul_shape *shape;
@@ -49,8 +54,7 @@ static void bench_product(uint32_t n, uint32_t k, uint32_t m, enum kern_dtype dt
         best_ns = ns < best_ns ? ns : best_ns;
     }
     (void)printf("product %s m %4u n %5u k %4u: %9.1f us %7.1f GFLOP/s %6.1f GB/s of weights\n",
-                 dtype == KERN_F32 ? "f32 " : "bf16", m, n, k, (double)best_ns / 1e3,
-                 2.0 * m * n * k / (double)best_ns,
+                 names[product], m, n, k, (double)best_ns / 1e3, 2.0 * m * n * k / (double)best_ns,
                  (double)matmul_weight_bytes(weights[0]) / (double)best_ns);
     for (size_t i = 0; i < copies; i++) {
         matmul_weight_close(weights[i]);
@@ -131,10 +135,11 @@ void bench_all(void)
     static const uint32_t rows[] = {1, 8, 63, 64, 512};
     for (size_t s = 0; s < 5; s++) {
         for (size_t r = 0; r < 5; r++) {
-            bench_product(shapes[s][0], shapes[s][1], rows[r], KERN_BF16);
+            bench_product(shapes[s][0], shapes[s][1], rows[r], PRODUCT_BF16);
+            bench_product(shapes[s][0], shapes[s][1], rows[r], PRODUCT_INT8);
         }
-        bench_product(shapes[s][0], shapes[s][1], 1, KERN_F32);
-        bench_product(shapes[s][0], shapes[s][1], 64, KERN_F32);
+        bench_product(shapes[s][0], shapes[s][1], 1, PRODUCT_F32);
+        bench_product(shapes[s][0], shapes[s][1], 64, PRODUCT_F32);
     }
     for (int dtype = KERN_F32; dtype <= KERN_BF16; dtype++) {
         bench_attend(64, 190, 1, (enum kern_dtype)dtype);

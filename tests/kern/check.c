@@ -103,7 +103,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_combine),      cmocka_unit_test(check_embed),
         cmocka_unit_test(check_rope),         cmocka_unit_test(check_attend),
         cmocka_unit_test(check_attend_alone), cmocka_unit_test(check_matmul),
-        cmocka_unit_test(check_matmul_alone),
+        cmocka_unit_test(check_matmul_alone), cmocka_unit_test(check_quantise),
+        cmocka_unit_test(check_rescale),      cmocka_unit_test(check_matmul_int8),
     };
     if (argc == 2 && strcmp(argv[1], "bench") == 0) {
         bench_all();

@@ -43,8 +43,11 @@ void check_embed(void **state);
 void check_rope(void **state);
 void check_attend(void **state);
 void check_attend_alone(void **state);
+void check_quantise(void **state);
+void check_rescale(void **state);
 void check_matmul(void **state);
 void check_matmul_alone(void **state);
+void check_matmul_int8(void **state);
 
 /* Prints one line a case: time, rate, and what bounds it. */
 void bench_all(void);

@@ -1,7 +1,7 @@
 /*
- * batch_test.c - in f32 a request's logits are the same bits alone and in any company: random
- * batches, random chunks of prompts, random pages, random preemption with recompute, any number of
- * threads. Prints its seed; SLUICE_SEED sets it.
+ * batch_test.c - in f32, with eight-bit weights or without, a request's logits are the same bits
+ * alone and in any company: random batches, random chunks of prompts, random pages, random
+ * preemption with recompute, any number of threads. Prints its seed; SLUICE_SEED sets it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,9 +173,11 @@ static void run_together(struct probe *probe, struct sequence *sequences, struct
     }
 }
 
-static struct probe open_with_threads(const char *path, uint32_t threads)
+static struct probe open_with_threads(const char *path, enum matmul_weights weights,
+                                      uint32_t threads)
 {
     return probe_open(path, (struct engine_options){.dtype = KERN_F32,
+                                                    .weights = weights,
                                                     .isa = kern_isa_detect(),
                                                     .threads = threads,
                                                     .tokens_max = TOKENS_MAX,
@@ -184,7 +186,7 @@ static struct probe open_with_threads(const char *path, uint32_t threads)
                                                     .device_pages = DEVICE_PAGES});
 }
 
-static void check_company(const struct tiny_model *written)
+static void check_company(const struct tiny_model *written, enum matmul_weights weights)
 {
     const char *given = getenv("SLUICE_SEED");
     struct dice dice = {.seed = given ? strtoull(given, NULL, 10) : 1};
@@ -192,14 +194,14 @@ static void check_company(const struct tiny_model *written)
     char path[TINY_MODEL_PATH_BYTES];
     tiny_model_write(written, path);
     static struct sequence sequences[SEQUENCES];
-    struct probe alone = open_with_threads(path, 1);
+    struct probe alone = open_with_threads(path, weights, 1);
     for (uint32_t i = 0; i < SEQUENCES; i++) {
         make_prompt(&sequences[i], &dice);
         run_alone(&alone, &sequences[i]);
     }
     probe_close(&alone);
     for (uint32_t threads = 1; threads <= 3; threads++) {
-        struct probe probe = open_with_threads(path, threads);
+        struct probe probe = open_with_threads(path, weights, threads);
         for (uint32_t round = 0; round < ROUNDS; round++) {
             run_together(&probe, sequences, &dice);
         }
@@ -211,7 +213,7 @@ static void check_company(const struct tiny_model *written)
 static void company_changes_no_bit(void **state)
 {
     (void)state;
-    check_company(&model);
+    check_company(&model, MATMUL_WEIGHTS_DTYPE);
 }
 
 static void company_changes_no_bit_of_a_window(void **state)
@@ -219,7 +221,7 @@ static void company_changes_no_bit_of_a_window(void **state)
     (void)state;
     struct tiny_model windowed = model;
     windowed.sliding_window = 37;
-    check_company(&windowed);
+    check_company(&windowed, MATMUL_WEIGHTS_DTYPE);
 }
 
 static void company_changes_no_bit_of_experts(void **state)
@@ -229,7 +231,17 @@ static void company_changes_no_bit_of_experts(void **state)
     mixture.experts = 7;
     mixture.experts_used = 3;
     mixture.ffn = 53;
-    check_company(&mixture);
+    check_company(&mixture, MATMUL_WEIGHTS_DTYPE);
+}
+
+static void company_changes_no_bit_of_int8(void **state)
+{
+    (void)state;
+    if (!(kern_isa_detect() & KERN_ISA_AVX512_VNNI)) {
+        print_message("skipped: this CPU has no AVX512_VNNI\n");
+        skip();
+    }
+    check_company(&model, MATMUL_WEIGHTS_INT8);
 }
 
 int main(void)
@@ -238,6 +250,7 @@ int main(void)
         cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(company_changes_no_bit_of_a_window),
         cmocka_unit_test(company_changes_no_bit_of_experts),
+        cmocka_unit_test(company_changes_no_bit_of_int8),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

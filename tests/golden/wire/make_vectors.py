@@ -48,6 +48,11 @@ MESSAGES = {
         "top_logprobs": 2, "timeout_ms": 30000, "ignore_eos": True, "stream": False,
         "add_special": False, "parse_special": True, "skip_special": False, "strict": True,
         "stop": ["\n\n", "END"], "stop_ids": ids(2, 9)}),
+    "generate_adjust": (2, {
+        "prompt": "Once", "repetition_penalty": 1.1, "presence_penalty": 0.5,
+        "frequency_penalty": -0.25, "logit_bias": {"7": single(-100), "70000": single(2.5)},
+        "bad_ids": ids(11, 12), "allowed_ids": ids(7, 13, 70000), "prompt_logprobs": 0,
+        "include_stop": True, "events": True, "stop": ["END"]}),
     "generate_messages": (2, {
         "messages": [{"role": "system", "content": "Be brief."},
                      {"role": "user", "content": "Grüße, 世界"}],
@@ -68,6 +73,9 @@ MESSAGES = {
     "tokens_logprobs": (130, {
         "instance": INSTANCE, "offset": 0, "ids": ids(7, 70000), "text": "é",
         "logprobs": LOGPROBS}),
+    "tokens_prompt": (130, {
+        "instance": INSTANCE, "offset": 0, "ids": ids(), "text": "", "prompt_offset": 65,
+        "prompt_logprobs": LOGPROBS}),
     "tokens_index": (130, {
         "instance": INSTANCE, "index": 2, "offset": 3, "ids": ids(7, 70000), "text": " sky"}),
     "done_index": (131, {
@@ -82,6 +90,9 @@ MESSAGES = {
     "done_whole": (131, {
         "instance": INSTANCE, "finish_reason": "length", "usage": USAGE, "ids": ids(7, 70000),
         "text": " sky", "logprobs": LOGPROBS}),
+    "done_prompt": (131, {
+        "instance": INSTANCE, "finish_reason": "length", "usage": USAGE, "ids": ids(7, 70000),
+        "text": " sky", "prompt_offset": 1, "prompt_logprobs": LOGPROBS}),
     "error": (132, {
         "code": "overloaded", "status": 429, "message": "the queue is full; try again later",
         "retryable": True, "retry_after_ms": 250, "request_id": b"r-1"}),

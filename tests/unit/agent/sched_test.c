@@ -23,7 +23,8 @@ struct bench {
     struct sched_copy copies[SLOTS];
 };
 
-static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
+static struct sched *open_large(struct bench *bench, uint32_t tokens_max, uint32_t page_count,
+                                uint32_t context_max)
 {
     const struct sched_options options = {
         .requests_max = REQUESTS,
@@ -31,7 +32,7 @@ static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32
         .tokens_max = tokens_max,
         .page_tokens = 4,
         .page_count = page_count,
-        .context_max = 32,
+        .context_max = context_max,
     };
     *bench = (struct bench){0};
     bench->step.rows = bench->rows;
@@ -41,6 +42,11 @@ static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32
     assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
     assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
     return &bench->sched;
+}
+
+static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
+{
+    return open_large(bench, tokens_max, page_count, 32);
 }
 
 static void step(struct bench *bench)
@@ -256,6 +262,56 @@ static void lost_worker_sends_all_back_in_order(void **state)
     arena_close(&bench.arena);
 }
 
+/* A step judges so many tokens in all; what was judged is not judged again after a loss. */
+static void judges_a_bounded_number_a_step(void **state)
+{
+    (void)state;
+    enum { PROMPT = 900, BUDGET = 2000 };
+    struct bench bench;
+    struct sched *sched = open_large(&bench, BUDGET, 1200, 2 * PROMPT);
+    sched_add(sched, 0, NULL, PROMPT);
+    sched_set_scores(sched, 0, PROMPT - 1);
+    sched_add(sched, 1, NULL, PROMPT);
+    sched_set_scores(sched, 1, PROMPT - 1);
+    sched_add(sched, 2, NULL, 40);
+    step(&bench);
+    assert_int_equal(bench.step.score_count, LIMIT_STEP_SCORES_MAX);
+    assert_row(&bench, 0, 0, 0, PROMPT);
+    assert_int_equal(bench.rows[0].score_first, 0);
+    assert_int_equal(bench.rows[0].score_count, PROMPT - 1);
+    const uint32_t rest = LIMIT_STEP_SCORES_MAX - (PROMPT - 1);
+    assert_row(&bench, 1, 1, 0, rest);
+    assert_int_equal(bench.rows[1].score_count, rest);
+    assert_row(&bench, 2, 2, 0, 40); /* Who asks for none is not held up. */
+    assert_int_equal(bench.rows[2].score_count, 0);
+    sched_reset(sched);
+    step(&bench);
+    assert_row(&bench, 0, 0, 0, PROMPT + 1); /* With the token that it sampled. */
+    assert_int_equal(bench.rows[0].score_count, 0);
+    assert_row(&bench, 1, 1, 0, PROMPT);
+    assert_int_equal(bench.rows[1].score_first, rest);
+    assert_int_equal(bench.rows[1].score_count, PROMPT - 1 - rest);
+    arena_close(&bench.arena);
+}
+
+/* Long lists of several requests do not fill the ring: the next ones enter with the next step. */
+static void opens_what_the_ring_takes(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 64, 32);
+    for (uint32_t request = 0; request < 3; request++) {
+        sched_add(sched, request, NULL, 2);
+        sched_set_open_cells(sched, request, SCHED_OPEN_CELLS_MAX / 2);
+    }
+    step(&bench);
+    assert_int_equal(bench.step.open_count, 2);
+    step(&bench);
+    assert_int_equal(bench.step.open_count, 1);
+    assert_int_equal(bench.opens[0].request, 2);
+    arena_close(&bench.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +324,8 @@ int main(void)
         cmocka_unit_test(removed_in_flight_keeps_pages_until_commit),
         cmocka_unit_test(held_keeps_pages_without_rows),
         cmocka_unit_test(lost_worker_sends_all_back_in_order),
+        cmocka_unit_test(judges_a_bounded_number_a_step),
+        cmocka_unit_test(opens_what_the_ring_takes),
     };
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
 }

@@ -76,12 +76,14 @@ static void defaults_hold(void **state)
     assert_string_equal(config->model.path, "m");
     assert_string_equal(config->model.name, "");
     assert_int_equal(config->model.dtype, CONFIG_DTYPE_AUTO);
+    assert_int_equal(config->model.weights, CONFIG_WEIGHTS_AUTO);
     assert_string_equal(config->chat.template, "chatml");
     assert_int_equal(config->zmq.bind_count, 1);
     assert_string_equal(config->zmq.bind[0], "ipc:///tmp/sluice-agent/api.sock");
     assert_int_equal(config->zmq.message_bytes_max, 4 << 20);
     assert_int_equal(config->workers.count, 1);
     assert_int_equal(config->workers.device, CONFIG_DEVICE_AUTO);
+    assert_int_equal(config->workers.step_timeout_ms, 5000); /* Half of the unit's WatchdogSec. */
     assert_int_equal(config->batch.tokens_max, 512);
     assert_int_equal(config->batch.slots_max, 64);
     assert_int_equal(config->kv.page_tokens, 16);
@@ -98,6 +100,7 @@ static void file_values_arrive(void **state)
                                    "model:\n"
                                    "  path: \"/models/a b\"\n"
                                    "  dtype: f32\n"
+                                   "  weights: int8\n"
                                    "zmq:\n"
                                    "  bind: [\"ipc://run/s.sock\", 'tcp://127.0.0.1:5555']\n"
                                    "workers: {count: 4, tp: 2}\n"
@@ -106,6 +109,7 @@ static void file_values_arrive(void **state)
                      0);
     assert_string_equal(loader.config.model.path, "/models/a b");
     assert_int_equal(loader.config.model.dtype, CONFIG_DTYPE_F32);
+    assert_int_equal(loader.config.model.weights, CONFIG_WEIGHTS_INT8);
     assert_int_equal(loader.config.zmq.bind_count, 2);
     assert_string_equal(loader.config.zmq.bind[0], "ipc://run/s.sock");
     assert_string_equal(loader.config.zmq.bind[1], "tcp://127.0.0.1:5555");
@@ -170,6 +174,7 @@ static void mistakes_name_file_line_and_key(void **state)
     refuses("models:\n  path: m\n", "F:1: models: there is no such section");
     refuses("kv.page_tokens: 16\n", "F:1: kv.page_tokens: there is no such section");
     refuses("model:\n  path: m\n  dtype: f64\n", "F:3: model.dtype: must be auto, bf16 or f32");
+    refuses("model:\n  path: m\n  weights: int4\n", "F:3: model.weights: must be auto or int8");
     refuses("model: {path: m}\nworkers:\n  count: 0\n",
             "F:3: workers.count: must be a whole number from 1 to 16");
     refuses("model: {path: m}\nworkers:\n  count: 99999999999999999999\n",
@@ -243,6 +248,8 @@ static void endpoints_stay_local(void **state)
         "tcp://0.0.0.0:5555",
         "tcp://10.0.0.1:5555",
         "tcp://[::]:5555",
+        "tcp://::1:5555",
+        "tcp://[127.0.0.1]:5555",
         "tcp://eth0:5555",
         "tcp://127.0.0.1",
         "tcp://127.0.0.1:",
@@ -310,15 +317,17 @@ static void unreadable_files_are_named(void **state)
     free(large);
 }
 
-static void shipped_file_is_valid(void **state)
+static void shipped_files_are_valid(void **state)
 {
     (void)state;
-    struct loader loader;
-    const int status = config_load(&loader.config, "configs/cpu.yaml", NULL, 0, loader.error);
-    if (status) {
-        fail_msg("%s", loader.error);
+    static const char *const files[] = {"configs/cpu.yaml", "configs/service.yaml"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct loader loader;
+        if (config_load(&loader.config, files[i], NULL, 0, loader.error)) {
+            fail_msg("%s", loader.error);
+        }
+        assert_true(loader.config.kv.device_pages * loader.config.kv.page_tokens >= 64 * 1024);
     }
-    assert_true(loader.config.kv.device_pages * loader.config.kv.page_tokens >= 64 * 1024);
 }
 
 static void prints_every_key(void **state)
@@ -348,7 +357,7 @@ int main(void)
         cmocka_unit_test(socket_paths_fit_with_the_admin_one),
         cmocka_unit_test(lists_are_bounded),
         cmocka_unit_test(unreadable_files_are_named),
-        cmocka_unit_test(shipped_file_is_valid),
+        cmocka_unit_test(shipped_files_are_valid),
         cmocka_unit_test(prints_every_key),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -15,6 +15,9 @@
 
 #include "base/config.h"
 
+/* Of a step of these bounds. */
+enum { LOGPROBS_MAX = (4 + LIMIT_STEP_SCORES_MAX) * (1 + LIMIT_TOP_LOGPROBS_MAX) };
+
 static const struct record_bounds bounds = {.epoch = 7,
                                             .group = 1,
                                             .slots = 8,
@@ -95,6 +98,54 @@ static void open_is_bounded(void **state)
     REQUEST_REFUSES(open, open.logprobs, 2);
     REQUEST_REFUSES(open, open.min_position, 2049);
     REQUEST_REFUSES(open, open.stop_id_count, LIMIT_STOP_IDS_MAX + LIMIT_EOS_IDS_MAX + 1);
+    open.open.adjusts = 1;
+    open.open.score_top = LIMIT_TOP_LOGPROBS_MAX;
+    PASSES(record_check_request, open);
+    REQUEST_REFUSES(open, open.adjusts, 2);
+    REQUEST_REFUSES(open, open.score_top, LIMIT_TOP_LOGPROBS_MAX + 1);
+}
+
+static void adjust_is_bounded(void **state)
+{
+    (void)state;
+    union record adjust = cell(RECORD_ADJUST);
+    adjust.adjust.slot = 7;
+    adjust.adjust.prompt_tokens = 2048;
+    adjust.adjust.repetition = 1.1f;
+    adjust.adjust.presence = -2.0f;
+    adjust.adjust.frequency = 2.0f;
+    adjust.adjust.bias_count = RECORD_BIASES_MAX;
+    adjust.adjust.allowed_count = LIMIT_ALLOWED_IDS_MAX;
+    PASSES(record_check_request, adjust);
+    REQUEST_REFUSES(adjust, head.flags, 1);
+    REQUEST_REFUSES(adjust, adjust.slot, 8);
+    REQUEST_REFUSES(adjust, adjust.prompt_tokens, 2049);
+    REQUEST_REFUSES(adjust, adjust.repetition, 0.0f);
+    REQUEST_REFUSES(adjust, adjust.repetition, INFINITY);
+    REQUEST_REFUSES(adjust, adjust.repetition, NAN);
+    REQUEST_REFUSES(adjust, adjust.presence, NAN);
+    REQUEST_REFUSES(adjust, adjust.frequency, -INFINITY);
+    REQUEST_REFUSES(adjust, adjust.bias_count, RECORD_BIASES_MAX + 1);
+    REQUEST_REFUSES(adjust, adjust.allowed_count, LIMIT_ALLOWED_IDS_MAX + 1);
+
+    union record biases = cell(RECORD_BIASES);
+    biases.biases.slot = 7;
+    biases.biases.count = RECORD_BIASES_PER_CELL;
+    biases.biases.pairs[0] = (struct record_bias){.id = 511, .bias = -INFINITY};
+    PASSES(record_check_request, biases);
+    REQUEST_REFUSES(biases, biases.slot, 8);
+    REQUEST_REFUSES(biases, biases.count, 0);
+    REQUEST_REFUSES(biases, biases.count, RECORD_BIASES_PER_CELL + 1);
+    REQUEST_REFUSES(biases, biases.pairs[0].id, 512);
+    REQUEST_REFUSES(biases, biases.pairs[5].bias, NAN);
+    REQUEST_REFUSES(biases, biases.pairs[5].bias, INFINITY);
+
+    union record listed = cell(RECORD_ALLOWED);
+    listed.stop_ids.slot = 7;
+    listed.stop_ids.count = RECORD_IDS_PER_CELL;
+    PASSES(record_check_request, listed);
+    REQUEST_REFUSES(listed, stop_ids.slot, 8);
+    REQUEST_REFUSES(listed, stop_ids.ids[3], 512);
 }
 
 static void lists_are_bounded(void **state)
@@ -165,11 +216,21 @@ static void step_and_rows_are_bounded(void **state)
     REQUEST_REFUSES(row, row.ids_first, 1);
     REQUEST_REFUSES(row, row.source, RECORD_SOURCE_LAST);
     REQUEST_REFUSES(row, row.source, 2);
+    row.row.score_first = 60;
+    row.row.score_count = 4;
+    row.row.next_id = 511;
+    PASSES(record_check_request, row);
+    REQUEST_REFUSES(row, row.score_first, 61);
+    REQUEST_REFUSES(row, row.score_first, UINT32_MAX);
+    REQUEST_REFUSES(row, row.score_count, 65);
+    REQUEST_REFUSES(row, row.next_id, 512);
+    row.row.score_count = 0;
     row.row.source = RECORD_SOURCE_LAST;
     row.row.tokens = 1;
     row.row.position = 2047;
     PASSES(record_check_request, row);
     REQUEST_REFUSES(row, row.position, 2048);
+    REQUEST_REFUSES(row, row.score_count, 1);
 }
 
 static void replies_are_bounded(void **state)
@@ -200,11 +261,15 @@ static void replies_are_bounded(void **state)
     REPLY_REFUSES(result, result.slot, 8);
     REPLY_REFUSES(result, result.position, 2049);
     REPLY_REFUSES(result, result.id, 512);
-    REPLY_REFUSES(result, result.logprob_first, 4 * (1 + LIMIT_TOP_LOGPROBS_MAX) + 1);
+    REPLY_REFUSES(result, result.logprob_first, LOGPROBS_MAX + 1);
     REPLY_REFUSES(result, result.logprob_count, 2 + LIMIT_TOP_LOGPROBS_MAX);
     result.head.flags = RECORD_RESULT_INVALID;
     result.result.id = UINT32_MAX; /* Meaningless, so not looked at. */
     PASSES(record_check_reply, result);
+    result.head.kind = RECORD_SCORE; /* The same rules. */
+    PASSES(record_check_reply, result);
+    REPLY_REFUSES(result, head.flags, 2);
+    REPLY_REFUSES(result, result.slot, 8);
 
     union record logprobs = cell(RECORD_LOGPROBS);
     logprobs.logprobs.count = RECORD_LOGPROBS_PER_CELL;
@@ -217,19 +282,25 @@ static void replies_are_bounded(void **state)
 
     union record done = cell(RECORD_DONE);
     done.done.result_count = 4;
-    done.done.logprob_count = 4 * (1 + LIMIT_TOP_LOGPROBS_MAX);
+    done.done.logprob_count = LOGPROBS_MAX;
+    done.done.score_count = LIMIT_STEP_SCORES_MAX;
     PASSES(record_check_reply, done);
-    REPLY_REFUSES(done, head.flags, 1);
+    REPLY_REFUSES(done, head.flags, 2);
+    REPLY_REFUSES(done, done.late, LIMIT_WORKERS_MAX);
     REPLY_REFUSES(done, done.result_count, 5);
-    REPLY_REFUSES(done, done.logprob_count, 4 * (1 + LIMIT_TOP_LOGPROBS_MAX) + 1);
+    REPLY_REFUSES(done, done.logprob_count, LOGPROBS_MAX + 1);
+    REPLY_REFUSES(done, done.score_count, LIMIT_STEP_SCORES_MAX + 1);
+    done.head.flags = RECORD_DONE_STALLED;
+    PASSES(record_check_reply, done);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(another_epoch_is_stale),    cmocka_unit_test(directions_do_not_mix),
-        cmocka_unit_test(open_is_bounded),           cmocka_unit_test(lists_are_bounded),
-        cmocka_unit_test(step_and_rows_are_bounded), cmocka_unit_test(replies_are_bounded),
+        cmocka_unit_test(another_epoch_is_stale), cmocka_unit_test(directions_do_not_mix),
+        cmocka_unit_test(open_is_bounded),        cmocka_unit_test(lists_are_bounded),
+        cmocka_unit_test(adjust_is_bounded),      cmocka_unit_test(step_and_rows_are_bounded),
+        cmocka_unit_test(replies_are_bounded),
     };
     return cmocka_run_group_tests_name("record", tests, NULL, NULL);
 }

@@ -58,6 +58,7 @@ struct lies {
     uint32_t type;
     uint64_t second_offset;
     const char *second_name;
+    uint64_t data_bytes; /* Of the data section: true in every case. */
 };
 
 static const struct lies none = {.version = 3,
@@ -70,7 +71,22 @@ static const struct lies none = {.version = 3,
                                  .dims = 2,
                                  .type = 8,
                                  .second_offset = 96,
-                                 .second_name = "b"};
+                                 .second_name = "b",
+                                 .data_bytes = 96 + 16};
+
+/* The same with a in a K-quant: 288 bytes in two super-blocks. */
+static const struct lies super = {.version = 3,
+                                  .tensors = 2,
+                                  .pairs = 3,
+                                  .alignment = 32,
+                                  .second_key = "names",
+                                  .strings = 2,
+                                  .columns = 256,
+                                  .dims = 2,
+                                  .type = 12,
+                                  .second_offset = 288,
+                                  .second_name = "b",
+                                  .data_bytes = 288 + 16};
 
 /* Tensors a, q8_0 [2][32] of 68 bytes, and b, f32 [4] of 16. */
 static struct file make(const struct lies *lies)
@@ -103,7 +119,7 @@ static struct file make(const struct lies *lies)
     put_u64(&file, 4);
     put_u32(&file, 0);
     put_u64(&file, lies->second_offset);
-    file.count = (file.count + 31) / 32 * 32 + 96 + 16;
+    file.count = (file.count + 31) / 32 * 32 + lies->data_bytes;
     return file;
 }
 
@@ -148,10 +164,9 @@ static void a_good_file_gives_its_contents(void **state)
     gguf_close(gguf);
 }
 
-static void every_shorter_file_is_refused(void **state)
+static void refuse_shorter(const struct lies *whole)
 {
-    (void)state;
-    const struct file file = make(&none);
+    const struct file file = make(whole);
     for (size_t count = 0; count < file.count; count++) {
         struct model_error error = {{0}};
         struct gguf *gguf = NULL;
@@ -165,11 +180,53 @@ static void every_shorter_file_is_refused(void **state)
     }
 }
 
+static void every_shorter_file_is_refused(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    assert_int_equal(judge(&super, &error), 0);
+    refuse_shorter(&none);
+    refuse_shorter(&super);
+}
+
+/* Types that are not read have their names, for the refusal, and no extent. */
+static void types_have_their_names(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t type;
+        const char *name;
+        bool readable;
+    } cases[] = {
+        {12, "q4_k", true},     {13, "q5_k", true},
+        {14, "q6_k", true},     {10, "q2_k", false},
+        {11, "q3_k", false},    {15, "q8_k", false},
+        {16, "iq2_xxs", false}, {20, "iq4_nl", false},
+        {23, "iq4_xs", false},  {29, "iq1_m", false},
+        {35, "tq2_0", false},   {39, "mxfp4", false},
+        {4, "unknown", false},  {UINT32_MAX, "unknown", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lies lies = super;
+        struct model_error error = {{0}};
+        struct gguf *gguf = NULL;
+        lies.type = cases[i].type;
+        lies.second_offset = 448; /* Behind the largest of them. */
+        lies.data_bytes = 448 + 16;
+        const struct file file = make(&lies);
+        assert_int_equal(gguf_open_bytes(&gguf, file.bytes, file.count, &error), 0);
+        const struct tensor *tensor = tensor_find(gguf_tensors(gguf), "a");
+        assert_string_equal(tensor_dtype_name(tensor->dtype), cases[i].name);
+        assert_int_equal(tensor_readable(tensor->dtype), cases[i].readable);
+        gguf_close(gguf);
+    }
+}
+
 static void lies_are_found(void **state)
 {
     (void)state;
-    struct lies cases[16];
-    const char *reasons[16];
+    struct lies cases[17];
+    const char *reasons[17];
     size_t count = 0;
 #define LIE(field, value, reason)                                                                  \
     do {                                                                                           \
@@ -184,8 +241,9 @@ static void lies_are_found(void **state)
     LIE(alignment, 48, "power of two");
     LIE(second_key, "minus", "duplicate");
     LIE(strings, UINT64_MAX, "names is malformed");
-    LIE(columns, UINT64_MAX / 2, "overflows");
-    LIE(columns, 33, "blocks");
+    LIE(columns, UINT64_MAX / 2 + 1, "overflows");
+    LIE(columns, 33, "tensor a: rows of 33 are not in blocks of 32 as q8_0 wants");
+    LIE(type, 12, "tensor a: rows of 32 are not in blocks of 256 as q4_k wants");
     LIE(columns, 96, "do not fit");
     LIE(dims, 5, "dimensions");
     LIE(second_offset, 97, "not aligned");
@@ -208,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file_gives_its_contents),
         cmocka_unit_test(every_shorter_file_is_refused),
+        cmocka_unit_test(types_have_their_names),
         cmocka_unit_test(lies_are_found),
     };
     return cmocka_run_group_tests_name("gguf", tests, NULL, NULL);

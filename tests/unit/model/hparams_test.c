@@ -55,6 +55,30 @@ static void absent_keys_have_defaults(void **state)
     assert_true(isnan(hparams.temperature) && hparams.top_k == UINT32_MAX);
 }
 
+static void generation_config_gives_defaults_for_sampling(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"temperature\":0.7,\"top_p\":0.8,\"top_k\":20,"
+                               "\"min_p\":0.1,\"repetition_penalty\":1.05}";
+    char config[TEXT_BYTES];
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    struct json *root = NULL;
+    struct json *generation = NULL;
+    struct json_error reason;
+    (void)snprintf(config, sizeof config, "{%s}", base);
+    assert_int_equal(json_parse(config, strlen(config), &root, &reason), 0);
+    assert_int_equal(json_parse(text, strlen(text), &generation, &reason), 0);
+    assert_int_equal(hparams_from_config(&hparams, root, generation, &error), 0);
+    assert_true(hparams.temperature == 0.7 && hparams.top_p == 0.8 && hparams.min_p == 0.1);
+    assert_true(hparams.repetition_penalty == 1.05);
+    assert_int_equal(hparams.top_k, 20);
+    json_free(generation);
+    assert_int_equal(hparams_from_config(&hparams, root, NULL, &error), 0);
+    assert_true(isnan(hparams.repetition_penalty));
+    json_free(root);
+}
+
 static void every_required_key_is_named(void **state)
 {
     (void)state;
@@ -93,9 +117,21 @@ static void refusals_name_the_key(void **state)
         {"\"rope_scaling\":{\"rope_type\":\"dynamic\"}", -ENOTSUP, "rope_scaling"},
         {"\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0}", -EINVAL, "factor"},
         {"\"rope_theta\":0", -EINVAL, "rope_theta"},
-        {"\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", -EINVAL, "above 1"},
+        {"\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}", -EINVAL, "base 1"},
         {"\"rope_scaling\":{\"type\":\"yarn\",\"beta_fast\":1,\"beta_slow\":2}", -EINVAL,
-         "beta_fast"},
+         "beta_fast 1"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"beta_fast\":0}", -EINVAL, "beta_fast"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"factor\":-1}", -EINVAL, "factor"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"truncate\":false}", -ENOTSUP, "truncate"},
+        {"\"rope_scaling\":{\"type\":\"yarn\",\"original_max_position_embeddings\":0}", -EINVAL,
+         "original_max_position_embeddings"},
+        {"\"rope_scaling\":{\"type\":\"llama3\",\"original_max_position_embeddings\":-1}", -EINVAL,
+         "original_max_position_embeddings"},
+        {"\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":4}", -EINVAL,
+         "low_freq_factor"},
+        {"\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":0}", -EINVAL,
+         "low_freq_factor"},
+        {"\"partial_rotary_factor\":0.5", -EINVAL, "partial_rotary_factor"},
         {"\"rms_norm_eps\":\"x\"", -EINVAL, "rms_norm_eps"},
         {"\"eos_token_id\":100", -EINVAL, "eos_token_id"},
         {"\"eos_token_id\":[1,2,3,4,5,6,7,8,9]", -EINVAL, "eos_token_id"},
@@ -124,6 +160,7 @@ static void head_dim_is_not_rounded(void **state)
     (void)snprintf(config, sizeof config, text, "");
     assert_int_equal(read_config(&hparams, config, &error), -EINVAL);
     assert_non_null(strstr(error.text, "head_dim is missing"));
+    assert_non_null(strstr(error.text, "66 is no multiple of num_attention_heads 4"));
     (void)snprintf(config, sizeof config, text, ",\"head_dim\":16");
     assert_int_equal(read_config(&hparams, config, &error), 0);
 }
@@ -286,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absent_keys_have_defaults),
+        cmocka_unit_test(generation_config_gives_defaults_for_sampling),
         cmocka_unit_test(every_required_key_is_named),
         cmocka_unit_test(refusals_name_the_key),
         cmocka_unit_test(head_dim_is_not_rounded),

@@ -17,6 +17,7 @@ struct values {
     bool flag;
     const char *text;
     struct options_texts texts;
+    struct options_texts words;
     uint32_t u32;
     uint64_t u64;
     double f64;
@@ -33,6 +34,7 @@ static bool parse(struct values *values, const char *const *words, int count)
         {"flag", OPTIONS_FLAG, 1, &values->flag, NULL, "a flag"},
         {"text", OPTIONS_TEXT, 2, &values->text, "T", "a text"},
         {"texts", OPTIONS_TEXTS, 4, &values->texts, "T", "texts"},
+        {"words", OPTIONS_WORDS, 64, &values->words, "W...", "words"},
         {"u32", OPTIONS_U32, 8, &values->u32, "N", "a number"},
         {"u64", OPTIONS_U64, 16, &values->u64, "N", "a number"},
         {"f64", OPTIONS_F64, 32, &values->f64, "X", "a number"},
@@ -111,6 +113,21 @@ static void repetitions_have_a_bound(void **state)
     assert_int_equal(values.status, EXIT_STATUS_USAGE);
 }
 
+static void words_end_at_the_next_option(void **state)
+{
+    (void)state;
+    struct values values;
+    assert_true(PARSE("--words", "a:1", "b:2", "c", "--u32", "3"));
+    assert_int_equal(values.words.count, 3);
+    assert_string_equal(values.words.items[2], "c");
+    assert_int_equal(values.u32, 3);
+    assert_true(PARSE("--words=a", "--words", "b") && values.words.count == 2);
+    assert_false(PARSE("--words"));
+    assert_int_equal(values.status, EXIT_STATUS_USAGE);
+    assert_false(PARSE("--words", "a", "--u32", "3", "b"));
+    assert_int_equal(values.status, EXIT_STATUS_USAGE);
+}
+
 static void help_and_version_end_well(void **state)
 {
     (void)state;
@@ -140,12 +157,37 @@ static void reads_lists_of_ids(void **state)
     }
 }
 
+static void reads_lists_of_biases(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "",     "1",     "1:",   ":1",    "1:x",          "1:2,",           "1:2 ,3:4",
+        "1: 2", "1:nan", "-1:2", "1:2:3", "4294967296:1", "1:1,2:2,3:3,4:4"};
+    struct wire_bias biases[3];
+    size_t count;
+    assert_true(options_biases("7:-100", biases, 3, &count) && count == 1);
+    assert_int_equal(biases[0].id, 7);
+    assert_true(biases[0].bias == -100.0f);
+    assert_true(options_biases("0:0.5,4294967295:+2,9:1e1", biases, 3, &count) && count == 3);
+    assert_int_equal(biases[1].id, UINT32_MAX);
+    assert_true(biases[1].bias == 2.0f && biases[2].bias == 10.0f);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        if (options_biases(wrong[i], biases, 3, &count)) {
+            fail_msg("'%s'", wrong[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fills_every_kind),         cmocka_unit_test(refuses_the_rest),
-        cmocka_unit_test(repetitions_have_a_bound), cmocka_unit_test(help_and_version_end_well),
+        cmocka_unit_test(fills_every_kind),
+        cmocka_unit_test(refuses_the_rest),
+        cmocka_unit_test(repetitions_have_a_bound),
+        cmocka_unit_test(help_and_version_end_well),
         cmocka_unit_test(reads_lists_of_ids),
+        cmocka_unit_test(reads_lists_of_biases),
+        cmocka_unit_test(words_end_at_the_next_option),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }

@@ -89,6 +89,44 @@ static void json_has_the_known_keys(void **state)
     report_free(&report);
 }
 
+static void good_requests_keep_every_limit(void **state)
+{
+    (void)state;
+    static const struct report_request requests[] = {
+        {10, 3, 11, 100, 500, 600},  /* TPOT 50 */
+        {10, 3, 11, 101, 500, 601},  /* too late */
+        {10, 3, 11, 100, 501, 601},  /* too slow */
+        {10, 3, 1, 100, 9000, 9100}, /* one token: no TPOT to miss */
+    };
+    struct report report = {.goodput = {.ttft_ms = 100, .tpot_ms = 50}};
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        report_request(&report, &requests[i]);
+    }
+    report.duration_s = 4;
+    assert_int_equal(report.completed, 4);
+    assert_int_equal(report.good, 2);
+    assert_int_equal(report.input_tokens, 40);
+    assert_int_equal(report.cached_tokens, 12);
+    assert_int_equal(report.output_tokens, 34);
+    assert_int_equal(report.values[REPORT_TPOT].count, 3);
+    struct json *object = json_new_object();
+    report_json(&report, object);
+    assert_true(number(object, "request_goodput") == 0.5);
+    json_free(object);
+    report_free(&report);
+}
+
+static void goodput_is_left_out_without_limits(void **state)
+{
+    (void)state;
+    struct report report = {.completed = 1, .duration_s = 1};
+    struct json *object = json_new_object();
+    report_json(&report, object);
+    assert_null(json_get(object, "request_goodput"));
+    assert_null(json_get(object, "unfinished"));
+    json_free(object);
+}
+
 static void the_block_is_50_columns(void **state)
 {
     (void)state;
@@ -105,7 +143,7 @@ static void the_block_is_50_columns(void **state)
         assert_true(ruler ? count == 50 : count >= 50);
         lines++;
     }
-    assert_int_equal(lines, 10 + REPORT_INTERVALS * 4);
+    assert_int_equal(lines, 13 + REPORT_INTERVALS * 4);
     (void)fclose(file);
     report_free(&report);
 }
@@ -113,9 +151,13 @@ static void the_block_is_50_columns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures_of_nothing_are_zero), cmocka_unit_test(figures_of_one_are_it),
-        cmocka_unit_test(figures_are_those_of_numpy),  cmocka_unit_test(json_has_the_known_keys),
+        cmocka_unit_test(figures_of_nothing_are_zero),
+        cmocka_unit_test(figures_of_one_are_it),
+        cmocka_unit_test(figures_are_those_of_numpy),
+        cmocka_unit_test(json_has_the_known_keys),
         cmocka_unit_test(the_block_is_50_columns),
+        cmocka_unit_test(good_requests_keep_every_limit),
+        cmocka_unit_test(goodput_is_left_out_without_limits),
     };
     return cmocka_run_group_tests_name("report", tests, NULL, NULL);
 }

@@ -147,6 +147,44 @@ static void long_answers_are_read(void **state)
     codec_close(reader);
 }
 
+/* The largest numbers and the most logprobs: what was reserved holds it, and little is to spare. */
+static void a_reserved_codec_keeps_its_buffer(void **state)
+{
+    (void)state;
+    enum { TOKENS = 300, TEXT_BYTES = 70000 };
+    static uint32_t ids[TOKENS];
+    static struct wire_token_logprobs logprobs[TOKENS];
+    static char text[TEXT_BYTES];
+    const size_t bound = codec_reply_bytes_max(TOKENS, TEXT_BYTES);
+    struct codec *codec = open_codec();
+    assert_int_equal(codec_reserve(codec, bound), 0);
+    const struct wire_pong pong = {UINT64_MAX, UINT64_MAX};
+    const uint8_t *before = codec_encode_pong(codec, &pong).bytes;
+    const struct wire_events events = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, {0}};
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        ids[i] = UINT32_MAX;
+        logprobs[i].chosen = (struct wire_logprob){UINT32_MAX, -1};
+        logprobs[i].top_count = LIMIT_TOP_LOGPROBS_MAX;
+        for (uint32_t j = 0; j < LIMIT_TOP_LOGPROBS_MAX; j++) {
+            logprobs[i].top[j] = (struct wire_logprob){UINT32_MAX, -1};
+        }
+    }
+    memset(text, 'x', sizeof text);
+    const struct wire_done done = {.instance = UINT64_MAX,
+                                   .whole = true,
+                                   .ids = ids,
+                                   .id_count = TOKENS,
+                                   .text = {text, TEXT_BYTES},
+                                   .logprobs = logprobs,
+                                   .events = &events};
+    const struct wire_bytes body = codec_encode_done(codec, &done);
+    assert_true(body.count <= bound && body.count + 20000 > bound);
+    assert_ptr_equal(body.bytes, before);
+    assert_int_equal(codec_reserve(codec, 1), 0); /* Less than there is changes nothing. */
+    assert_ptr_equal(codec_encode_pong(codec, &pong).bytes, before);
+    codec_close(codec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +192,7 @@ int main(void)
         cmocka_unit_test(changed_answers_do_no_harm),
         cmocka_unit_test(lists_must_fit_one_another),
         cmocka_unit_test(long_answers_are_read),
+        cmocka_unit_test(a_reserved_codec_keeps_its_buffer),
     };
     return cmocka_run_group_tests_name("codec_reply", tests, NULL, NULL);
 }

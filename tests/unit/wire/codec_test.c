@@ -111,6 +111,10 @@ static void defaults_are_those_of_the_protocol(void **state)
     assert_int_equal(out->timeout_ms, 0);
     assert_int_equal(out->stop_count, 0);
     assert_int_equal(out->stop_id_count, 0);
+    assert_true(out->repetition_penalty == 1 && out->presence_penalty == 0 &&
+                out->frequency_penalty == 0);
+    assert_int_equal(out->bias_count + out->bad_id_count + out->allowed_id_count, 0);
+    assert_false(out->scores_prompt || out->include_stop);
     assert_true(out->stream && out->add_special && out->skip_special);
     assert_false(out->ignore_eos || out->logprobs || out->parse_special || out->strict);
 }
@@ -202,6 +206,41 @@ static const struct wrong wrongs[] = {
     WRONG("stop_ids", "\x91\xce\x00\x10\x00\x00"),
     WRONG("stop_ids", "\xdc\x00\x11\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
                       "\x01\x01"),
+    WRONG("repetition_penalty", "\x00"),
+    WRONG("repetition_penalty", "\x65"),
+    WRONG("repetition_penalty", F64(NAN_BITS)),
+    WRONG("presence_penalty", "\x03"),
+    WRONG("presence_penalty", "\xfd"),
+    WRONG("frequency_penalty", "\xfd"),
+    WRONG("frequency_penalty", F64(INF_BITS)),
+    WRONG("logit_bias", "\x90"),
+    WRONG("logit_bias", "\x81\xa1"
+                        "5\x65"),
+    WRONG("logit_bias", "\x81\xa1"
+                        "5\xa1"
+                        "1"),
+    WRONG("logit_bias", "\x81\xa2"
+                        "05\x01"),
+    WRONG("logit_bias", "\x81\xa2"
+                        "-1\x01"),
+    WRONG("logit_bias", "\x81\xa0\x01"),
+    WRONG("logit_bias", "\x81\xa7"
+                        "1048576\x01"),
+    WRONG("logit_bias", "\x81\xaa"
+                        "4294967301\x01"),
+    WRONG("logit_bias", "\x82\xa1"
+                        "5\x01\xa1"
+                        "5\x02"),
+    WRONG("bad_ids", "\x91\x92\x01\x02"), /* A sequence of tokens. */
+    WRONG("bad_ids", "\xc4\x03\x01\x00\x00"),
+    WRONG("allowed_ids", "\x90"),
+    WRONG("allowed_ids", "\x91\xa1z"),
+    WRONG("logprobs", "\x15"),
+    WRONG("logprobs", "\xff"),
+    WRONG("logprobs", "\xc0"),
+    WRONG("prompt_logprobs", "\x15"),
+    WRONG("prompt_logprobs", "\xc3"),
+    WRONG("include_stop", "\x01"),
     WRONG("ids", "\xc4\x00"),
     WRONG("ids", "\xc4\x05\x01\x00\x00\x00\x01"),
     WRONG("ids", "\x91\x01"),
@@ -244,6 +283,111 @@ static void bounds_themselves_are_allowed(void **state)
     assert_int_equal(WITH("timeout_ms", "\xce\xff\xff\xff\xff"), 0);
     assert_int_equal(WITH("stop_ids", "\x91\xce\x00\x0f\xff\xff"), 0);
     assert_int_equal(WITH("stop_ids", "\x90"), 0);
+    assert_int_equal(WITH("repetition_penalty", "\x64"), 0);
+    assert_int_equal(fixture->generate->given, WIRE_GIVEN_REPETITION);
+    assert_int_equal(WITH("presence_penalty", "\x02"), 0);
+    assert_int_equal(WITH("frequency_penalty", "\xfe"), 0);
+    assert_true(fixture->generate->frequency_penalty == -2);
+    assert_int_equal(WITH("prompt_logprobs", "\x14"), 0);
+}
+
+static void lists_of_tokens_are_read(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct wire_generate *out = fixture->generate;
+    assert_int_equal(WITH("logit_bias", "\x83\xa1"
+                                        "0\xd0\x9c\xa5"
+                                        "70000\x64\xa1"
+                                        "7\xca\x3f\x00\x00\x00"),
+                     0);
+    assert_int_equal(out->bias_count, 3);
+    assert_int_equal(out->biases[0].id, 0);
+    assert_true(out->biases[0].bias == -100);
+    assert_int_equal(out->biases[1].id, 70000);
+    assert_true(out->biases[1].bias == 100 && out->biases[2].bias == 0.5f);
+    assert_int_equal(WITH("logit_bias", "\x80"), 0);
+    assert_int_equal(out->bias_count, 0);
+    assert_int_equal(WITH("bad_ids", "\x92\x05\xcd\x01\x00"), 0);
+    assert_int_equal(out->bad_id_count, 2);
+    assert_int_equal(out->bad_ids[1], 256);
+    assert_int_equal(WITH("allowed_ids", "\xc4\x04\x70\x11\x01\x00"), 0);
+    assert_int_equal(out->allowed_id_count, 1);
+    assert_int_equal(out->allowed_ids[0], 70000);
+}
+
+static void logprobs_are_a_boolean_or_a_number(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct wire_generate *out = fixture->generate;
+    assert_int_equal(WITH("logprobs", "\xc3"), 0);
+    assert_true(out->logprobs && out->top_logprobs == 0);
+    assert_int_equal(WITH("logprobs", "\x05"), 0);
+    assert_true(out->logprobs && out->top_logprobs == 5);
+    assert_int_equal(WITH("logprobs", "\xc2"), 0);
+    assert_false(out->logprobs);
+    assert_int_equal(WITH("prompt_logprobs", "\x00"), 0);
+    assert_true(out->scores_prompt && !out->logprobs && out->prompt_logprobs == 0);
+    struct body body = small();
+    add_key(&body, "top_logprobs");
+    add(&body, "\x03", 1);
+    add_key(&body, "logprobs");
+    add(&body, "\xc3", 1);
+    assert_int_equal(decode(fixture, &body), 0);
+    assert_true(out->logprobs && out->top_logprobs == 3);
+    body.bytes[body.count - 1] = 0xc2;
+    assert_int_equal(decode(fixture, &body), -EINVAL);
+    assert_string_equal(fixture->error.message, "top_logprobs needs logprobs: true");
+}
+
+static void other_names_are_taken_once(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct wire_generate *out = fixture->generate;
+    assert_int_equal(WITH("stop_token_ids", "\x91\x07"), 0);
+    assert_int_equal(out->stop_id_count, 1);
+    assert_int_equal(WITH("include_stop_str_in_output", "\xc3"), 0);
+    assert_true(out->include_stop);
+    assert_int_equal(WITH("skip_special_tokens", "\xc2"), 0);
+    assert_false(out->skip_special);
+    assert_int_equal(WITH("max_completion_tokens", "\x07"), 0);
+    assert_true(out->max_tokens == 7 && out->given == WIRE_GIVEN_MAX_TOKENS);
+    struct body body = small();
+    add_key(&body, "bad_token_ids");
+    add(&body, "\x91\x07", 2);
+    assert_int_equal(decode(fixture, &body), 0);
+    assert_int_equal(out->bad_ids[0], 7);
+    add_key(&body, "bad_ids");
+    add(&body, "\x91\x08", 2);
+    assert_int_equal(decode(fixture, &body), -EINVAL);
+    assert_string_equal(fixture->error.message, "a field is given under two names");
+}
+
+/* Whatever its value is, and without strict. */
+static void what_changes_the_answer_is_never_ignored(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const keys[] = {"best_of",
+                                       "use_beam_search",
+                                       "guided_json",
+                                       "response_format",
+                                       "tools",
+                                       "tool_choice",
+                                       "lora",
+                                       "bad_words",
+                                       "logits_processors",
+                                       "echo",
+                                       "suffix",
+                                       "typical_p",
+                                       "regex",
+                                       "prompt_embeds",
+                                       "chat_template"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        assert_int_equal(decode_with(fixture, keys[i], "\xc2", 1), -EINVAL);
+        assert_int_equal(fixture->error.code, WIRE_UNSUPPORTED);
+        assert_memory_equal(fixture->error.message, keys[i], strlen(keys[i]));
+    }
+    assert_int_equal(WITH("model", "\xa1x"), 0);
+    assert_int_equal(WITH("user", "\xa1x"), 0);
 }
 
 static void stops_come_as_one_or_many(void **state)
@@ -298,6 +442,16 @@ static void min_tokens_is_not_above_max_tokens(void **state)
     assert_string_equal(fixture->error.message, "min_tokens must not be above max_tokens");
 }
 
+static int decode_strict(struct fixture *fixture, const char *key)
+{
+    struct body body = small();
+    add_key(&body, "strict");
+    add(&body, "\xc3", 1);
+    add_key(&body, key);
+    add(&body, "\x01", 1);
+    return decode(fixture, &body);
+}
+
 static void unknown_keys_only_hurt_when_strict(void **state)
 {
     struct fixture *fixture = *state;
@@ -312,8 +466,11 @@ static void unknown_keys_only_hurt_when_strict(void **state)
     add(&body, "\xc3", 1);
     assert_int_equal(decode(fixture, &body), -EINVAL);
     assert_int_equal(fixture->error.code, WIRE_INVALID_ARGUMENT);
+    assert_string_equal(fixture->error.message, "strict: colour is not known here");
     body.bytes[body.count - 1] = 0xc2;
     assert_int_equal(decode(fixture, &body), 0);
+    assert_int_equal(decode_strict(fixture, "n\xc3\xb6"), -EINVAL); /* Not repeated. */
+    assert_string_equal(fixture->error.message, "strict: a key is not known here");
     assert_int_equal(WITH("strict", "\xc3"), 0);
     assert_true(fixture->generate->strict);
 }
@@ -453,6 +610,10 @@ int main(void)
         cmocka_unit_test(each_field_has_its_rule),
         cmocka_unit_test(bounds_themselves_are_allowed),
         cmocka_unit_test(stops_come_as_one_or_many),
+        cmocka_unit_test(lists_of_tokens_are_read),
+        cmocka_unit_test(logprobs_are_a_boolean_or_a_number),
+        cmocka_unit_test(other_names_are_taken_once),
+        cmocka_unit_test(what_changes_the_answer_is_never_ignored),
         cmocka_unit_test(exactly_one_prompt),
         cmocka_unit_test(min_tokens_is_not_above_max_tokens),
         cmocka_unit_test(unknown_keys_only_hurt_when_strict),

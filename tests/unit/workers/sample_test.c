@@ -42,7 +42,7 @@ static const struct kern_ops ops = {.logits = plain_logits};
 static struct sample_result sample(const float *logits, uint32_t vocab, uint32_t position,
                                    const struct sample_params *params)
 {
-    void *work = malloc(sample_work_bytes(vocab));
+    void *work = calloc(1, sample_work_bytes(vocab));
     assert_non_null(work);
     const struct sample_row row = {.logits = logits,
                                    .vocab = vocab,
@@ -249,6 +249,61 @@ static void masks_stop_ids_before_min_position(void **state)
     assert_int_equal(sample(logits, 5, 9, &params).id, 1); /* Nothing left: no mask. */
 }
 
+/* What a request changes decides the token, and not what is said of it. */
+static void adjusts_the_choice_and_not_the_logprobs(void **state)
+{
+    (void)state;
+    const float logits[6] = {1, 5, 4, 3, 2, 0};
+    struct record_bias biases[2] = {{1, -INFINITY}, {3, 50.0f}};
+    uint32_t allowed[2] = {4, 2};
+    struct sample_params params = {.top_p = 1.0f,
+                                   .logprobs = true,
+                                   .top_logprobs = 2,
+                                   .adjust = {.active = true,
+                                              .repetition = 1.0f,
+                                              .bias_count = 1,
+                                              .biases = biases,
+                                              .allowed = allowed}};
+    const struct sample_result result = sample(logits, 6, 0, &params);
+    assert_int_equal(result.id, 2);
+    double sum = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        sum += exp((double)logits[i]);
+    }
+    assert_true(fabs((double)result.logprobs[0].logprob - (4 - log(sum))) < 1e-6);
+    assert_int_equal(result.logprobs[1].id, 1); /* Out of the choice, still the likeliest. */
+    assert_true(fabs((double)result.logprobs[1].logprob - (5 - log(sum))) < 1e-6);
+    params.adjust.bias_count = 2;
+    assert_int_equal(sample(logits, 6, 0, &params).id, 3);
+    params.adjust.allowed_count = 2;
+    assert_int_equal(sample(logits, 6, 0, &params).id, 2);
+    params.temperature = 3.0f;
+    uint32_t seen = 0;
+    for (uint32_t position = 0; position < 200; position++) {
+        seen |= 1u << sample(logits, 6, position, &params).id;
+    }
+    assert_int_equal(seen, 1u << 4 | 1u << 2);
+}
+
+/* A mask of stop ids yields to the allowed ids when it would leave none of them. */
+static void allowed_ids_outlast_the_stop_mask(void **state)
+{
+    (void)state;
+    const float logits[5] = {1, 9, 8, 3, 2};
+    uint32_t allowed[2] = {0, 4};
+    struct sample_params params = {
+        .top_p = 1.0f,
+        .min_position = 10,
+        .stop_id_count = 2,
+        .stop_ids = {4, 4},
+        .adjust = {.active = true, .repetition = 1.0f, .allowed_count = 2, .allowed = allowed}};
+    assert_int_equal(sample(logits, 5, 9, &params).id, 0);
+    assert_int_equal(sample(logits, 5, 10, &params).id, 4);
+    params.stop_id_count = 3;
+    params.stop_ids[2] = 0;
+    assert_int_equal(sample(logits, 5, 9, &params).id, 4);
+}
+
 static void lists_logprobs(void **state)
 {
     (void)state;
@@ -315,6 +370,8 @@ int main(void)
         cmocka_unit_test(frequencies_follow_the_distribution),
         cmocka_unit_test(depends_on_seed_and_position_alone),
         cmocka_unit_test(masks_stop_ids_before_min_position),
+        cmocka_unit_test(adjusts_the_choice_and_not_the_logprobs),
+        cmocka_unit_test(allowed_ids_outlast_the_stop_mask),
         cmocka_unit_test(lists_logprobs),
         cmocka_unit_test(a_row_that_is_not_finite_is_invalid),
         cmocka_unit_test(a_large_vocabulary_keeps_exactly_k),

@@ -185,6 +185,79 @@ static void refuses_rows_that_do_not_continue(void **state)
     assert_non_null(slots_row(slots, &row, 9));
 }
 
+static union record adjust_record(uint32_t slot, uint32_t generation, uint32_t biases,
+                                  uint32_t allowed)
+{
+    union record record = {0};
+    record.adjust = (struct record_adjust){.head.kind = RECORD_ADJUST,
+                                           .slot = slot,
+                                           .generation = generation,
+                                           .prompt_tokens = 5,
+                                           .repetition = 1.5f,
+                                           .presence = 0.5f,
+                                           .frequency = 0.25f,
+                                           .bias_count = biases,
+                                           .allowed_count = allowed};
+    return record;
+}
+
+static union record biases_record(uint32_t slot, uint32_t count)
+{
+    union record record = {0};
+    record.biases =
+        (struct record_biases){.head.kind = RECORD_BIASES, .slot = slot, .count = count};
+    for (uint32_t i = 0; i < count; i++) {
+        record.biases.pairs[i] = (struct record_bias){200 + i, (float)i};
+    }
+    return record;
+}
+
+static union record allowed_record(uint32_t slot, uint32_t count)
+{
+    union record record = stop_ids_record(slot, count);
+    record.head.kind = RECORD_ALLOWED;
+    return record;
+}
+
+static void a_slot_adjusts_once_all_of_it_has_come(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct record_row row = listed_row(1, 4, 0, 1);
+    union record open = open_record(1, 4, 0);
+    assert_int_equal(apply(fixture, adjust_record(1, 4, 0, 0)), -EBADMSG); /* Not open. */
+    open.open.adjusts = 1;
+    assert_int_equal(apply(fixture, open), 0);
+    assert_int_equal(apply(fixture, pages_record(1, 4, 0, 1)), 0);
+    assert_null(slots_row(&fixture->slots, &row, 0));
+    assert_int_equal(apply(fixture, biases_record(1, 1)), -EBADMSG); /* Before their number. */
+    assert_int_equal(apply(fixture, adjust_record(1, 3, 8, 13)), -EBADMSG);
+    assert_int_equal(apply(fixture, adjust_record(1, 4, 8, 13)), 0);
+    assert_int_equal(apply(fixture, adjust_record(1, 4, 8, 13)), -EBADMSG); /* Twice. */
+    assert_null(slots_row(&fixture->slots, &row, 0));
+    assert_int_equal(apply(fixture, biases_record(1, 6)), 0);
+    assert_int_equal(apply(fixture, biases_record(1, 3)), -EBADMSG); /* 9 of 8. */
+    assert_int_equal(apply(fixture, biases_record(1, 2)), 0);
+    assert_null(slots_row(&fixture->slots, &row, 0));
+    assert_int_equal(apply(fixture, allowed_record(1, 12)), 0);
+    assert_int_equal(apply(fixture, allowed_record(1, 2)), -EBADMSG);
+    assert_int_equal(apply(fixture, allowed_record(1, 1)), 0);
+    const struct slot *slot = slots_row(&fixture->slots, &row, 0);
+    assert_non_null(slot);
+    const struct adjust *adjust = &slot->sampling.adjust;
+    assert_true(adjust->active && adjust->repetition == 1.5f && adjust->presence == 0.5f &&
+                adjust->frequency == 0.25f);
+    assert_int_equal(adjust->prompt_tokens, 5);
+    assert_int_equal(adjust->bias_count, 8);
+    assert_int_equal(adjust->biases[7].id, 201);
+    assert_int_equal(adjust->allowed_count, 13);
+    assert_int_equal(adjust->allowed[12], 100);
+    /* The next request of the slot starts without. */
+    assert_int_equal(apply(fixture, close_record(1, 4)), 0);
+    assert_int_equal(apply(fixture, open_record(1, 5, 0)), 0);
+    assert_false(adjust->active);
+    assert_int_equal(adjust->bias_count + adjust->allowed_count, 0);
+}
+
 static void a_new_link_closes_all(void **state)
 {
     struct fixture *fixture = *state;
@@ -202,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_lives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_records_out_of_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_rows_that_do_not_continue, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_slot_adjusts_once_all_of_it_has_come, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_link_closes_all, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("slots", tests, NULL, NULL);

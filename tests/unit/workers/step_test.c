@@ -5,6 +5,7 @@
 #include "workers/step.h"
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,7 +90,7 @@ static void join(struct fixture *fixture, uint32_t epoch)
     assert_int_equal(link_core_begin(&fixture->core, sockets[0], epoch, 3, 0), 0);
     assert_int_equal(link_worker_connect(&fixture->worker, sockets[1], 1000), 0);
     assert_int_equal(link_core_finish(&fixture->core), 0);
-    step_attach(&fixture->step, &fixture->worker);
+    step_attach(&fixture->step, &fixture->worker, NULL);
 }
 
 static int set_up(void **state)
@@ -153,7 +154,9 @@ static void push_open(struct fixture *fixture, uint32_t slot, const struct sampl
                                        .top_logprobs = params->top_logprobs,
                                        .logprobs = params->logprobs,
                                        .min_position = params->min_position,
-                                       .stop_id_count = params->stop_id_count};
+                                       .stop_id_count = params->stop_id_count,
+                                       .adjusts = params->adjust.active,
+                                       .score_top = params->score_top};
     push(fixture, record);
     record = (union record){0};
     record.stop_ids = (struct record_stop_ids){
@@ -432,6 +435,125 @@ static void masks_stop_ids_of_the_slot(void **state)
     (void)take(fixture, RECORD_DONE);
 }
 
+static double log_probability(const float *logits, uint32_t id)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < VOCAB; i++) {
+        sum += exp((double)logits[i]);
+    }
+    return (double)logits[id] - log(sum);
+}
+
+/* A score of the token at position, and its likeliest; then the next. */
+static void expect_score(struct fixture *fixture, uint32_t position, uint32_t *logprobs)
+{
+    const float *logits = probe_feed(&fixture->probe, &prompt[position - 1], 1);
+    const struct record_result score = take(fixture, RECORD_SCORE).result;
+    assert_int_equal(score.slot, 2);
+    assert_int_equal(score.generation, 1);
+    assert_int_equal(score.position, position);
+    assert_int_equal(score.id, prompt[position]);
+    assert_int_equal(score.logprob_first, *logprobs);
+    assert_int_equal(score.logprob_count, 3);
+    const struct record_logprobs pairs = take(fixture, RECORD_LOGPROBS).logprobs;
+    assert_int_equal(pairs.pairs[0].id, prompt[position]);
+    assert_true(fabs((double)pairs.pairs[0].logprob - log_probability(logits, prompt[position])) <
+                1e-5);
+    assert_int_equal(pairs.pairs[1].id, probe_best(logits, VOCAB, NULL));
+    assert_true(pairs.pairs[2].logprob <= pairs.pairs[1].logprob);
+    *logprobs += 3;
+}
+
+/* More tokens than rows of logits, in two steps: the first one's last token is judged by an id of
+ * the second. Another slot samples meanwhile. The probe shares the engine: it runs behind. */
+static void judges_the_tokens_of_a_prompt(void **state)
+{
+    struct fixture *fixture = *state;
+    push_open(fixture, 2, &(struct sample_params){.score_top = 2});
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 2, 2);
+    push_pages(fixture, 0, 1);
+    push(fixture, step_head(fixture, 2, 8, 8));
+    union record row = row_of(2, 0, 5, 0);
+    row.head.flags = 0;
+    row.row.score_count = 5;
+    row.row.next_id = prompt[5];
+    push(fixture, row);
+    push(fixture, row_of(0, 0, 3, 5));
+    push_ids(fixture, prompt, 8);
+    assert_int_equal(serve(fixture), 0);
+    push(fixture, step_head(fixture, 1, PROMPT - 5, PROMPT - 5));
+    row = row_of(2, 5, PROMPT - 5, 0);
+    row.row.score_first = 1; /* As after a replay: one of them is known. */
+    row.row.score_count = PROMPT - 5 - 2;
+    push(fixture, row);
+    push_ids(fixture, prompt + 5, PROMPT - 5);
+    assert_int_equal(serve(fixture), 0);
+
+    probe_restart(&fixture->probe);
+    uint32_t logprobs = 0;
+    assert_int_equal(take(fixture, RECORD_RESULT).result.slot, 0);
+    for (uint32_t position = 1; position <= 5; position++) {
+        expect_score(fixture, position, &logprobs);
+    }
+    struct record_done done = take(fixture, RECORD_DONE).done;
+    assert_int_equal(done.result_count, 1);
+    assert_int_equal(done.score_count, 5);
+    assert_int_equal(done.logprob_count, 15);
+    (void)probe_feed(&fixture->probe, &prompt[5], 1);
+    const uint32_t next = take(fixture, RECORD_RESULT).result.id;
+    logprobs = 0;
+    for (uint32_t position = 7; position < PROMPT; position++) {
+        expect_score(fixture, position, &logprobs);
+    }
+    assert_int_equal(next, probe_best(probe_feed(&fixture->probe, &prompt[PROMPT - 1], 1), VOCAB,
+                                      NULL)); /* Sampled from its own logits. */
+    assert_int_equal(take(fixture, RECORD_DONE).done.score_count, PROMPT - 7);
+}
+
+/* Greedy, never twice the same: presence alone, then over the prompt too, and after a replay. */
+static void penalties_count_what_the_slot_has_seen(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t generated[GENERATED];
+    const struct sample_params params = {.adjust.active = true};
+    for (uint32_t life = 0; life < 2; life++) {
+        const uint32_t known = life == 0 ? PROMPT : PROMPT + 6; /* A replay of 6 tokens. */
+        union record adjust = {.adjust = {.head.kind = RECORD_ADJUST,
+                                          .slot = 1,
+                                          .generation = 1,
+                                          .prompt_tokens = PROMPT,
+                                          .repetition = 1.0f,
+                                          .presence = 1e9f}};
+        uint32_t ids[PROMPT + 6];
+        memcpy(ids, prompt, sizeof prompt);
+        memcpy(ids + PROMPT, generated, (known - PROMPT) * sizeof *ids);
+        push_open(fixture, 1, &params);
+        push(fixture, adjust);
+        push_pages(fixture, 1, 4);
+        push(fixture, step_head(fixture, 1, known, known));
+        push(fixture, row_of(1, 0, known, 0));
+        push_ids(fixture, ids, known);
+        for (uint32_t i = known - PROMPT; i < GENERATED; i++) {
+            assert_int_equal(serve(fixture), 0);
+            const uint32_t id = take(fixture, RECORD_RESULT).result.id;
+            (void)take(fixture, RECORD_DONE);
+            for (uint32_t before = 0; before < i; before++) {
+                assert_int_not_equal(generated[before], id);
+            }
+            assert_true(life == 0 || id == generated[i]);
+            generated[i] = id;
+            push(fixture, step_head(fixture, 1, 1, 0));
+            push(fixture, last_row_of(1, PROMPT + i));
+        }
+        assert_int_equal(serve(fixture), 0);
+        (void)take(fixture, RECORD_RESULT);
+        (void)take(fixture, RECORD_DONE);
+        union record close = {.close = {.head.kind = RECORD_CLOSE, .slot = 1, .generation = 1}};
+        push(fixture, close);
+    }
+}
+
 static void a_row_of_nan_harms_no_other(void **state)
 {
     struct fixture *fixture = *state;
@@ -586,6 +708,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(computes_behind_shared_and_copied_pages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_logprobs_of_those_who_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(masks_stop_ids_of_the_slot, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(judges_the_tokens_of_a_prompt, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(penalties_count_what_the_slot_has_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_row_of_nan_harms_no_other, set_up, tear_down),
         cmocka_unit_test_setup_teardown(drops_records_of_another_epoch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_link_starts_afresh, set_up, tear_down),
