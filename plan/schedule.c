@@ -33,31 +33,53 @@ static void add_edge(struct schedule_graph *graph, uint32_t from, uint32_t to, i
         .from = (uint8_t)from, .to = (uint8_t)to, .rounds = (int8_t)rounds, .weight_us = weight_us};
 }
 
-/* False when a dependency would have to wait for a later round. */
+/* Nanos of each operation: they stand together. */
+struct spans {
+    uint32_t first[PROBLEM_OPERATIONS];
+    uint32_t end[PROBLEM_OPERATIONS];
+};
+
+static struct spans spans_of(const struct schedule *schedule)
+{
+    struct spans spans = {0};
+    for (uint32_t i = 0; i < schedule->count; i++) {
+        const enum problem_operation operation = schedule->nano[i].operation;
+        spans.first[operation] = spans.end[operation] == 0 ? i : spans.first[operation];
+        spans.end[operation] = i + 1;
+    }
+    return spans;
+}
+
+/* Edges to the nanos of `after` that need this one. False: one would wait for a later round. */
+static bool add_needs(struct schedule_graph *graph, const struct schedule *schedule,
+                      const struct spans *spans, const struct problem_dep *dep, uint32_t before,
+                      double weight_us)
+{
+    const struct schedule_nano *from = &schedule->nano[before];
+    for (uint32_t i = spans->first[dep->after]; i < spans->end[dep->after]; i++) {
+        const struct schedule_nano *to = &schedule->nano[i];
+        const int32_t rounds = (int32_t)(to->lag + dep->offset) - (int32_t)from->lag;
+        if (!meet(from, to)) {
+            continue;
+        }
+        if (rounds < 0) {
+            return false;
+        }
+        add_edge(graph, before, i, rounds, weight_us);
+    }
+    return true;
+}
+
 static bool add_dependencies(struct schedule_graph *graph, const struct schedule *schedule,
                              const struct problem *problem)
 {
-    uint32_t first[PROBLEM_OPERATIONS] = {0};
-    uint32_t end[PROBLEM_OPERATIONS] = {0};
-    for (uint32_t i = 0; i < schedule->count; i++) { /* Nanos of one operation stand together. */
-        const enum problem_operation operation = schedule->nano[i].operation;
-        first[operation] = end[operation] == 0 ? i : first[operation];
-        end[operation] = i + 1;
-    }
+    const struct spans spans = spans_of(schedule);
     for (uint32_t d = 0; d < problem->dep_count; d++) {
         const struct problem_dep *dep = &problem->dep[d];
-        for (uint32_t a = first[dep->before]; a < end[dep->before]; a++) {
-            const struct schedule_nano *before = &schedule->nano[a];
-            for (uint32_t b = first[dep->after]; b < end[dep->after]; b++) {
-                const struct schedule_nano *after = &schedule->nano[b];
-                const int32_t rounds = (int32_t)(after->lag + dep->offset) - (int32_t)before->lag;
-                if (!meet(before, after)) {
-                    continue;
-                }
-                if (rounds < 0) {
-                    return false;
-                }
-                add_edge(graph, a, b, rounds, duration_us(problem, before));
+        for (uint32_t i = spans.first[dep->before]; i < spans.end[dep->before]; i++) {
+            const double weight_us = duration_us(problem, &schedule->nano[i]);
+            if (!add_needs(graph, schedule, &spans, dep, i, weight_us)) {
+                return false;
             }
         }
     }
@@ -258,6 +280,11 @@ static bool same_pieces(const struct schedule *schedule, enum problem_operation 
     return balance == 0;
 }
 
+struct times {
+    double interval_us;
+    const double *start_us; /* [count] */
+};
+
 /* On one stream, no two may run at one time in any layers: starts modulo the interval. */
 static bool collide(double left_us, double left_length_us, double right_us, double right_length_us,
                     double interval_us)
@@ -267,37 +294,47 @@ static bool collide(double left_us, double left_length_us, double right_us, doub
            gap_us + right_length_us > interval_us + tolerance_us;
 }
 
-static int check_times(const struct schedule *schedule, const struct problem *problem,
-                       double interval_us, const double *start_us, char *error)
+/* The pair (left, right): what right needs of left, and that their stream runs one at a time. */
+static int check_pair(const struct schedule *schedule, const struct problem *problem,
+                      const struct times *times, uint32_t left, uint32_t right, char *error)
 {
-    for (uint32_t i = 0; i < schedule->count; i++) {
-        const struct schedule_nano *left = &schedule->nano[i];
-        const double left_us = duration_us(problem, left);
-        if (!(left_us > 0) || left_us > interval_us + tolerance_us) {
-            return broken(error, "a piece has no duration, or one above the interval",
-                          left->operation);
-        }
-        for (uint32_t j = 0; j < schedule->count; j++) {
-            const struct schedule_nano *right = &schedule->nano[j];
-            for (uint32_t d = 0; d < problem->dep_count; d++) {
-                const struct problem_dep *dep = &problem->dep[d];
-                if (dep->before == left->operation && dep->after == right->operation &&
-                    meet(left, right) &&
-                    start_us[j] + dep->offset * interval_us <
-                        start_us[i] + left_us - tolerance_us) {
-                    return broken(error, "starts before what it needs has ended", right->operation);
-                }
-            }
-            if (i < j &&
-                problem->operation[left->operation].stream ==
-                    problem->operation[right->operation].stream &&
-                collide(start_us[i], left_us, start_us[j], duration_us(problem, right),
-                        interval_us)) {
-                return broken(error, "runs while its stream is busy", right->operation);
-            }
+    const struct schedule_nano *before = &schedule->nano[left];
+    const struct schedule_nano *after = &schedule->nano[right];
+    const double left_us = duration_us(problem, before);
+    const double end_us = times->start_us[left] + left_us;
+    for (uint32_t d = 0; d < problem->dep_count; d++) {
+        const struct problem_dep *dep = &problem->dep[d];
+        const double start_us = times->start_us[right] + dep->offset * times->interval_us;
+        if (dep->before == before->operation && dep->after == after->operation &&
+            meet(before, after) && start_us < end_us - tolerance_us) {
+            return broken(error, "starts before what it needs has ended", after->operation);
         }
     }
+    if (left < right &&
+        problem->operation[before->operation].stream ==
+            problem->operation[after->operation].stream &&
+        collide(times->start_us[left], left_us, times->start_us[right], duration_us(problem, after),
+                times->interval_us)) {
+        return broken(error, "runs while its stream is busy", after->operation);
+    }
     return 0;
+}
+
+static int check_times(const struct schedule *schedule, const struct problem *problem,
+                       const struct times *times, char *error)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < schedule->count && !code; i++) {
+        const double us = duration_us(problem, &schedule->nano[i]);
+        if (!(us > 0) || us > times->interval_us + tolerance_us) {
+            return broken(error, "a piece has no duration, or one above the interval",
+                          schedule->nano[i].operation);
+        }
+        for (uint32_t j = 0; j < schedule->count && !code; j++) {
+            code = check_pair(schedule, problem, times, i, j, error);
+        }
+    }
+    return code;
 }
 
 int schedule_check(const struct schedule *schedule, const struct problem *problem,
@@ -313,5 +350,6 @@ int schedule_check(const struct schedule *schedule, const struct problem *proble
     if (!same_pieces(schedule, PROBLEM_O2, PROBLEM_AR_O)) {
         return broken(error, "must have the pieces of O2", PROBLEM_AR_O);
     }
-    return check_times(schedule, problem, interval_us, start_us, error);
+    const struct times times = {interval_us, start_us};
+    return check_times(schedule, problem, &times, error);
 }
