@@ -5,6 +5,7 @@
 #include "agent/intake.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/admit.h"
@@ -18,11 +19,39 @@ static void reply(struct core *core, const struct request_address *address, uint
     }
 }
 
+/* An error that finds its peer's queue full waits in a request of its own, as those of streams do:
+ * nobody asks again for an answer that was lost. Half the places stay free of them. */
+static void park(struct core *core, const struct request_address *address,
+                 const struct wire_error *error)
+{
+    struct request *request = core->requests.live < core->requests.count / 2
+                                  ? requests_take(&core->requests, REQUEST_TEXT)
+                                  : NULL;
+    if (!request) {
+        core->counters.replies_dropped++;
+        return;
+    }
+    request->address = *address;
+    request->error = *error;
+    request->progress_us = core->now_us;
+    if (error->message) { /* It may be the codec's, until its next message. */
+        (void)snprintf(request->text, core->requests.text_bytes_max, "%s", error->message);
+        request->error.message = request->text;
+    }
+    request_move(&core->requests, request, REQUEST_ENDING);
+}
+
 void intake_refuse(struct core *core, const struct request_address *address,
                    const struct wire_error *error)
 {
+    const struct wire_bytes body = codec_encode_error(core->codec, error, &address->id);
+    const int code = front_send(&core->front, address, WIRE_ERROR, body);
     core->counters.refused++;
-    reply(core, address, WIRE_ERROR, codec_encode_error(core->codec, error, &address->id));
+    if (code == -EAGAIN) {
+        park(core, address, error);
+    } else if (code) {
+        core->counters.replies_dropped++;
+    }
 }
 
 static void refuse(struct core *core, const struct request_address *address,
