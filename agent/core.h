@@ -37,6 +37,15 @@ struct core_counters {
     uint64_t last_step_us;
 };
 
+enum { CORE_REFUSALS_MAX = 512, CORE_MESSAGE_BYTES = 128 }; /* All our messages are shorter. */
+
+struct core_refusal { /* An error that waits for room in its peer's queue. */
+    struct request_address address;
+    struct wire_error error; /* Its message, where it has one, is this: */
+    char message[CORE_MESSAGE_BYTES];
+    uint64_t until_us;
+};
+
 struct core {
     const struct config *config;
     int control_fd;
@@ -55,6 +64,8 @@ struct core {
     struct sched sched;
     struct sched_step step; /* In flight when sched.in_flight. */
     struct device device;
+    struct core_refusal refusals[CORE_REFUSALS_MAX]; /* In order of arrival. */
+    uint32_t refusal_count;
     struct core_counters counters;
     bool ready; /* CONTROL_READY was sent. */
     bool draining;
