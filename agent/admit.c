@@ -147,6 +147,7 @@ static struct wire_error judge_early(const struct core *core, const struct reque
                                      const struct wire_generate *generate)
 {
     const struct config *config = core->config;
+    const struct placement_total total = placement_total(&core->placement);
     struct wire_error error = {.code = WIRE_OK};
     if (core->draining) {
         error.code = WIRE_DRAINING;
@@ -163,8 +164,8 @@ static struct wire_error judge_early(const struct core *core, const struct reque
     } else if (generate->message_count > 0 && core->chat == CHAT_NONE) {
         error = (struct wire_error){WIRE_UNSUPPORTED,
                                     "this model has no chat template: send prompt or ids", 0};
-    } else if (core->sched.waiting_count >= config->queue.requests_max ||
-               core->sched.waiting_tokens >= config->queue.tokens_max ||
+    } else if (total.waiting >= config->queue.requests_max ||
+               total.waiting_tokens >= config->queue.tokens_max ||
                core->requests.count - core->requests.live < generate->n) {
         error = (struct wire_error){WIRE_OVERLOADED, NULL, config->queue.retry_after_ms};
     }
@@ -187,7 +188,7 @@ static struct wire_error judge_tokens(const struct core *core, struct request_pa
         params->max_tokens =
             (uint32_t)(room < ADMIT_MAX_TOKENS_DEFAULT ? room : ADMIT_MAX_TOKENS_DEFAULT);
     }
-    if (!sched_fits(&core->sched, prompt_tokens + params->max_tokens)) {
+    if (!placement_fits(&core->placement, prompt_tokens + params->max_tokens)) {
         return (struct wire_error){WIRE_CONTEXT_EXCEEDED,
                                    "prompt and max_tokens exceed what can be served", 0};
     }
@@ -202,17 +203,20 @@ static struct wire_error judge_tokens(const struct core *core, struct request_pa
     return (struct wire_error){.code = WIRE_OK};
 }
 
-static void activate(struct core *core, struct request *request, uint32_t prompt_tokens)
+/* near: index of a request with the same prompt, or SCHED_NONE. */
+static void activate(struct core *core, struct request *request, uint32_t near,
+                     uint32_t prompt_tokens)
 {
     request->prompt_tokens = prompt_tokens;
     request->detok.tokens =
         1; /* The answer goes on where the prompt ends: no leading space goes. */
     core->counters.prompt_tokens += prompt_tokens;
     const uint32_t index = request_index(&core->requests, request);
-    sched_add(&core->sched, index, request_shares_prompt(request) ? request->ids : NULL,
-              prompt_tokens);
-    sched_set_open_cells(&core->sched, index, device_open_cells(request));
-    sched_set_scores(&core->sched, index, request->params.scores_prompt ? prompt_tokens - 1 : 0);
+    placement_add(&core->placement, index, near,
+                  request_shares_prompt(request) ? request->ids : NULL, prompt_tokens);
+    struct sched *sched = placement_sched(&core->placement, index);
+    sched_set_open_cells(sched, index, device_open_cells(request));
+    sched_set_scores(sched, index, request->params.scores_prompt ? prompt_tokens - 1 : 0);
 }
 
 /* The other answers of a request that has its prompt: a request each, with the next seed. */
@@ -235,7 +239,7 @@ static void add_siblings(struct core *core, const struct request *first)
         request->credit = first->credit;
         memcpy(request->ids, first->ids, first->prompt_tokens * sizeof first->ids[0]);
         core->counters.requests++;
-        activate(core, request, first->prompt_tokens);
+        activate(core, request, request_index(&core->requests, first), first->prompt_tokens);
     }
 }
 
@@ -273,7 +277,7 @@ static struct wire_error admit_ids(struct core *core, const struct request_addre
     fill_lists(core->generate, request);
     memcpy(request->ids, ids.bytes, ids.count);
     start_clock(core, request, core->generate->timeout_ms);
-    activate(core, request, (uint32_t)count);
+    activate(core, request, SCHED_NONE, (uint32_t)count);
     add_siblings(core, request);
     return error;
 }
@@ -329,7 +333,7 @@ void admit_text(struct core *core, struct request *request, const struct scribe_
     }
     if (error.code == WIRE_OK && !request->cancelled) {
         request_move(&core->requests, request, REQUEST_ACTIVE);
-        activate(core, request, (uint32_t)job->id_count);
+        activate(core, request, SCHED_NONE, (uint32_t)job->id_count);
         add_siblings(core, request);
         return;
     }

@@ -97,7 +97,7 @@ static void end_text(struct core *core, struct request *request)
 
 static void leave(struct core *core, struct request *request)
 {
-    sched_remove(&core->sched, request_index(&core->requests, request));
+    placement_remove(&core->placement, request_index(&core->requests, request));
     request->events.finished_us = core->now_us;
     request_move(&core->requests, request, REQUEST_ENDING);
 }
@@ -141,19 +141,20 @@ static void copy_logprobs(const struct device *device, const struct record_resul
     }
 }
 
-static void answer_token(struct core *core, struct request *request,
+static void answer_token(struct core *core, struct request *request, const struct device *device,
                          const struct record_result *result)
 {
     const uint32_t at = request->answer_tokens++;
     if (at == 0) {
+        const uint32_t index = request_index(&core->requests, request);
         request->cached_tokens =
-            core->sched.entry[request_index(&core->requests, request)].shared_tokens;
+            placement_sched(&core->placement, index)->entry[index].shared_tokens;
         request->events.first_token_us = core->now_us;
     }
     request->ids[request->prompt_tokens + at] = result->id;
     core->counters.generated_tokens++;
     if (request->params.logprobs && result->logprob_count > 0) {
-        copy_logprobs(&core->device, result, &request->logprobs[request->prompt_tokens + at]);
+        copy_logprobs(device, result, &request->logprobs[request->prompt_tokens + at]);
     }
     const bool may_stop = request->answer_tokens > request->params.min_tokens;
     if (may_stop && is_stop_id(request, result->id)) {
@@ -175,7 +176,7 @@ static void answer_token(struct core *core, struct request *request,
 }
 
 /* Logprobs of prompt tokens, in the order of positions: those that are there already stay. */
-static bool answer_scores(struct core *core, struct request *request,
+static bool answer_scores(const struct device *device, struct request *request,
                           const struct record_result *scores, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -183,21 +184,24 @@ static bool answer_scores(struct core *core, struct request *request,
             return false;
         }
         if (scores[i].position == request->scored + 1) {
-            copy_logprobs(&core->device, &scores[i], &request->logprobs[scores[i].position]);
+            copy_logprobs(device, &scores[i], &request->logprobs[scores[i].position]);
             request->scored++;
         }
     }
     return true;
 }
 
-void answer_step(struct core *core)
+void answer_step(struct core *core, struct group *group)
 {
-    const struct sched_step *step = &core->step;
-    const struct record_result *result = core->device.results;
-    const struct record_result *scores = core->device.scores;
-    sched_commit(&core->sched, step);
+    const struct sched_step *step = &group->step;
+    const struct device *device = &group->ranks[0]; /* The rank that samples. */
+    const struct record_result *result = device->results;
+    const struct record_result *scores = device->scores;
+    struct sched *sched = &core->placement.sched[group->index];
+    sched_commit(sched, step);
+    group->steps++;
     core->counters.steps++;
-    core->counters.last_step_us = core->now_us - core->device.sent_us;
+    core->counters.last_step_us = core->now_us - group->sent_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct request *request = &core->requests.request[row->request];
@@ -205,14 +209,14 @@ void answer_step(struct core *core)
         const struct record_result *own = result;
         scores += row->score_count;
         result += row->sample;
-        if (!sched_row_current(&core->sched, row)) {
+        if (!sched_row_current(sched, row)) {
             continue;
         }
-        if (!answer_scores(core, request, own_scores, row->score_count) ||
+        if (!answer_scores(device, request, own_scores, row->score_count) ||
             (row->sample && own->head.flags & RECORD_RESULT_INVALID)) {
             answer_fail(core, request, WIRE_INTERNAL, "the model gave no usable logits");
         } else if (row->sample) {
-            answer_token(core, request, own);
+            answer_token(core, request, device, own);
         }
     }
 }

@@ -7,8 +7,9 @@
 #include "agent/core.h"
 #include "ipc/record.h"
 
-/* The step in flight is done: appends every result to its token log and ends what is finished. */
-void answer_step(struct core *core);
+/* The group's step in flight is done: appends every result to its token log and ends what is
+ * finished. */
+void answer_step(struct core *core, struct group *group);
 
 /* Ends an ACTIVE request, or what an ENDING one has not sent, with DONE cancelled. */
 void answer_cancel(struct core *core, struct request *request);

@@ -63,20 +63,23 @@ static uint32_t served_context(const struct core *core)
     return pool < context ? (uint32_t)pool : context;
 }
 
-static int open_step(struct sched_step *step, struct arena *arena, uint32_t slots_max)
+/* Group g is the workers [g * tp, (g + 1) * tp). */
+static int open_groups(struct core *core, const struct record_bounds *bounds)
 {
-    step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
-    step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
-    step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
-    step->copies = arena_alloc(arena, slots_max, sizeof step->copies[0]);
-    return step->rows && step->opens && step->closes && step->copies ? 0 : -ENOMEM;
-}
-
-static size_t step_bytes(uint32_t slots_max)
-{
-    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
-                        sizeof(struct sched_copy)) +
-           4 * (size_t)64;
+    const uint32_t tp = core->config->workers.tp;
+    const struct device_options options = {
+        .slots_max = bounds->slots, .experts = core->hparams.experts > 0, .watch = core->watch};
+    core->device_count = core->config->workers.count;
+    int code = 0;
+    for (uint32_t i = 0; i < core->device_count && !code; i++) {
+        code = device_open(&core->devices[i], &core->arena, bounds, &options);
+    }
+    for (uint32_t i = 0; i < core->placement.count && !code; i++) {
+        core->groups[i] =
+            (struct group){.index = i, .ranks = &core->devices[(size_t)i * tp], .rank_count = tp};
+        code = group_open(&core->groups[i], &core->arena, bounds->slots);
+    }
+    return code;
 }
 
 /* The longest answer, or what TOKENIZE and DETOKENIZE give: no more than a message's bytes. */
@@ -115,16 +118,16 @@ static int open_memory(struct core *core)
         .tokens = config->batch.tokens_max,
     };
     must(getrandom(&sched.salt, sizeof sched.salt, 0) == (ssize_t)sizeof sched.salt);
+    const uint32_t groups = config->workers.count / config->workers.tp;
     int code =
-        arena_open(&core->arena, requests_bytes(requests, core->context_max) + sched_bytes(&sched) +
-                                     scribe_bytes(&scribe) + device_bytes(slots) +
-                                     step_bytes(slots) + sizeof(struct wire_generate) + 4096);
+        arena_open(&core->arena,
+                   requests_bytes(requests, core->context_max) + placement_bytes(&sched, groups) +
+                       scribe_bytes(&scribe) + config->workers.count * device_bytes(slots) +
+                       groups * group_bytes(slots) + sizeof(struct wire_generate) + 4096);
     code = code ? code : requests_open(&core->requests, &core->arena, requests, core->context_max);
-    code = code ? code : sched_open(&core->sched, &core->arena, &sched);
-    code = code ? code : open_step(&core->step, &core->arena, slots);
-    code =
-        code ? code
-             : device_open(&core->device, &core->arena, &bounds, slots, core->hparams.experts > 0);
+    code = code ? code : placement_open(&core->placement, &core->arena, &sched, groups);
+    code = code ? code : death_watch_open(&core->watch);
+    code = code ? code : open_groups(core, &bounds);
     code = code ? code : codec_open(&core->codec);
     code = code ? code : codec_reserve(core->codec, reply_bytes_max(core));
     code = code ? code : scribe_open(&core->scribe, &core->arena, &scribe);
@@ -143,8 +146,10 @@ static int core_open(struct core *core, struct start_error *error)
     if (code) {
         return code;
     }
-    if (core->config->workers.count != 1 || core->config->workers.tp != 1) {
-        return say(error, -ENOTSUP, "workers.count and workers.tp must be 1 for now");
+    struct model_error model_error = {{0}};
+    code = hparams_check_ranks(&core->hparams, core->config->workers.tp, &model_error);
+    if (code) {
+        return say(error, code, model_error.text);
     }
     core->context_max = served_context(core);
     code = open_memory(core);
@@ -161,7 +166,12 @@ static void core_close(struct core *core)
 {
     front_close(&core->front);
     scribe_close(core->scribe);
-    device_close(&core->device);
+    for (uint32_t i = 0; i < core->device_count; i++) {
+        device_close(&core->devices[i]);
+    }
+    if (core->watch) { /* Not there when the core failed to start. */
+        death_watch_close(core->watch);
+    }
     codec_close(core->codec);
     tokenizer_close(core->tokenizer);
     arena_close(&core->arena);

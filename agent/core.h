@@ -9,11 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/device.h"
 #include "agent/front.h"
+#include "agent/group.h"
+#include "agent/placement.h"
 #include "agent/request.h"
-#include "agent/sched.h"
 #include "agent/scribe.h"
+#include "agent/stats.h"
 #include "base/arena.h"
 #include "base/config.h"
 #include "base/must.h"
@@ -61,9 +62,12 @@ struct core {
     struct wire_generate *generate; /* Where GENERATE is decoded: too large for a stack. */
     struct requests requests;
     struct scribe *scribe;
-    struct sched sched;
-    struct sched_step step; /* In flight when sched.in_flight. */
-    struct device device;
+    struct placement placement;
+    struct group groups[LIMIT_WORKERS_MAX]; /* Replicas; as many as placement has. */
+    struct device devices[LIMIT_WORKERS_MAX];
+    uint32_t device_count;
+    struct death_watch *watch;
+    struct stats stats;
     struct core_refusal refusals[CORE_REFUSALS_MAX]; /* In order of arrival. */
     uint32_t refusal_count;
     struct core_counters counters;

@@ -23,38 +23,40 @@ size_t device_bytes(uint32_t slots_max)
 }
 
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max, bool experts)
+                const struct device_options *options)
 {
+    const uint32_t slots_max = options->slots_max;
     const uint32_t pairs_max = (slots_max + LIMIT_STEP_SCORES_MAX) * DEVICE_PAIRS_A_ROW;
     *device = (struct device){
         .link = {.socket = -1, .bell = -1},
+        .offer_fd = -1,
+        .watch = options->watch,
         .bounds = *bounds,
-        .plan = plan_sequential(experts),
+        .plan = plan_sequential(options->experts),
         .pairs_max = pairs_max,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
         .scores = arena_alloc(arena, LIMIT_STEP_SCORES_MAX, sizeof(struct record_result)),
         .pairs = arena_alloc(arena, pairs_max, sizeof(struct record_logprob)),
     };
-    if (!device->results || !device->scores || !device->pairs) {
-        return -ENOMEM;
-    }
-    return death_watch_open(&device->watch);
+    return device->results && device->scores && device->pairs ? 0 : -ENOMEM;
 }
 
 void device_close(struct device *device)
 {
     device_fence(device);
-    if (device->watch) { /* Not there when the core failed to start. */
-        death_watch_close(device->watch);
-    }
 }
 
 void device_fence(struct device *device)
 {
     if (device->state != DEVICE_ABSENT) {
         death_watch_set(device->watch, device->index, NULL);
+        link_core_fence(&device->link);
         link_close(&device->link);
         device->link = (struct link){.socket = -1, .bell = -1};
+    }
+    if (device->offer_fd >= 0) {
+        (void)close(device->offer_fd);
+        device->offer_fd = -1;
     }
     device->state = DEVICE_ABSENT;
     device->result_count = 0;
@@ -62,13 +64,14 @@ void device_fence(struct device *device)
     device->pair_count = 0;
 }
 
-int device_link(struct device *device, int socket, uint32_t index, uint32_t epoch)
+int device_link(struct device *device, int socket, const struct control_message *message)
 {
     device_fence(device);
-    device->index = index;
-    device->bounds.epoch = epoch;
-    device->bounds.group = 0;
-    const int code = link_core_begin(&device->link, socket, epoch, 0, 0);
+    device->index = message->index;
+    device->bounds.epoch = message->epoch;
+    device->bounds.group = message->group;
+    const int code =
+        link_core_begin(&device->link, socket, message->epoch, message->group, message->rank);
     if (code) {
         device->link = (struct link){.socket = -1, .bell = -1};
         return code;
@@ -77,25 +80,34 @@ int device_link(struct device *device, int socket, uint32_t index, uint32_t epoc
     return 0;
 }
 
-int device_join(struct device *device)
+int device_join(struct device *device, bool alone)
 {
     const int code = link_core_finish(&device->link);
     if (code) {
         return code == -EAGAIN ? 0 : code;
     }
     death_watch_set(device->watch, device->index, device->link.life);
-    device->state = DEVICE_LOADING;
+    device->state = alone ? DEVICE_LOADING : DEVICE_PAIRING;
     return 0;
+}
+
+int device_take_offer(struct device *device)
+{
+    must(device->state == DEVICE_PAIRING && device->offer_fd < 0);
+    const int code = sibling_recv(device->link.socket, &device->offer, &device->offer_fd);
+    return code == -EAGAIN ? 0 : code;
 }
 
 bool device_died(const struct device *device)
 {
-    return device->state >= DEVICE_LOADING && death_seen(device->link.life);
+    return device->state >= DEVICE_PAIRING && death_seen(device->link.life);
 }
 
 static struct record_head head_of(const struct device *device, enum record_kind kind)
 {
-    return (struct record_head){.kind = (uint8_t)kind, .epoch = device->bounds.epoch};
+    return (struct record_head){.kind = (uint8_t)kind,
+                                .group = (uint16_t)device->bounds.group,
+                                .epoch = device->bounds.epoch};
 }
 
 static uint32_t cells(uint32_t count, uint32_t per_cell)
@@ -186,16 +198,18 @@ static int push_open(struct device *device, const struct sched_slot *slot,
 }
 
 /* Pages of a row's request that the worker does not know yet. */
-static int push_pages(struct device *device, struct sched_entry *entry, const struct sched_row *row)
+static int push_pages(struct device *device, const struct sched_entry *entry,
+                      const struct sched_row *row)
 {
+    uint32_t told = entry->pages_told;
     int code = 0;
-    while (entry->pages_told < entry->page_count && !code) {
+    while (told < entry->page_count && !code) {
         union record cell = {.pages = {.head = head_of(device, RECORD_PAGES),
                                        .slot = row->slot,
                                        .generation = row->generation,
-                                       .index = entry->pages_told}};
-        while (entry->pages_told < entry->page_count && cell.pages.count < RECORD_PAGES_PER_CELL) {
-            cell.pages.pages[cell.pages.count++] = entry->pages[entry->pages_told++];
+                                       .index = told}};
+        while (told < entry->page_count && cell.pages.count < RECORD_PAGES_PER_CELL) {
+            cell.pages.pages[cell.pages.count++] = entry->pages[told++];
         }
         code = ring_push(&device->link.out, &cell);
     }
@@ -295,16 +309,16 @@ static int push_ids(struct device *device, const struct sched_step *step,
 }
 
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests, uint64_t now_us)
+                const struct requests *requests, uint64_t number)
 {
+    device->step = number;
     const union record head = {.step = {.head = head_of(device, RECORD_STEP),
-                                        .step = ++device->step,
+                                        .step = number,
                                         .plan_hash = device->plan.hash,
                                         .plan_id = device->plan.id,
                                         .row_count = step->row_count,
                                         .token_count = step->token_count,
                                         .ids_count = listed_ids(step)}};
-    device->sent_us = now_us;
     device->result_count = 0;
     device->score_count = 0;
     device->pair_count = 0;
@@ -343,11 +357,12 @@ static int take_logprobs(struct device *device, const struct record_logprobs *ce
     return 0;
 }
 
-/* A result belongs to the next row of the step that samples: workers answer in row order. */
+/* A result belongs to the next row of the step that samples: rank 0 answers in row order, the
+ * others say that they are done. */
 static int check_results(const struct device *device, const struct sched_step *step)
 {
     uint32_t at = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
+    for (uint32_t i = 0; i < step->row_count && device->link.rank == 0; i++) {
         const struct sched_row *row = &step->rows[i];
         const struct record_result *result = &device->results[at];
         if (!row->sample) {
@@ -368,7 +383,7 @@ static int check_results(const struct device *device, const struct sched_step *s
 static int check_scores(const struct device *device, const struct sched_step *step)
 {
     uint32_t at = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
+    for (uint32_t i = 0; i < step->row_count && device->link.rank == 0; i++) {
         const struct sched_row *row = &step->rows[i];
         const uint32_t first = row->position + row->score_first + 1;
         for (uint32_t t = 0; t < row->score_count; t++, at++) {
@@ -405,10 +420,15 @@ static int take_cell(struct device *device, const struct sched_step *step, const
     case RECORD_LOGPROBS:
         return take_logprobs(device, &cell->logprobs);
     case RECORD_DONE:
-        if (cell->done.step != device->step || check_results(device, step) ||
-            check_scores(device, step)) {
+        if (cell->done.step == device->step && (cell->head.flags & RECORD_DONE_STALLED)) {
+            device->late = cell->done.late;
+            return -ETIMEDOUT;
+        }
+        if (cell->done.step != device->step || device->answered == device->step ||
+            check_results(device, step) || check_scores(device, step)) {
             return -EBADMSG;
         }
+        device->answered = device->step;
         device->compute_us = cell->done.compute_us;
         return 1;
     default:

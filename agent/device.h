@@ -1,7 +1,7 @@
 /*
- * device.h - the core's view of a worker: the link of its present epoch and the step in flight. The
- * scheduler's steps go out as records, results come back checked. Anything that does not fit the
- * step that was sent fences the epoch.
+ * device.h - the core's view of a worker: the link of its present epoch and the step in flight. A
+ * group's steps go out as records, the same to each of its ranks; results come back from rank 0,
+ * checked. Anything that does not fit the step that was sent fences the epoch.
  */
 #ifndef AGENT_DEVICE_H
 #define AGENT_DEVICE_H
@@ -12,27 +12,30 @@
 #include "agent/request.h"
 #include "agent/sched.h"
 #include "base/must.h"
+#include "ipc/control.h"
 #include "ipc/death.h"
 #include "ipc/link.h"
 #include "ipc/record_check.h"
+#include "ipc/sibling.h"
 #include "plan/plan.h"
 
 enum device_state {
     DEVICE_ABSENT,  /* No link: the worker is being started, or is lost. */
     DEVICE_JOINING, /* Our segment is sent, the worker's has not come. */
-    DEVICE_LOADING, /* Linked; its READY record has not come. */
+    DEVICE_PAIRING, /* Linked; the ranks of its group do not have each other's segments yet. */
+    DEVICE_LOADING, /* Its READY record has not come. */
     DEVICE_READY,
 };
 
 struct device {
     enum device_state state;
-    uint32_t index;
+    uint32_t index; /* Of the worker: group * ranks + rank. */
     struct link link;
-    struct death_watch *watch;
+    struct death_watch *watch; /* The core's. */
     struct record_bounds bounds;
     struct plan plan;
-    uint64_t step; /* Number of the step in flight or last sent. */
-    uint64_t sent_us;
+    uint64_t step;                 /* Number of the step in flight or last sent. */
+    uint64_t answered;             /* Number of the step that it answered last. */
     struct record_result *results; /* [slots_max] of the step in flight */
     struct record_result *scores;  /* [LIMIT_STEP_SCORES_MAX] likewise */
     struct record_logprob *pairs;  /* [pairs_max] likewise */
@@ -40,33 +43,47 @@ struct device {
     uint32_t score_count;
     uint32_t pair_count;
     uint32_t pairs_max;
-    uint64_t compute_us; /* Of the step that finished last. */
+    struct sibling_offer offer; /* For the other ranks, while PAIRING. */
+    int offer_fd;               /* -1: has not come. */
+    uint32_t late;              /* Rank that this one waited for in vain, after -ETIMEDOUT. */
+    uint64_t compute_us;        /* Of the step that finished last. */
 };
 
-/* experts: the model is a mixture of them, and so is its plan. */
+struct device_options {
+    uint32_t slots_max;
+    bool experts;              /* The model is a mixture of them, and so is its plan. */
+    struct death_watch *watch; /* Borrowed. */
+};
+
 int device_open(struct device *device, struct arena *arena, const struct record_bounds *bounds,
-                uint32_t slots_max, bool experts) MUST_CHECK;
+                const struct device_options *options) MUST_CHECK;
 size_t device_bytes(uint32_t slots_max);
 void device_close(struct device *device);
 
 /* A link from the supervisor: what was there before is fenced. Takes over the socket. */
-int device_link(struct device *device, int socket, uint32_t index, uint32_t epoch) MUST_CHECK;
+int device_link(struct device *device, int socket,
+                const struct control_message *message) MUST_CHECK;
 
 /* Ends the present link, if any. The worker itself is the supervisor's. */
 void device_fence(struct device *device);
 
-/* Takes the worker's half of the link when it has come. 0, or -errno: fence it. */
-int device_join(struct device *device) MUST_CHECK;
+/* Takes the worker's half of the link when it has come, alone or with siblings to be paired. 0, or
+ * -errno: fence it. */
+int device_join(struct device *device, bool alone) MUST_CHECK;
 
 /* Records that tell a worker of the request's slot, its pages aside. */
 uint32_t device_open_cells(const struct request *request);
 
-/* Sends a step. 0, or -errno: fence it. */
-int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests, uint64_t now_us) MUST_CHECK;
+/* Takes what the worker offers to its siblings, when it has come. 0, or -errno: fence it. */
+int device_take_offer(struct device *device) MUST_CHECK;
 
-/* Reads what has come. 1: the step in flight is done, results hold it; 0: nothing whole yet;
- * -errno: fence it. A READY record moves LOADING to READY. */
+/* Sends a step under its number. 0, or -errno: fence it. */
+int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
+                const struct requests *requests, uint64_t number) MUST_CHECK;
+
+/* Reads what has come. 1: the step in flight is answered, results hold it on rank 0; 0: nothing
+ * whole yet; -ETIMEDOUT: rank `late` hangs; another -errno: fence it. A READY record moves LOADING
+ * to READY. */
 int device_collect(struct device *device, const struct sched_step *step) MUST_CHECK;
 
 /* True when the worker's life word says that it died. */

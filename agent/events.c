@@ -14,12 +14,13 @@ static void note_preemption(struct request *request, uint64_t now_us)
     events->preempted_count++;
 }
 
-void events_step(struct core *core)
+void events_step(struct core *core, const struct group *group)
 {
-    const struct sched_step *step = &core->step;
+    const struct sched_step *step = &group->step;
     for (uint32_t i = 0; i < step->close_count; i++) {
         struct request *request = &core->requests.request[step->closes[i].request];
-        if (request->state == REQUEST_ACTIVE && request->slot == step->closes[i].slot &&
+        const bool here = core->placement.group[step->closes[i].request] == group->index;
+        if (here && request->state == REQUEST_ACTIVE && request->slot == step->closes[i].slot &&
             request->slot_generation == step->closes[i].generation) {
             note_preemption(request, core->now_us);
         }
@@ -34,9 +35,10 @@ void events_step(struct core *core)
     }
 }
 
-void events_lost(struct core *core)
+void events_lost(struct core *core, const struct group *group)
 {
-    for (uint32_t i = 0; i < core->sched.running_count; i++) {
-        note_preemption(&core->requests.request[core->sched.running[i]], core->now_us);
+    const struct sched *sched = &core->placement.sched[group->index];
+    for (uint32_t i = 0; i < sched->running_count; i++) {
+        note_preemption(&core->requests.request[sched->running[i]], core->now_us);
     }
 }

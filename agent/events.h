@@ -7,10 +7,10 @@
 
 #include "agent/core.h"
 
-/* A step was formed: who entered by it, and who had to leave. */
-void events_step(struct core *core);
+/* The group has formed a step: who entered by it, and who had to leave. */
+void events_step(struct core *core, const struct group *group);
 
-/* The worker is lost, and the scheduler does not know yet: all that run leave. */
-void events_lost(struct core *core);
+/* The group is lost, and its scheduler does not know yet: all that run leave. */
+void events_lost(struct core *core, const struct group *group);
 
 #endif /* AGENT_EVENTS_H */

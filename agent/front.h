@@ -14,7 +14,7 @@
 #include "wire/frame.h"
 
 enum {
-    FRONT_FDS_MAX = 8,
+    FRONT_FDS_MAX = 3 + 2 * LIMIT_WORKERS_MAX, /* Control, texts, deaths; two a worker. */
     FRONT_ERROR_BYTES_MAX = 200,
     FRONT_PATH_BYTES_MAX = 108, /* sun_path of a Unix socket. */
 };

@@ -121,31 +121,9 @@ static void on_ping(struct core *core, const struct request_address *address)
 
 static void on_stats(struct core *core, const struct request_address *address)
 {
-    const struct core_counters *count = &core->counters;
-    const struct wire_stat stats[] = {
-        {"requests_running", core->sched.running_count},
-        {"requests_waiting", core->sched.waiting_count},
-        {"requests_total", count->requests},
-        {"finished_total", count->finished},
-        {"cancelled_total", count->cancelled},
-        {"failed_total", count->failed},
-        {"refused_total", count->refused},
-        {"prompt_tokens_total", count->prompt_tokens},
-        {"tokens_generated_total", count->generated_tokens},
-        {"steps_total", count->steps},
-        {"step_us_last", count->last_step_us},
-        {"preemptions_total", core->sched.preemptions},
-        {"recomputed_tokens_total", core->sched.recomputed_tokens},
-        {"shared_tokens_total", core->sched.shared_tokens},
-        {"worker_losses_total", count->worker_losses},
-        {"workers_ready", core->device.state == DEVICE_READY},
-        {"pages_free", core->sched.pages.free_count},
-        {"pages_total", core->sched.pages.count},
-        {"malformed_frames_total", count->malformed_frames},
-        {"replies_dropped_total", count->replies_dropped},
-    };
+    stats_fill(core);
     reply(core, address, WIRE_RESULT,
-          codec_encode_stats(core->codec, stats, sizeof stats / sizeof stats[0]));
+          codec_encode_stats(core->codec, core->stats.stat, core->stats.count));
 }
 
 /* False where it is ending anyway. */

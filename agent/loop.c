@@ -27,29 +27,45 @@ enum {
     LOOP_DRAIN_US = 500000, /* For the last messages of ended streams. */
 };
 
-static void tell(const struct core *core, enum control_kind kind, const char *text)
+static void send_control(const struct core *core, struct control_message *message, const char *text)
 {
-    struct control_message message = {
-        .kind = kind, .index = core->device.index, .epoch = core->device.bounds.epoch};
-    (void)snprintf(message.text, sizeof message.text, "%s", text);
-    const int code = control_send(core->control_fd, &message, -1);
+    (void)snprintf(message->text, sizeof message->text, "%s", text);
+    const int code = control_send(core->control_fd, message, -1);
     if (code && code != -EAGAIN) {
         log_error("the supervisor does not listen: error %d", -code);
     }
 }
 
-/* The worker's epoch is over: nothing of it is read again, its requests wait for the next. */
-static void lose_worker(struct core *core, const char *why)
+static void tell(const struct core *core, enum control_kind kind, const char *text)
 {
+    struct control_message message = {.kind = kind};
+    send_control(core, &message, text);
+}
+
+/* The group's epoch is over: nothing of it is read again, its requests wait or go on elsewhere. */
+static void end_epoch(struct core *core, struct group *group)
+{
+    group_fence(group);
+    events_lost(core, group);
+    placement_lose(&core->placement, group->index);
+}
+
+/* This worker is to be replaced. The other ranks of its group keep their weights. */
+static void accuse(struct core *core, const struct device *device, const char *why)
+{
+    struct control_message message = {
+        .kind = CONTROL_SUSPECT, .index = device->index, .epoch = device->bounds.epoch};
     if (core->ready) { /* Before that the supervisor says why there is no start. */
-        log_warning("worker %u of epoch %u is lost: %s", core->device.index,
-                    core->device.bounds.epoch, why);
+        log_warning("worker %u of epoch %u is lost: %s", device->index, device->bounds.epoch, why);
     }
-    tell(core, CONTROL_SUSPECT, why);
-    device_fence(&core->device);
-    events_lost(core);
-    sched_reset(&core->sched);
+    send_control(core, &message, why);
     core->counters.worker_losses++;
+}
+
+static void lose_worker(struct core *core, struct group *group, uint32_t rank, const char *why)
+{
+    accuse(core, &group->ranks[rank], why);
+    end_epoch(core, group);
 }
 
 static void begin_drain(struct core *core)
@@ -62,11 +78,20 @@ static void begin_drain(struct core *core)
 
 static void take_link(struct core *core, const struct control_message *message, int socket)
 {
-    sched_reset(&core->sched);
+    must(message->index < core->device_count); /* The supervisor's word. */
+    struct group *group = &core->groups[message->index / core->config->workers.tp];
+    for (uint32_t i = 0; i < group->rank_count; i++) { /* Seen here first where all went fast. */
+        core->counters.worker_losses += device_died(&group->ranks[i]);
+    }
+    if (group->epoch != message->epoch) {
+        end_epoch(core, group);
+        group->epoch = message->epoch;
+        group->linked_us = core->now_us;
+    }
     if (socket < 0) {
         return;
     }
-    const int code = device_link(&core->device, socket, message->index, message->epoch);
+    const int code = device_link(&core->devices[message->index], socket, message);
     if (code && code != -EPIPE) {
         log_error("cannot link to worker %u: error %d", message->index, -code);
     }
@@ -98,16 +123,60 @@ static void stage_control(struct core *core)
     }
 }
 
+/* Every rank that has not answered is to blame. */
+static void blame_late(struct core *core, struct group *group)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group->ranks[i].answered != group->number) {
+            accuse(core, &group->ranks[i], "a step passed workers.step_timeout_ms");
+        }
+    }
+    end_epoch(core, group);
+}
+
+/* Ranks that were linked and are not ready in time. Those that wait for them are not to blame. */
+static void blame_unready(struct core *core, struct group *group)
+{
+    bool blamed = false;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group_waits_for(group, i)) {
+            accuse(core, &group->ranks[i], "not ready in time");
+            blamed = true;
+        }
+    }
+    if (blamed) {
+        end_epoch(core, group);
+    }
+}
+
+static void watch_group(struct core *core, struct group *group)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        struct device *device = &group->ranks[i];
+        if (device_died(device)) {
+            lose_worker(core, group, i, "it died");
+        } else if (device->state == DEVICE_JOINING && device_join(device, group->rank_count == 1)) {
+            lose_worker(core, group, i, "its half of the link is not acceptable");
+        } else if (device->state == DEVICE_PAIRING && device->offer_fd < 0 &&
+                   device_take_offer(device)) {
+            lose_worker(core, group, i, "its offer to its siblings is not acceptable");
+        }
+    }
+    if (group_pair(group)) {
+        end_epoch(core, group); /* Somebody died meanwhile: a new link comes with the next start. */
+    }
+    if (core->now_us - group->linked_us > (uint64_t)core->config->workers.start_timeout_ms * 1000) {
+        blame_unready(core, group);
+    }
+}
+
 static void stage_worker(struct core *core)
 {
-    struct device *device = &core->device;
     uint64_t notices;
-    ssize_t got = read(death_watch_fd(device->watch), &notices, sizeof notices);
+    ssize_t got = read(death_watch_fd(core->watch), &notices, sizeof notices);
     (void)got; /* EAGAIN: nobody died. */
-    if (device_died(device)) {
-        lose_worker(core, "it died");
-    } else if (device->state == DEVICE_JOINING && device_join(device)) {
-        lose_worker(core, "its half of the link is not acceptable");
+    for (uint32_t i = 0; i < core->placement.count; i++) {
+        watch_group(core, &core->groups[i]);
     }
 }
 
@@ -124,15 +193,44 @@ static void tell_limits(const struct core *core)
     }
 }
 
+static void collect_group(struct core *core, struct group *group)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        const int code = group_collect(group, i);
+        const uint32_t late = group->ranks[i].late;
+        if (code == -ETIMEDOUT && late != i && late < group->rank_count) {
+            lose_worker(core, group, late, "its siblings wait for it in vain");
+            return;
+        }
+        if (code) {
+            lose_worker(core, group, i, "a record does not fit the step in flight");
+            return;
+        }
+    }
+    if (core->placement.sched[group->index].in_flight && group_answered(group)) {
+        answer_step(core, group);
+    }
+    if (group_ready(group)) {
+        placement_set_ready(&core->placement, group->index);
+    }
+}
+
+static bool all_ready(const struct core *core)
+{
+    for (uint32_t i = 0; i < core->placement.count; i++) {
+        if (!core->placement.ready[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void stage_results(struct core *core)
 {
-    const int code = device_collect(&core->device, &core->step);
-    if (code < 0) {
-        lose_worker(core, "a record does not fit the step in flight");
-    } else if (code > 0 && core->sched.in_flight) {
-        answer_step(core);
+    for (uint32_t i = 0; i < core->placement.count; i++) {
+        collect_group(core, &core->groups[i]);
     }
-    if (core->device.state == DEVICE_READY && !core->ready) {
+    if (!core->ready && all_ready(core)) {
         core->ready = true;
         tell_limits(core);
         tell(core, CONTROL_READY, "");
@@ -143,8 +241,11 @@ static void stage_results(struct core *core)
 static void stage_deadline(struct core *core)
 {
     const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
-    if (core->sched.in_flight && core->now_us - core->device.sent_us > timeout_us) {
-        lose_worker(core, "a step passed workers.step_timeout_ms");
+    for (uint32_t i = 0; i < core->placement.count; i++) {
+        struct group *group = &core->groups[i];
+        if (core->placement.sched[i].in_flight && core->now_us - group->sent_us > timeout_us) {
+            blame_late(core, group);
+        }
     }
 }
 
@@ -165,14 +266,28 @@ static void stage_expire(struct core *core)
 
 static void stage_step(struct core *core)
 {
-    if (core->sched.in_flight || core->device.state != DEVICE_READY ||
-        !sched_form(&core->sched, &core->step)) {
-        return;
+    for (uint32_t i = 0; i < core->placement.count; i++) {
+        struct group *group = &core->groups[i];
+        struct placement *placement = &core->placement;
+        if (placement->sched[i].in_flight || !placement->ready[i] ||
+            !placement_form(placement, i, &group->step)) {
+            continue;
+        }
+        events_step(core, group);
+        if (group_send(group, &placement->sched[i], &core->requests, clock_now_us())) {
+            lose_worker(core, group, 0, "the ring does not take the step");
+        }
     }
-    events_step(core);
-    if (device_send(&core->device, &core->sched, &core->step, &core->requests, clock_now_us())) {
-        lose_worker(core, "the ring does not take the step");
+}
+
+static bool any_ready(const struct core *core)
+{
+    for (uint32_t i = 0; i < core->placement.count; i++) {
+        if (core->placement.ready[i]) {
+            return true;
+        }
     }
+    return false;
 }
 
 static void stage_tell(struct core *core)
@@ -181,13 +296,14 @@ static void stage_tell(struct core *core)
     if (core->now_us - core->told_us < LOOP_TELL_US) {
         return;
     }
+    const struct placement_total total = placement_total(&core->placement);
     core->told_us = core->now_us;
     tell(core, CONTROL_PROGRESS, "");
     (void)snprintf(status, sizeof status, "%s, %u running, %u waiting",
-                   core->draining                       ? "draining"
-                   : core->device.state == DEVICE_READY ? "serving"
-                                                        : "waiting for a worker",
-                   core->sched.running_count, core->sched.waiting_count);
+                   core->draining    ? "draining"
+                   : any_ready(core) ? "serving"
+                                     : "waiting for a worker",
+                   total.running, total.waiting);
     tell(core, CONTROL_STATUS, status);
 }
 
@@ -205,16 +321,17 @@ static const struct stage stages[] = {
 
 static void wait_for_work(struct core *core, uint32_t timeout_ms)
 {
-    const struct device *device = &core->device;
-    const int fds[] = {
-        core->control_fd,
-        scribe_fd(core->scribe),
-        death_watch_fd(device->watch),
-        device->state == DEVICE_JOINING ? device->link.socket : -1,
-        device->state >= DEVICE_JOINING ? device->link.bell : -1,
-    };
-    front_wait(&core->front, fds, sizeof fds / sizeof fds[0], scribe_has_room(core->scribe),
-               timeout_ms);
+    int fds[FRONT_FDS_MAX] = {core->control_fd, scribe_fd(core->scribe),
+                              death_watch_fd(core->watch)};
+    uint32_t count = 3;
+    for (uint32_t i = 0; i < core->device_count; i++) {
+        const struct device *device = &core->devices[i];
+        const bool waits = device->state == DEVICE_JOINING ||
+                           (device->state == DEVICE_PAIRING && device->offer_fd < 0);
+        fds[count++] = waits ? device->link.socket : -1;
+        fds[count++] = device->state >= DEVICE_JOINING ? device->link.bell : -1;
+    }
+    front_wait(&core->front, fds, count, scribe_has_room(core->scribe), timeout_ms);
 }
 
 void loop_run(struct core *core)

@@ -442,6 +442,18 @@ void sched_reset(struct sched *sched)
     sched->close_count = 0; /* The next worker has no open slots. */
 }
 
+void sched_move(struct sched *from, struct sched *to, uint32_t request)
+{
+    struct sched_entry *entry = &to->entry[request];
+    uint32_t *pages = entry->pages;
+    must(from->entry[request].state == SCHED_WAITING && entry->state == SCHED_ABSENT);
+    dequeue(from, request);
+    *entry = from->entry[request];
+    entry->pages = pages; /* Without any: it waits. */
+    from->entry[request].state = SCHED_ABSENT;
+    enqueue(to, request);
+}
+
 static void verify_queue(const struct sched *sched)
 {
     uint32_t waiting = 0;

@@ -166,6 +166,9 @@ void sched_commit(struct sched *sched, const struct sched_step *step);
 /* True when the row's request is still in the residency that the row was formed for. */
 bool sched_row_current(const struct sched *sched, const struct sched_row *row);
 
+/* A request that waits leaves `from` and waits in `to`, at the place of its age. */
+void sched_move(struct sched *from, struct sched *to, uint32_t request);
+
 /* The worker is gone: the step in flight did not happen, everyone running waits again. */
 void sched_reset(struct sched *sched);
 

@@ -129,7 +129,8 @@ static int send_end(struct core *core, struct request *request)
 static void pace(struct core *core, const struct request *request)
 {
     const uint32_t behind = request->answer_tokens - request->sent_tokens;
-    sched_hold(&core->sched, request_index(&core->requests, request),
+    const uint32_t index = request_index(&core->requests, request);
+    sched_hold(placement_sched(&core->placement, index), index,
                request->params.stream && behind >= core->config->stream.credit_tokens);
 }
 

@@ -3,8 +3,8 @@
  * descriptor and the memfd of the config. Each turn reads what children say, reaps who has ended,
  * does what is due, and sleeps until the next event or due time.
  *
- * Invariant: whenever a worker and the core both run, the two hold the ends of one link of the
- * newest epoch, or one of them is about to be killed.
+ * Invariant: whenever the workers of a group and the core all run, they hold the ends of links of
+ * one epoch, the group's newest, or one of them is about to be killed.
  */
 #include "agent/supervisor.h"
 
@@ -102,13 +102,10 @@ static void supervisor_kill_all(struct supervisor *supervisor, uint64_t now_us)
     }
 }
 
-/* Joins a worker and the core, if both run, by a socket pair and an epoch of its own. */
+/* Joins a worker and the core by a socket pair. */
 static void supervisor_link(struct supervisor *supervisor, struct child *worker, uint64_t now_us)
 {
     struct child *core = &supervisor->children[0];
-    if (core->control < 0 || worker->control < 0) {
-        return; /* Linked when the other one has started. */
-    }
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
         log_warning("worker %u: no link: %s", worker->index, strerror(errno));
@@ -116,7 +113,7 @@ static void supervisor_link(struct supervisor *supervisor, struct child *worker,
         return;
     }
     const uint32_t tp = supervisor->config->workers.tp;
-    worker->epoch = ++supervisor->epoch;
+    worker->epoch = supervisor->epoch;
     const struct control_message message = {.kind = CONTROL_LINK,
                                             .index = worker->index,
                                             .epoch = worker->epoch,
@@ -130,6 +127,23 @@ static void supervisor_link(struct supervisor *supervisor, struct child *worker,
     }
     (void)close(ends[0]);
     (void)close(ends[1]);
+}
+
+/* Joins the workers of a group and the core, if all of them run, in an epoch of their own: a rank
+ * that starts anew means new links for its siblings too. Where one is missing, its start does it.
+ */
+static void supervisor_link_group(struct supervisor *supervisor, uint32_t group, uint64_t now_us)
+{
+    const uint32_t tp = supervisor->config->workers.tp;
+    struct child *ranks = &supervisor->children[1 + (size_t)group * tp];
+    bool whole = supervisor->children[0].control >= 0;
+    for (uint32_t i = 0; i < tp; i++) {
+        whole = whole && ranks[i].control >= 0;
+    }
+    supervisor->epoch += whole;
+    for (uint32_t i = 0; i < tp && whole; i++) {
+        supervisor_link(supervisor, &ranks[i], now_us);
+    }
 }
 
 static void supervisor_start(struct supervisor *supervisor, struct child *child, uint64_t now_us)
@@ -147,11 +161,11 @@ static void supervisor_start(struct supervisor *supervisor, struct child *child,
         return;
     }
     if (child->kind == CHILD_WORKER) {
-        supervisor_link(supervisor, child, now_us);
+        supervisor_link_group(supervisor, child->index / supervisor->config->workers.tp, now_us);
         return;
     }
-    for (uint32_t i = 1; i < supervisor->child_count; i++) {
-        supervisor_link(supervisor, &supervisor->children[i], now_us);
+    for (uint32_t i = 0; i < (supervisor->child_count - 1) / supervisor->config->workers.tp; i++) {
+        supervisor_link_group(supervisor, i, now_us);
     }
 }
 

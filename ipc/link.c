@@ -12,23 +12,19 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "ipc/death.h"
 #include "ipc/packet.h"
+#include "ipc/segment.h"
 
 static const uint64_t LINK_MAGIC = 0x314b4e494c434c53u; /* "SLCLINK1" */
-
-enum {
-    LINK_PAGE_BYTES = 4096,
-    LINK_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL,
-};
 
 struct link_hello { /* On the socket and at the start of each segment. */
     uint64_t magic;
@@ -44,7 +40,8 @@ struct link_core_segment {
     _Alignas(64) struct link_hello hello;
     struct ring_words step_tail;
     struct ring_words result_head;
-    _Alignas(LINK_PAGE_BYTES) union record steps[RING_CELLS];
+    _Alignas(64) _Atomic uint32_t fence; /* 1: the epoch is over. Also a futex word. */
+    _Alignas(SEGMENT_PAGE_BYTES) union record steps[RING_CELLS];
 };
 
 struct link_worker_segment {
@@ -52,12 +49,12 @@ struct link_worker_segment {
     struct ring_words result_tail;
     struct ring_words step_head;
     struct death_life life;
-    _Alignas(LINK_PAGE_BYTES) union record results[RING_CELLS];
+    _Alignas(SEGMENT_PAGE_BYTES) union record results[RING_CELLS];
 };
 
 enum { LINK_SEGMENT_BYTES = sizeof(struct link_core_segment) };
 static_assert(sizeof(struct link_worker_segment) == LINK_SEGMENT_BYTES, "both sides alike");
-static_assert(LINK_SEGMENT_BYTES % LINK_PAGE_BYTES == 0, "whole pages");
+static_assert(LINK_SEGMENT_BYTES % SEGMENT_PAGE_BYTES == 0, "whole pages");
 
 static struct link_hello link_hello_of(const struct link *link)
 {
@@ -83,49 +80,27 @@ static void link_close_fd(int fd)
     }
 }
 
-/* Creates a zeroed segment, maps it read-write, then forbids everybody, this process included, to
- * change its size or to map it writable again. A descriptor or -errno. */
+/* Creates a sealed segment that begins with the hello, as both kinds do. A descriptor or -errno. */
 static int link_create_segment(const struct link_hello *hello, void **out)
 {
-    const int fd = memfd_create("sluice-link", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) {
-        return -errno;
+    const int fd = segment_create("sluice-link", LINK_SEGMENT_BYTES, out);
+    if (fd >= 0) {
+        *(struct link_hello *)*out = *hello;
     }
-    void *segment = MAP_FAILED;
-    if (ftruncate(fd, LINK_SEGMENT_BYTES) == 0) {
-        segment = mmap(NULL, LINK_SEGMENT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    }
-    if (segment == MAP_FAILED || fcntl(fd, F_ADD_SEALS, LINK_SEALS) != 0) {
-        const int error = -errno;
-        if (segment != MAP_FAILED) {
-            must(munmap(segment, LINK_SEGMENT_BYTES) == 0);
-        }
-        (void)close(fd);
-        return error;
-    }
-    *(struct link_hello *)segment = *hello; /* Both kinds of segment begin with it. */
-    *out = segment;
     return fd;
 }
 
 /* Maps the peer's segment read-only if it is what the hello says. 0 or -errno. */
 static int link_map_peer(int fd, const struct link_hello *expected, const void **out)
 {
-    struct stat status;
-    const int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || fstat(fd, &status) != 0) {
-        return -errno;
-    }
-    if ((seals & LINK_SEALS) != LINK_SEALS || status.st_size != LINK_SEGMENT_BYTES) {
-        return -EBADMSG;
-    }
-    void *segment = mmap(NULL, LINK_SEGMENT_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-    if (segment == MAP_FAILED) {
-        return -errno;
+    const void *segment = NULL;
+    const int error = segment_map(fd, LINK_SEGMENT_BYTES, &segment);
+    if (error) {
+        return error;
     }
     const struct link_hello inside = *(const struct link_hello *)segment;
     if (!link_hello_equal(&inside, expected)) {
-        must(munmap(segment, LINK_SEGMENT_BYTES) == 0);
+        segment_unmap(segment, LINK_SEGMENT_BYTES);
         return -EBADMSG;
     }
     *out = segment;
@@ -179,6 +154,16 @@ int link_core_finish(struct link *link)
     return 0;
 }
 
+void link_core_fence(struct link *link)
+{
+    struct link_core_segment *own = link->own;
+    if (own) {
+        /* Release, though nothing travels with it: it pairs with the acquire of those who wait. */
+        atomic_store_explicit(&own->fence, 1, memory_order_release);
+        (void)syscall(SYS_futex, &own->fence, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    }
+}
+
 /* Waits for the core's hello and takes over what came with it. */
 static int link_worker_accept(struct link *link, uint32_t timeout_ms)
 {
@@ -224,6 +209,7 @@ static int link_worker_answer(struct link *link)
         .cells = own->results, .tail = &own->result_tail, .head = &peer->result_head};
     link->in = (struct ring_reader){
         .cells = peer->steps, .tail = &peer->step_tail, .head = &own->step_head};
+    link->fence = &peer->fence;
     death_hold(&own->life); /* Before the core can see it: a zero word would never die. */
     const int error = packet_send(link->socket, &hello, sizeof hello, &fd, 1);
     link_close_fd(fd);
@@ -253,12 +239,8 @@ void link_worker_publish(struct link *link)
 
 void link_close(struct link *link)
 {
-    if (link->own) {
-        must(munmap(link->own, LINK_SEGMENT_BYTES) == 0);
-    }
-    if (link->peer) {
-        must(munmap((void *)(uintptr_t)link->peer, LINK_SEGMENT_BYTES) == 0);
-    }
+    segment_unmap(link->own, LINK_SEGMENT_BYTES);
+    segment_unmap(link->peer, LINK_SEGMENT_BYTES);
     link_close_fd(link->socket);
     link_close_fd(link->bell);
     *link = (struct link){.socket = -1, .bell = -1};

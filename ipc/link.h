@@ -6,7 +6,7 @@
  * and maps it read-only. A new worker start, or a new core, means a new link with a new epoch;
  * segments are never used again.
  *
- *   core's segment    [header][step tail][result head][step cells]
+ *   core's segment    [header][step tail][result head][fence word][step cells]
  *   worker's segment  [header][result tail][step head][life word][result cells]
  *
  * The result doorbell is an eventfd made by the core, so that its poll loop sees results; the step
@@ -30,7 +30,8 @@ struct link {
     const void *peer; /* Mapped read-only; NULL until the handshake is done. */
     struct ring_writer out;
     struct ring_reader in;
-    const _Atomic uint32_t *life; /* Core side: the worker's robust futex word (death.h). */
+    const _Atomic uint32_t *life;  /* Core side: the worker's robust futex word (death.h). */
+    const _Atomic uint32_t *fence; /* Worker side: 1 when the core has ended the epoch. */
 };
 
 /* Core: creates its segment and sends it. socket is taken over, also on failure, which leaves a
@@ -41,6 +42,9 @@ int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t grou
 
 /* Core: takes the worker's segment when it has come. 0, -EAGAIN, or -errno: end the link. */
 int link_core_finish(struct link *link) MUST_CHECK;
+
+/* Core: tells a worker that waits for its siblings that the epoch is over. */
+void link_core_fence(struct link *link);
 
 /* Worker: both halves, within timeout_ms, and takes hold of its life word on this thread. socket is
  * taken over. A failure, -ECONNRESET and -EPIPE when the core is gone, leaves a closed link. */

@@ -3,8 +3,7 @@
  *
  * Every record is one 64-byte little-endian cell with no pointers: indices and handles only, each
  * with the epoch and the group. The reader copies a cell to private memory, then validates it
- * (record_check.h), then uses it. Core and workers share one build id, so the layout may change
- * from build to build.
+ * (record_check.h), then uses it. Core and workers share one build id: layouts may change.
  *
  *   core -> worker   OPEN STOP_IDS* [ADJUST BIASES* ALLOWED*] PAGES* ... COPY* STEP ROW* IDS* CLOSE
  *   worker -> core   READY     (RESULT LOGPROBS*)* (SCORE LOGPROBS*)* DONE
@@ -12,7 +11,8 @@
  * A step is one STEP cell, row_count ROW cells, then the IDS cells that list ids_count token ids;
  * all of them are published at once. Its answer is one RESULT for each row that samples, LOGPROBS
  * cells for those that asked, then one SCORE for each token that a row wants judged, and one DONE,
- * published at once: a step happened or it did not.
+ * published at once: a step happened or it did not. Of the ranks of a group, 0 gives the results
+ * and scores, the others only DONE.
  */
 #ifndef IPC_RECORD_H
 #define IPC_RECORD_H
@@ -48,6 +48,7 @@ enum record_source {
 enum {
     RECORD_ROW_SAMPLE = 1,     /* ROW flag: the row's last token gives a RESULT. */
     RECORD_ROW_SKIPS = 2,      /* ROW flag: the pages hold what lies before it, shared or copied. */
+    RECORD_DONE_STALLED = 1,   /* DONE flag: the step did not happen, for want of rank `late`. */
     RECORD_RESULT_INVALID = 1, /* RESULT flag: logits were NaN or infinite; id is meaningless. */
     RECORD_LOGPROBS_PER_CELL = 6,
     RECORD_COPIES_PER_CELL = 6,
@@ -136,7 +137,8 @@ struct record_done {
     uint32_t result_count;
     uint32_t logprob_count;
     uint32_t score_count;
-    uint32_t reserved[7];
+    uint32_t late; /* STALLED: the rank that did not come. */
+    uint32_t reserved[6];
 };
 
 union record {

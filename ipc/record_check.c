@@ -209,10 +209,17 @@ static bool record_logprobs_fit(const struct record_logprobs *logprobs,
     return true;
 }
 
+static bool record_done_fits(const struct record_done *done, const struct record_bounds *bounds)
+{
+    return (done->head.flags & ~RECORD_DONE_STALLED) == 0 && done->late < LIMIT_WORKERS_MAX &&
+           done->result_count <= bounds->rows && done->score_count <= LIMIT_STEP_SCORES_MAX &&
+           done->logprob_count <= record_logprobs_max(bounds);
+}
+
 static bool record_reply_fits(const union record *record, const struct record_bounds *bounds)
 {
     if (record->head.kind != RECORD_RESULT && record->head.kind != RECORD_SCORE &&
-        record->head.flags != 0) {
+        record->head.kind != RECORD_DONE && record->head.flags != 0) {
         return false;
     }
     switch (record->head.kind) {
@@ -224,9 +231,7 @@ static bool record_reply_fits(const union record *record, const struct record_bo
     case RECORD_LOGPROBS:
         return record_logprobs_fit(&record->logprobs, bounds);
     case RECORD_DONE:
-        return record->done.result_count <= bounds->rows &&
-               record->done.score_count <= LIMIT_STEP_SCORES_MAX &&
-               record->done.logprob_count <= record_logprobs_max(bounds);
+        return record_done_fits(&record->done, bounds);
     default:
         return false;
     }

@@ -326,6 +326,26 @@ int hparams_check(const struct hparams *hparams, struct model_error *error)
     return 0;
 }
 
+int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks, struct model_error *error)
+{
+    const uint32_t kv_heads = hparams->kv_heads;
+    const uint32_t least = hparams->ffn < hparams->hidden ? hparams->ffn : hparams->hidden;
+    if (kv_heads % ranks != 0 && (ranks % kv_heads != 0 || hparams->heads % ranks != 0)) {
+        return model_error_set(
+            error, -ENOTSUP,
+            "workers.tp %u does not fit the model's %u KV heads and %u heads: it "
+            "must divide the KV heads, or be a multiple of them that divides "
+            "the heads",
+            ranks, kv_heads, hparams->heads);
+    }
+    if (least < ranks || hparams->vocab < ranks) {
+        return model_error_set(error, -ENOTSUP,
+                               "workers.tp %u is more than the model's smallest dimension %u",
+                               ranks, least < hparams->vocab ? least : hparams->vocab);
+    }
+    return 0;
+}
+
 int hparams_from_config(struct hparams *hparams, const struct json *config,
                         const struct json *generation, struct model_error *error)
 {

@@ -76,6 +76,10 @@ int hparams_check(const struct hparams *hparams, struct model_error *error) MUST
 void hparams_rope_table(const struct hparams *hparams, uint32_t first, uint32_t count,
                         float *cosine, float *sine);
 
+/* Whether so many ranks can share the model: 0, or -ENOTSUP and the line names both numbers. */
+int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks,
+                        struct model_error *error) MUST_CHECK;
+
 /* Trainable parameters, tied ones once. */
 uint64_t hparams_parameters(const struct hparams *hparams);
 

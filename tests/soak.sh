@@ -21,6 +21,9 @@ kills=${SLUICE_KILLS:-100}
 export SLUICE_KILLS=$kills
 export SLUICE_BIN=$PWD/build/release/bin
 soak kills "$kills" timeout 7200 /usr/bin/python3 -B -m pytest -s tests/fault/test_kill.py
+half=$((kills / 2))
+soak "group kills" "$half" env SLUICE_KILLS="$half" timeout 7200 \
+  /usr/bin/python3 -B -m pytest -s tests/fault/test_kill_group.py
 if [ -d build/fuzz/fuzz ]; then
   seconds=${FUZZ_SECONDS:-300}
   soak "fuzz seconds a target" "$seconds" tests/fuzz/smoke.sh build/fuzz "$seconds"

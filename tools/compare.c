@@ -5,7 +5,7 @@
  */
 #include "tools/compare.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static const struct row settings[] = {
 };
 
 static const struct row figures[] = {
-    {"completed", "Completed", SIDE_HIGH},
+    {"completed", "Completed", SIDE_NONE},
     {"failed", "Failed", SIDE_LOW},
     {"duration", "Duration (s)", SIDE_NONE},
     {"total_input_tokens", "Input tokens", SIDE_NONE},
@@ -109,11 +109,13 @@ static const char *judge(const struct row *row, double a, double b)
 static void print_figure(const struct row *row, const struct json *a, const struct json *b)
 {
     double left, right;
+    int digits;
 
     if (!json_f64(json_get(a, row->key), &left) || !json_f64(json_get(b, row->key), &right)) {
         return;
     }
-    (void)printf("%-*s %*.2f %*.2f ", LABEL, row->label, CELL, left, CELL, right);
+    digits = left == floor(left) && right == floor(right) ? 0 : 2; /* Counts have none. */
+    (void)printf("%-*s %*.*f %*.*f ", LABEL, row->label, CELL, digits, left, CELL, digits, right);
     if (left > 0) {
         (void)printf("%8.3f  %s\n", right / left, judge(row, left, right));
     } else {

@@ -45,6 +45,10 @@ static void add_hparams(struct json *root, const struct hparams *hparams)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         json_add(root, rows[i].name, json_new_u64(rows[i].value));
     }
+    if (hparams->experts > 0) {
+        json_add(root, "experts", json_new_u64(hparams->experts));
+        json_add(root, "experts_used", json_new_u64(hparams->experts_used));
+    }
     json_add(root, "tied_embeddings", json_new_bool(hparams->tied_embeddings));
 }
 

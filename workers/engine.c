@@ -33,7 +33,7 @@ struct buffer {
     size_t item_bytes;
 };
 
-enum { BUFFERS_MAX = 32, EXPERT_BUFFERS = 8 };
+enum { BUFFERS_MAX = 40, EXPERT_BUFFERS = 8, SHARD_BUFFERS = 6 };
 
 static uint32_t rows_padded(const struct llama *llama, uint32_t tokens_max)
 {
@@ -50,7 +50,8 @@ static uint32_t rows_padded(const struct llama *llama, uint32_t tokens_max)
 static size_t scratch_bytes(const struct llama *llama)
 {
     const struct hparams *hparams = &llama->hparams;
-    size_t most = kern_attend_scratch_floats(hparams->heads, hparams->kv_heads, hparams->head_dim) *
+    size_t most = kern_attend_scratch_floats(llama->shard.heads.count, llama->shard.kv_heads.count,
+                                             hparams->head_dim) *
                   sizeof(float);
     for (enum llama_matrix i = 0; i < LLAMA_MATRICES; i++) {
         const size_t bytes = llama->shape[i] ? matmul_scratch_bytes(llama->shape[i]) : 0;
@@ -64,7 +65,7 @@ static size_t items_max(const struct engine *engine)
 {
     const struct engine_options *options = &engine->options;
     return ((size_t)options->tokens_max / KERN_ATTEND_ROWS_MAX + options->rows_max) *
-           engine->llama.hparams.kv_heads;
+           engine->llama.shard.kv_heads.count;
 }
 
 /* What a mixture of experts needs beside the rest. */
@@ -91,6 +92,29 @@ static uint32_t list_expert_buffers(struct engine *engine, struct buffer *list)
     return EXPERT_BUFFERS;
 }
 
+/* What a rank computes before it is gathered. Alone, it computes in place. */
+static uint32_t list_shard_buffers(struct engine *engine, size_t slots, struct buffer *list)
+{
+    struct llama *llama = &engine->llama;
+    const struct shard *shard = &llama->shard;
+    const size_t act = kern_dtype_bytes(llama->dtype);
+    const size_t tokens = rows_padded(llama, engine->options.tokens_max);
+    const size_t rows = matmul_rows_padded(llama->shape[LLAMA_HEAD], engine->options.rows_max);
+    const size_t experts = llama->hparams.experts > 0;
+    const size_t own_q = (size_t)shard->heads.count * llama->hparams.head_dim;
+    const size_t own_hidden = shard->hidden.count;
+    const struct buffer buffers[SHARD_BUFFERS] = {
+        {&llama->own.attended, tokens, own_q * act},
+        {&llama->own.gated, slots, shard->ffn.count * act},
+        {(void **)&llama->own.delta, tokens, own_hidden * sizeof(float)},
+        {(void **)&llama->own.logits, rows, shard->vocab.count * sizeof(float)},
+        {(void **)&llama->delta, tokens, llama->hparams.hidden * sizeof(float)},
+        {(void **)&llama->moe.own_down, experts * slots, own_hidden * sizeof(float)},
+    };
+    memcpy(list, buffers, sizeof buffers);
+    return SHARD_BUFFERS - !experts;
+}
+
 static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_MAX])
 {
     struct llama *llama = &engine->llama;
@@ -101,8 +125,10 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
     const size_t tokens = rows_padded(llama, options->tokens_max);
     const size_t rows = matmul_rows_padded(llama->shape[LLAMA_HEAD], options->rows_max);
     const size_t hidden = hparams->hidden;
+    const struct shard *shard = &llama->shard;
     const size_t q_cols = (size_t)hparams->heads * hparams->head_dim;
-    const size_t qkv_cols = llama_matrix_rows(hparams, LLAMA_QKV);
+    const size_t own_q_cols = (size_t)shard->heads.count * hparams->head_dim;
+    const size_t qkv_cols = llama_matrix_rows(llama, LLAMA_QKV);
     const size_t rope_cols = hparams->rope_dim / 2;
     const size_t slots = hparams->experts ? moe_slots_max(llama, options->tokens_max) : tokens;
     const size_t weights = (size_t)hparams->layers * llama_layer_weights(hparams);
@@ -110,7 +136,7 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
         {(void **)&llama->layers, hparams->layers, sizeof *llama->layers},
         {(void **)&llama->weights, weights, sizeof(void *)},
         {&llama->embed, hparams->vocab, hidden * act},
-        {(void **)&llama->vectors, llama_vector_floats(hparams), sizeof(float)},
+        {(void **)&llama->vectors, llama_vector_floats(llama), sizeof(float)},
         {(void **)&llama->cosine, options->context_max, rope_cols * sizeof(float)},
         {(void **)&llama->sine, options->context_max, rope_cols * sizeof(float)},
         {(void **)&batch->page, tokens, sizeof *batch->page},
@@ -121,19 +147,21 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
         {(void **)&llama->x, tokens, hidden * sizeof(float)},
         {&llama->normed, tokens, hidden * act},
         {(void **)&llama->qkv, tokens, qkv_cols * sizeof(float)},
-        {&llama->q, tokens, q_cols * act},
+        {&llama->q, tokens, own_q_cols * act},
         {&llama->attended, tokens, q_cols * act},
-        {(void **)&llama->gate_up, slots, 2 * (size_t)hparams->ffn * sizeof(float)},
+        {(void **)&llama->gate_up, slots, 2 * (size_t)shard->ffn.count * sizeof(float)},
         {&llama->gated, slots, hparams->ffn * act},
         {&llama->head_in, rows, hidden * act},
         {(void **)&llama->logits, rows, hparams->vocab * sizeof(float)},
         {(void **)&llama->scratch, crew_threads(llama->crew), llama->scratch_bytes},
     };
-    const uint32_t count = sizeof buffers / sizeof buffers[0];
-    static_assert(sizeof buffers / sizeof buffers[0] + EXPERT_BUFFERS <= BUFFERS_MAX,
+    uint32_t count = sizeof buffers / sizeof buffers[0];
+    static_assert(sizeof buffers / sizeof buffers[0] + EXPERT_BUFFERS + SHARD_BUFFERS <=
+                      BUFFERS_MAX,
                   "room for all");
     memcpy(list, buffers, sizeof buffers);
-    return count + (hparams->experts > 0 ? list_expert_buffers(engine, list + count) : 0);
+    count += hparams->experts > 0 ? list_expert_buffers(engine, list + count) : 0;
+    return count + (shard->ranks > 1 ? list_shard_buffers(engine, slots, list + count) : 0);
 }
 
 static int allocate_buffers(struct engine *engine)
@@ -157,6 +185,13 @@ static int allocate_buffers(struct engine *engine)
         must(*list[i].out);
     }
     arena_seal(&engine->arena);
+    struct llama *llama = &engine->llama;
+    if (llama->shard.ranks == 1) {
+        llama->own.attended = llama->attended;
+        llama->own.gated = llama->gated;
+        llama->own.logits = llama->logits;
+        llama->moe.own_down = llama->moe.down;
+    }
     return 0;
 }
 
@@ -187,23 +222,27 @@ static int check_options(const struct engine_options *options, const struct hpar
     return 0;
 }
 
-/* The embedding and the head, tied or not, are two tables. */
-static uint64_t weight_bytes(const struct engine_options *options, const struct hparams *hparams)
+/* Of one rank. The embedding and the head, tied or not, are two tables; every rank has all of the
+ * first. */
+static uint64_t weight_bytes(const struct engine_options *options, const struct hparams *hparams,
+                             uint32_t ranks)
 {
     const uint64_t table = (uint64_t)hparams->vocab * hparams->hidden;
     const uint64_t layers =
         hparams_parameters(hparams) - (hparams->tied_embeddings ? 1 : 2) * table;
     const size_t dtype_bytes = kern_dtype_bytes(options->dtype);
-    return 2 * table * dtype_bytes +
-           layers * (options->weights == MATMUL_WEIGHTS_INT8 ? 1 : dtype_bytes);
+    return (table + table / ranks) * dtype_bytes +
+           layers / ranks * (options->weights == MATMUL_WEIGHTS_INT8 ? 1 : dtype_bytes);
 }
 
 /* The mappings are lazy, so that too much would only fail in the middle of a request. */
 static int check_memory(const struct engine_options *options, const struct hparams *hparams,
-                        size_t page_bytes, struct model_error *error)
+                        const struct shard *shard, struct model_error *error)
 {
+    const size_t page_bytes = kern_kv_page_bytes(options->dtype, options->page_tokens,
+                                                 shard->kv_heads.count, hparams->head_dim);
     const uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t weights = weight_bytes(options, hparams);
+    const uint64_t weights = weight_bytes(options, hparams, shard->ranks);
     uint64_t pool = 0;
     uint64_t page_all = 0;
     const bool fits = checked_mul(page_bytes, hparams->layers, &page_all) &&
@@ -250,8 +289,8 @@ static int open_parts(struct engine *engine, const struct weights *weights)
         return error;
     }
     error = kvpool_open(&llama->kv, hparams->layers, options->device_pages,
-                        kern_kv_page_bytes(llama->dtype, options->page_tokens, hparams->kv_heads,
-                                           hparams->head_dim));
+                        kern_kv_page_bytes(llama->dtype, options->page_tokens,
+                                           llama->shard.kv_heads.count, hparams->head_dim));
     if (error) {
         return error;
     }
@@ -263,13 +302,14 @@ int engine_open(struct engine **out, const struct weights *weights,
                 const struct engine_options *options, struct model_error *error)
 {
     const struct hparams *hparams = weights_hparams(weights);
+    const uint32_t ranks = options->ranks > 0 ? options->ranks : 1;
     int status = check_options(options, hparams, error);
+    status = status ? status : hparams_check_ranks(hparams, ranks, error);
     if (status) {
         return status;
     }
-    const size_t page_bytes = kern_kv_page_bytes(options->dtype, options->page_tokens,
-                                                 hparams->kv_heads, hparams->head_dim);
-    status = check_memory(options, hparams, page_bytes, error);
+    const struct shard shard = shard_of(hparams, options->rank, ranks);
+    status = check_memory(options, hparams, &shard, error);
     if (status) {
         return status;
     }
@@ -279,6 +319,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     }
     engine->options = *options;
     engine->llama.hparams = *hparams;
+    engine->llama.shard = shard;
     engine->llama.dtype = options->dtype;
     engine->llama.packing = options->weights;
     engine->llama.page_tokens = options->page_tokens;
@@ -332,7 +373,7 @@ static void cut_row(struct llama *llama, uint32_t sequence, uint32_t tokens)
     while (end > 0) {
         const uint32_t count = end < KERN_ATTEND_ROWS_MAX ? end : KERN_ATTEND_ROWS_MAX;
         end -= count;
-        for (uint32_t head = 0; head < llama->hparams.kv_heads; head++) {
+        for (uint32_t head = 0; head < llama->shard.kv_heads.count; head++) {
             batch->item[batch->items++] = (struct kern_attend_item){
                 .sequence = sequence, .row_first = end, .row_count = count, .kv_head = head};
         }
@@ -378,9 +419,15 @@ static void fill_batch(struct engine *engine, const struct engine_batch *in)
     }
 }
 
+void engine_join(struct engine *engine, struct comm *comm)
+{
+    engine->llama.comm = comm;
+}
+
 void engine_run(struct engine *engine, const struct engine_batch *batch)
 {
     const uint64_t start_ns = clock_now_ns();
+    must(engine->llama.shard.ranks == 1 || engine->llama.comm);
     fill_batch(engine, batch);
     llama_embed(&engine->llama);
     const uint64_t embed_ns = clock_now_ns();

@@ -14,6 +14,7 @@
 #include "model/weights.h"
 #include "plan/plan.h"
 
+struct comm;
 struct crew;
 struct engine;
 
@@ -27,6 +28,8 @@ struct engine_options {
     uint32_t context_max; /* Positions. */
     uint32_t page_tokens;
     uint32_t device_pages;
+    uint32_t rank;  /* Of a tensor-parallel group of `ranks`. */
+    uint32_t ranks; /* 0 is 1: alone. */
 };
 
 /* Loads and packs. -ENOTSUP, -ENOMEM with *error in one line (names what did not fit and the
@@ -34,6 +37,10 @@ struct engine_options {
 int engine_open(struct engine **out, const struct weights *weights,
                 const struct engine_options *options, struct model_error *error) MUST_CHECK;
 void engine_close(struct engine *engine);
+
+/* With ranks: what joins this engine to its siblings, borrowed, before the first run and again for
+ * each epoch. When one of its collectives fails (comm_error()), so has the run. */
+void engine_join(struct engine *engine, struct comm *comm);
 
 /* Rows of one sequence in a batch. */
 struct engine_row {
@@ -51,7 +58,8 @@ struct engine_batch {
     const struct plan *plan;
 };
 
-/* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab]. */
+/* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab], on
+ * rank 0. */
 void engine_run(struct engine *engine, const struct engine_batch *batch);
 const float *engine_logits(const struct engine *engine, uint32_t index);
 

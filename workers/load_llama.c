@@ -47,7 +47,7 @@ static enum matmul_weights packing_of(const struct llama *llama, enum llama_matr
  */
 static uint32_t slices_wanted(const struct llama *llama, enum llama_matrix matrix)
 {
-    const uint32_t rows = llama_matrix_rows(&llama->hparams, matrix);
+    const uint32_t rows = llama_matrix_rows(llama, matrix);
     const uint32_t cols = llama_matrix_cols(&llama->hparams, matrix);
     const uint64_t threads = crew_threads(llama->crew);
     const uint64_t bytes = (uint64_t)rows * cols * kern_dtype_bytes(llama->dtype);
@@ -65,7 +65,7 @@ int llama_shapes_open(struct llama *llama, uint32_t tokens_max, uint32_t rows_ma
 {
     for (enum llama_matrix matrix = 0; matrix < LLAMA_MATRICES; matrix++) {
         const struct matmul_options options = {
-            .n = llama_matrix_rows(&llama->hparams, matrix),
+            .n = llama_matrix_rows(llama, matrix),
             .k = llama_matrix_cols(&llama->hparams, matrix),
             .slices = slices_wanted(llama, matrix),
             .rows_max = matrix == LLAMA_HEAD ? rows_max : tokens_max,
@@ -100,7 +100,7 @@ struct place {
     uint32_t slice;
 };
 
-/* Rows [first, first + count) of a stacked matrix. */
+/* Rows [first, first + count) of the rank's part of a stacked matrix. */
 static void read_stack(const struct load *load, const struct place *place, uint32_t first,
                        uint32_t count, float *out)
 {
@@ -109,19 +109,27 @@ static void read_stack(const struct load *load, const struct place *place, uint3
     const size_t cols = llama_matrix_cols(hparams, matrix);
     for (uint32_t i = 0; i < stacks[matrix].count && count > 0; i++) {
         const enum weight_role role = stacks[matrix].role[i];
-        const uint32_t rows =
+        const uint32_t all =
             weights_rows(load->weights, role) / llama_matrix_count(hparams, matrix);
-        if (first >= rows) {
-            first -= rows;
+        const struct span part = shard_rows(&load->llama->shard, hparams, role);
+        if (first >= part.count) {
+            first -= part.count;
             continue;
         }
-        const uint32_t here = count < rows - first ? count : rows - first;
-        weights_read(load->weights, role, place->layer, place->nth * rows + first, here, out);
+        const uint32_t here = count < part.count - first ? count : part.count - first;
+        weights_read(load->weights, role, place->layer, place->nth * all + part.first + first, here,
+                     out);
         out += here * cols;
         count -= here;
         first = 0;
     }
     must(count == 0);
+}
+
+/* The head's rows are the embedding's, and this rank has all of them. */
+static bool head_is_embed(const struct llama *llama)
+{
+    return llama->hparams.tied_embeddings && llama->shard.ranks == 1;
 }
 
 static void store_embed(struct llama *llama, uint32_t first, uint32_t count, const float *rows)
@@ -151,7 +159,7 @@ static void load_slice(struct load *load, const struct place *place, float *rows
     if (error) {
         atomic_store_explicit(&load->error, error, memory_order_relaxed); /* Read after the job. */
     }
-    if (matrix == LLAMA_HEAD && llama->hparams.tied_embeddings) {
+    if (matrix == LLAMA_HEAD && head_is_embed(llama)) {
         store_embed(llama, first, count, rows);
     }
 }
@@ -221,21 +229,44 @@ static float *load_vector(const struct weights *weights, enum weight_role role, 
     return vector;
 }
 
-static void load_vectors(struct llama *llama, const struct weights *weights)
+/* The rank's entries of a bias, likewise; `whole` has room for all of them. */
+static float *load_bias(const struct load *load, enum weight_role role, uint32_t layer,
+                        float *whole, float **next)
 {
+    float *vector = *next;
+    if (!weights_has(load->weights, role)) {
+        return NULL;
+    }
+    const struct span part = shard_rows(&load->llama->shard, &load->llama->hparams, role);
+    weights_read(load->weights, role, layer, 0, 1, whole);
+    memcpy(vector, whole + part.first, part.count * sizeof *vector);
+    *next += part.count;
+    return vector;
+}
+
+static int load_vectors(const struct load *load)
+{
+    struct llama *llama = load->llama;
+    const struct weights *weights = load->weights;
     float *next = llama->vectors;
+    float *whole = calloc((size_t)llama->hparams.heads * llama->hparams.head_dim, sizeof *whole);
+    if (!whole) {
+        return -ENOMEM;
+    }
     for (uint32_t i = 0; i < llama->hparams.layers; i++) {
         struct llama_layer *layer = &llama->layers[i];
         layer->attention_norm = load_vector(weights, WEIGHT_ATTN_NORM, i, &next);
         layer->ffn_norm = load_vector(weights, WEIGHT_FFN_NORM, i, &next);
-        layer->bias = load_vector(weights, WEIGHT_Q_BIAS, i, &next); /* The other two follow it. */
-        (void)load_vector(weights, WEIGHT_K_BIAS, i, &next);
-        (void)load_vector(weights, WEIGHT_V_BIAS, i, &next);
+        layer->bias = load_bias(load, WEIGHT_Q_BIAS, i, whole, &next); /* The others follow it. */
+        (void)load_bias(load, WEIGHT_K_BIAS, i, whole, &next);
+        (void)load_bias(load, WEIGHT_V_BIAS, i, whole, &next);
         layer->q_norm = load_vector(weights, WEIGHT_Q_NORM, i, &next);
         layer->k_norm = load_vector(weights, WEIGHT_K_NORM, i, &next);
     }
     llama->final_norm = load_vector(weights, WEIGHT_OUTPUT_NORM, 0, &next);
-    must(next == llama->vectors + llama_vector_floats(&llama->hparams));
+    must(next == llama->vectors + llama_vector_floats(llama));
+    free(whole);
+    return 0;
 }
 
 uint32_t llama_layer_weights(const struct hparams *hparams)
@@ -280,13 +311,13 @@ static size_t row_buffer_floats(const struct llama *llama)
 
 int llama_load(struct llama *llama, const struct weights *weights)
 {
+    struct load load = {
+        .llama = llama, .weights = weights, .rows_floats = row_buffer_floats(llama)};
     int error = open_matrices(llama);
+    error = error ? error : load_vectors(&load);
     if (error) {
         return error;
     }
-    load_vectors(llama, weights);
-    struct load load = {
-        .llama = llama, .weights = weights, .rows_floats = row_buffer_floats(llama)};
     load.rows = calloc(crew_threads(llama->crew), load.rows_floats * sizeof *load.rows);
     if (!load.rows) {
         return -ENOMEM;
@@ -300,7 +331,7 @@ int llama_load(struct llama *llama, const struct weights *weights)
         .context = &load,
         .units = llama->hparams.layers * load.layer_units +
                  matmul_shape_slices(llama->shape[LLAMA_HEAD]) +
-                 (llama->hparams.tied_embeddings ? 0 : embed_blocks),
+                 (head_is_embed(llama) ? 0 : embed_blocks),
         .grain = 1,
     };
     crew_run(llama->crew, &job);
@@ -325,7 +356,7 @@ uint64_t llama_weight_bytes(const struct llama *llama)
     const struct hparams *hparams = &llama->hparams;
     uint64_t bytes = matmul_weight_bytes(llama->head) +
                      (uint64_t)hparams->vocab * hparams->hidden * kern_dtype_bytes(llama->dtype) +
-                     llama_vector_floats(hparams) * sizeof(float);
+                     llama_vector_floats(llama) * sizeof(float);
     for (size_t i = 0; i < (size_t)hparams->layers * llama_layer_weights(hparams); i++) {
         bytes += matmul_weight_bytes(llama->weights[i]);
     }

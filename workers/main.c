@@ -3,8 +3,9 @@
  * a control socket and the sealed config; linked to the core by shared memory. Owns one engine and
  * one link at a time.
  *
- * Life: wait for a link, load the model, say ready, serve steps. A new link means that the core was
- * restarted: everything about requests is forgotten, the weights stay. STOP or the end of the
+ * Life: wait for a link, load the model, wait for the sibling ranks where there are any, say ready,
+ * serve steps. A new link means that the core or a sibling was restarted: everything about requests
+ * is forgotten, the weights stay. STOP or the end of the
  * control socket ends the process with 0; a model that cannot load with 1, after FAILED; a core
  * that breaks the contract with 1.
  */
@@ -23,12 +24,14 @@
 #include "ipc/link.h"
 #include "kernels/kern.h"
 #include "model/weights.h"
+#include "workers/comm_shm.h"
 #include "workers/engine.h"
 #include "workers/step.h"
 
 enum {
     LINK_TIMEOUT_MS = 5000, /* For the core's half of a handshake. */
     STEP_SPIN_US = 50, /* Covers the core's turn between two steps; then the core is given away. */
+    STALL_SHARE = 2,   /* Of a step's time, for one wait: who hangs is told from who waits. */
     IDLE_WAIT_US = 50000, /* Between looks at the control socket: bounds the answer to STOP. */
 };
 
@@ -36,7 +39,9 @@ struct worker {
     struct config config;
     uint32_t index; /* Among the workers. */
     struct link link;
+    struct comm *comm; /* NULL when alone. */
     bool linked;
+    bool attached; /* To this link: it was announced. */
     bool stop;
     struct engine *engine;
     struct step step;
@@ -55,6 +60,16 @@ static int tell_supervisor(const struct worker *worker, uint32_t kind, const cha
     return control_send(CONTROL_FD, &message, -1);
 }
 
+/* Nothing more comes from this link, and siblings wait for this rank no longer. The link stays
+ * mapped: it holds the life word. */
+static void leave_epoch(struct worker *worker)
+{
+    comm_shm_close(worker->comm);
+    worker->comm = NULL;
+    worker->linked = false;
+    worker->attached = false;
+}
+
 /* Joins the core that is at the other end of socket; leaves the old one. */
 static void connect_link(struct worker *worker, int socket)
 {
@@ -67,40 +82,53 @@ static void connect_link(struct worker *worker, int socket)
         log_warning("worker %u: no link to the core (error %d)", worker->index, -error);
         return;
     }
-    if (worker->linked) {
-        link_close(&worker->link); /* After the new one has taken the hold of the life word. */
-    }
+    leave_epoch(worker);
+    link_close(&worker->link); /* After the new one has taken the hold of the life word. */
     worker->link = link;
+    const struct comm_shm_options options = {
+        .epoch = link.epoch,
+        .group = link.group,
+        .rank = link.rank,
+        .ranks = worker->config.workers.tp,
+        .timeout_us = (uint64_t)worker->config.workers.step_timeout_ms * 1000 / STALL_SHARE,
+        .fence = worker->link.fence,
+    };
+    if (options.ranks > 1 && comm_shm_open(&worker->comm, &options, worker->link.socket)) {
+        log_warning("worker %u: cannot make its siblings an offer", worker->index);
+        link_close(&worker->link); /* The core sees it, if it is there. */
+        return;
+    }
     worker->linked = true;
 }
 
-/* Takes one message if there is one. True when it brought a new link. */
-static bool take_control(struct worker *worker)
+/* Takes one message if there is one. */
+static void take_control(struct worker *worker)
 {
     struct control_message message;
     int fd = -1;
     const int error = control_recv(CONTROL_FD, &message, &fd);
     if (error == -EAGAIN) {
-        return false;
+        return;
     }
     if (error || message.kind == CONTROL_STOP) {
         worker->stop = true; /* An error: the supervisor is gone or not itself. */
     } else if (message.kind == CONTROL_LINK && fd >= 0) {
         worker->index = message.index;
         connect_link(worker, fd);
-        return worker->linked;
+        return;
     }
     if (fd >= 0) {
         (void)close(fd);
     }
-    return false;
 }
 
-static bool wait_control(struct worker *worker)
+/* Until the supervisor speaks, or the core on behalf of a sibling. */
+static void wait_control(struct worker *worker)
 {
-    struct pollfd wait = {.fd = CONTROL_FD, .events = POLLIN};
-    (void)poll(&wait, 1, IDLE_WAIT_US / 1000);
-    return take_control(worker);
+    struct pollfd waits[] = {{.fd = CONTROL_FD, .events = POLLIN},
+                             {.fd = worker->linked ? worker->link.socket : -1, .events = POLLIN}};
+    (void)poll(waits, 2, IDLE_WAIT_US / 1000);
+    take_control(worker);
 }
 
 /* Leaves this worker its part of the cores, where there are enough for all. */
@@ -163,6 +191,8 @@ static int open_engine(struct worker *worker, const struct weights *weights,
         .context_max = smaller(context > 0 ? context : hparams->positions_max, LIMIT_CONTEXT_MAX),
         .page_tokens = config->kv.page_tokens,
         .device_pages = config->kv.device_pages,
+        .rank = worker->index % config->workers.tp,
+        .ranks = config->workers.tp,
     };
     const int status = engine_open(&worker->engine, weights, &options, error);
     if (status) {
@@ -212,26 +242,50 @@ static int announce(struct worker *worker)
         .kv_bytes = engine_kv_bytes(worker->engine),
         .load_us = worker->load_us,
     };
-    step_attach(&worker->step, &worker->link);
+    step_attach(&worker->step, &worker->link, worker->comm);
     const int error = ring_push(&worker->link.out, &record);
     if (error) {
         return error;
     }
     link_worker_publish(&worker->link);
+    worker->attached = true;
     return tell_supervisor(worker, CONTROL_READY, "");
+}
+
+/* Announces this worker once all siblings are there; waits for one, or for another link. */
+static int attach(struct worker *worker)
+{
+    int error = -EAGAIN;
+    if (worker->linked) {
+        error = worker->comm ? comm_shm_join(worker->comm, worker->link.socket) : 0;
+    }
+    if (!error) {
+        return announce(worker);
+    }
+    if (error == -ECONNRESET) { /* The core is gone: another link will come. */
+        leave_epoch(worker);
+    }
+    wait_control(worker);
+    return error == -ECONNRESET || error == -EAGAIN ? 0 : error;
 }
 
 /* Until STOP. 0 or -errno. */
 static int serve(struct worker *worker)
 {
-    int error = announce(worker);
+    int error = 0;
     while (!error && !worker->stop) {
+        if (!worker->attached) {
+            error = attach(worker);
+            continue;
+        }
         if (ring_wait(&worker->link.in, STEP_SPIN_US, IDLE_WAIT_US) == 0) {
             error = step_serve(&worker->step);
         }
-        if (!error && take_control(worker)) {
-            error = announce(worker);
+        if (error == -ECANCELED) {
+            leave_epoch(worker);
+            error = 0;
         }
+        take_control(worker);
     }
     return error;
 }
@@ -244,7 +298,7 @@ static int run(struct worker *worker)
         return error;
     }
     while (!worker->linked && !worker->stop) {
-        (void)wait_control(worker);
+        wait_control(worker);
     }
     if (worker->stop) {
         return 0;
@@ -268,6 +322,7 @@ int main(void)
     const int error = run(worker);
     step_close(&worker->step);
     engine_close(worker->engine);
+    comm_shm_close(worker->comm);
     free(worker); /* The link stays mapped: the kernel marks its life word when this thread ends. */
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }

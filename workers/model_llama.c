@@ -32,21 +32,22 @@ uint32_t llama_matrix_count(const struct hparams *hparams, enum llama_matrix mat
     }
 }
 
-uint32_t llama_matrix_rows(const struct hparams *hparams, enum llama_matrix matrix)
+uint32_t llama_matrix_rows(const struct llama *llama, enum llama_matrix matrix)
 {
+    const struct shard *shard = &llama->shard;
     switch (matrix) {
     case LLAMA_QKV:
-        return (hparams->heads + 2 * hparams->kv_heads) * hparams->head_dim;
+        return (shard->heads.count + 2 * shard->kv_heads.count) * llama->hparams.head_dim;
     case LLAMA_GATE_UP:
-        return 2 * hparams->ffn;
+        return 2 * shard->ffn.count;
     case LLAMA_ROUTER:
-        return hparams->experts;
+        return llama->hparams.experts;
     case LLAMA_HEAD:
-        return hparams->vocab;
+        return shard->vocab.count;
     case LLAMA_OUTPUT:
     case LLAMA_DOWN:
     default:
-        return hparams->hidden;
+        return shard->hidden.count;
     }
 }
 
@@ -66,9 +67,10 @@ uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matr
     }
 }
 
-size_t llama_vector_floats(const struct hparams *hparams)
+size_t llama_vector_floats(const struct llama *llama)
 {
-    const size_t bias = hparams->family->qkv_bias ? llama_matrix_rows(hparams, LLAMA_QKV) : 0;
+    const struct hparams *hparams = &llama->hparams;
+    const size_t bias = hparams->family->qkv_bias ? llama_matrix_rows(llama, LLAMA_QKV) : 0;
     const size_t norms = hparams->family->qk_norm ? 2 * (size_t)hparams->head_dim : 0;
     return hparams->layers * (2 * (size_t)hparams->hidden + bias + norms) + hparams->hidden;
 }
@@ -78,8 +80,18 @@ void llama_spread(struct llama *llama, const void *args,
                   uint32_t units, uint32_t grain)
 {
     struct llama_call call = {.llama = llama, .args = args};
+    if (llama->comm && comm_error(llama->comm)) {
+        return; /* The step is lost: the sooner it is over, the sooner there is a new epoch. */
+    }
     const struct crew_job job = {.run = run, .context = &call, .units = units, .grain = grain};
     crew_run(llama->crew, &job);
+}
+
+void llama_gather(struct llama *llama, const struct comm_gather_args *args)
+{
+    if (llama->shard.ranks > 1) {
+        (void)comm_gather(llama->comm, args); /* A failure sticks; step.c looks at the end. */
+    }
 }
 
 uint32_t llama_row_grain(uint32_t numbers)
@@ -202,14 +214,14 @@ static void rope_append(void *model, uint32_t layer)
                                                .rows = llama->batch.tokens,
                                                .cosine = llama->cosine,
                                                .sine = llama->sine,
-                                               .heads = hparams->heads,
-                                               .kv_heads = hparams->kv_heads,
+                                               .heads = llama->shard.heads.count,
+                                               .kv_heads = llama->shard.kv_heads.count,
                                                .head_dim = hparams->head_dim,
                                                .rope_dim = hparams->rope_dim,
                                                .page_tokens = llama->page_tokens,
                                                .dtype = llama->dtype};
     llama_spread(llama, &args, run_rope_append, llama->batch.tokens,
-                 llama_row_grain(llama_matrix_rows(hparams, LLAMA_QKV)));
+                 llama_row_grain(llama_matrix_rows(llama, LLAMA_QKV)));
 }
 
 /* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it. */
@@ -219,11 +231,11 @@ static void attention(void *model, uint32_t layer)
     const struct hparams *hparams = &llama->hparams;
     const struct kern_attend_args args = {.q = llama->q,
                                           .pool = kvpool_layer(&llama->kv, layer),
-                                          .out = llama->attended,
+                                          .out = llama->own.attended,
                                           .sequences = llama->batch.sequence,
                                           .items = llama->batch.item,
-                                          .heads = hparams->heads,
-                                          .kv_heads = hparams->kv_heads,
+                                          .heads = llama->shard.heads.count,
+                                          .kv_heads = llama->shard.kv_heads.count,
                                           .head_dim = hparams->head_dim,
                                           .page_tokens = llama->page_tokens,
                                           .window = hparams->sliding_window,
@@ -231,18 +243,55 @@ static void attention(void *model, uint32_t layer)
                                           .dtype = llama->dtype};
     const uint32_t chunks = crew_threads(llama->crew) * ITEM_CHUNKS;
     llama_spread(llama, &args, run_attend, llama->batch.items, 1 + llama->batch.items / chunks);
+    const struct comm_gather_args gather = {.own = llama->own.attended,
+                                            .full = llama->attended,
+                                            .rows = llama->batch.tokens,
+                                            .columns = hparams->heads * hparams->head_dim,
+                                            .item_bytes = (uint32_t)kern_dtype_bytes(llama->dtype)};
+    llama_gather(llama, &gather);
+}
+
+/* Units: rows. */
+static void run_add(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    (void)thread;
+    const struct llama_call *call = context;
+    const size_t hidden = call->llama->hparams.hidden;
+    float *x = call->llama->x + first * hidden;
+    const float *delta = call->llama->delta + first * hidden;
+    for (size_t i = 0; i < count * hidden; i++) {
+        x[i] += delta[i];
+    }
+}
+
+/* x += in W^T. The sum is a number of x and one of the product, whoever computed that. */
+static void add_product(struct llama *llama, uint32_t layer, enum llama_matrix matrix,
+                        const void *in)
+{
+    const bool alone = llama->shard.ranks == 1;
+    const uint32_t hidden = llama->hparams.hidden;
+    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[matrix],
+                                     .x = in,
+                                     .y = alone ? llama->x : llama->own.delta,
+                                     .m = llama->batch.tokens,
+                                     .accumulate = alone};
+    llama_multiply(llama, matrix, &args);
+    if (!alone) {
+        const struct comm_gather_args gather = {.own = llama->own.delta,
+                                                .full = llama->delta,
+                                                .rows = llama->batch.tokens,
+                                                .columns = hidden,
+                                                .item_bytes = sizeof *llama->delta};
+        llama_gather(llama, &gather);
+        llama_spread(llama, NULL, run_add, llama->batch.tokens, llama_row_grain(hidden));
+    }
 }
 
 /* x += attended Wo^T */
 static void output(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_OUTPUT],
-                                     .x = llama->attended,
-                                     .y = llama->x,
-                                     .m = llama->batch.tokens,
-                                     .accumulate = true};
-    llama_multiply(llama, LLAMA_OUTPUT, &args);
+    add_product(llama, layer, LLAMA_OUTPUT, llama->attended);
 }
 
 static void ffn_norm(void *model, uint32_t layer)
@@ -268,23 +317,23 @@ static void silu_mul(void *model, uint32_t layer)
     (void)layer;
     struct llama *llama = model;
     const struct kern_silu_mul_args args = {.gate_up = llama->gate_up,
-                                            .y = llama->gated,
-                                            .cols = llama->hparams.ffn,
+                                            .y = llama->own.gated,
+                                            .cols = llama->shard.ffn.count,
                                             .dtype = llama->dtype};
-    llama_spread(llama, &args, run_silu_mul, llama->batch.tokens,
-                 llama_row_grain(llama->hparams.ffn));
+    const struct comm_gather_args gather = {.own = llama->own.gated,
+                                            .full = llama->gated,
+                                            .rows = llama->batch.tokens,
+                                            .columns = llama->hparams.ffn,
+                                            .item_bytes = (uint32_t)kern_dtype_bytes(llama->dtype)};
+    llama_spread(llama, &args, run_silu_mul, llama->batch.tokens, llama_row_grain(args.cols));
+    llama_gather(llama, &gather);
 }
 
 /* x += gated Wdown^T */
 static void down(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_DOWN],
-                                     .x = llama->gated,
-                                     .y = llama->x,
-                                     .m = llama->batch.tokens,
-                                     .accumulate = true};
-    llama_multiply(llama, LLAMA_DOWN, &args);
+    add_product(llama, layer, LLAMA_DOWN, llama->gated);
 }
 
 /* The rows that want logits lie apart in x and side by side in head_in. */
@@ -316,9 +365,15 @@ void llama_head(struct llama *llama)
                  llama_row_grain(llama->hparams.hidden));
     const struct matmul_args args = {.weight = llama->head,
                                      .x = llama->head_in,
-                                     .y = llama->logits,
+                                     .y = llama->own.logits,
                                      .m = llama->batch.logit_rows};
+    const struct comm_gather_args gather = {.own = llama->own.logits,
+                                            .full = llama->shard.rank == 0 ? llama->logits : NULL,
+                                            .rows = llama->batch.logit_rows,
+                                            .columns = llama->hparams.vocab,
+                                            .item_bytes = sizeof *llama->logits};
     llama_multiply(llama, LLAMA_HEAD, &args);
+    llama_gather(llama, &gather);
 }
 
 void (*const llama_operations[PLAN_OPERATION_COUNT])(void *model, uint32_t layer) = {

@@ -3,6 +3,9 @@
  * one and fills it at start (load_llama.c, engine.c); model_llama.c computes.
  *
  * Shapes use the model's numbers: D = head_dim, Q = heads * D, QKV = (heads + 2 * kv_heads) * D.
+ * A name with "own" means the rank's part (shard.h), all of it when the rank is alone: own QKV is
+ * (own heads + 2 * own kv_heads) * D. Each rank computes its own columns of a product; where the
+ * next operation wants all of them, they are gathered.
  * "act" is float or bf16 by dtype, as in kernels/kern.h. Buffers have room for the padding that
  * matrix products want; what lies past a batch's rows is garbage.
  */
@@ -15,26 +18,28 @@
 #include "kernels/matmul.h"
 #include "model/hparams.h"
 #include "plan/plan.h"
+#include "workers/comm.h"
 #include "workers/crew.h"
 #include "workers/kvpool.h"
 #include "workers/model_moe.h"
+#include "workers/shard.h"
 
 /* The matrices of the model; all layers, and all experts, share a shape. */
 enum llama_matrix {
-    LLAMA_QKV,     /* [QKV][hidden]: q rows, k rows, v rows */
-    LLAMA_OUTPUT,  /* [hidden][Q] */
-    LLAMA_GATE_UP, /* [2 * ffn][hidden]: gate rows, up rows; one for each expert */
-    LLAMA_DOWN,    /* [hidden][ffn]; one for each expert */
+    LLAMA_QKV,     /* [own QKV][hidden]: q rows, k rows, v rows */
+    LLAMA_OUTPUT,  /* [own hidden][Q] */
+    LLAMA_GATE_UP, /* [2 * own ffn][hidden]: gate rows, up rows; one for each expert */
+    LLAMA_DOWN,    /* [own hidden][ffn]; one for each expert */
     LLAMA_ROUTER,  /* [experts][hidden], where there are any */
     LLAMA_LAYER_MATRICES,
-    LLAMA_HEAD = LLAMA_LAYER_MATRICES, /* [vocab][hidden] */
+    LLAMA_HEAD = LLAMA_LAYER_MATRICES, /* [own vocab][hidden] */
     LLAMA_MATRICES,
 };
 
 struct llama_layer {
     float *attention_norm; /* [hidden] */
     float *ffn_norm;       /* [hidden] */
-    float *bias;           /* [QKV], NULL where the family has none */
+    float *bias;           /* [own QKV], NULL where the family has none */
     float *q_norm;         /* [D], as k_norm: NULL where the family has none */
     float *k_norm;
     struct matmul_weight **matrix[LLAMA_LAYER_MATRICES]; /* [llama_matrix_count()] each */
@@ -56,6 +61,8 @@ struct llama_batch {
 
 struct llama {
     struct hparams hparams;
+    struct shard shard;
+    struct comm *comm; /* NULL when alone; another one with each epoch. */
     enum kern_dtype dtype;
     enum matmul_weights packing; /* Of the layers' weights, the router's excepted. */
     uint32_t page_tokens;
@@ -74,16 +81,23 @@ struct llama {
     float *sine;                    /* [positions][rope_dim / 2] */
 
     struct llama_batch batch;
-    float *x;         /* [tokens][hidden] the residual stream */
-    void *normed;     /* act [tokens][hidden] */
-    float *qkv;       /* [tokens][QKV] */
-    void *q;          /* act [tokens][Q] */
-    void *attended;   /* act [tokens][Q] */
-    float *gate_up;   /* [tokens][2 * ffn]; [slots] of experts */
-    void *gated;      /* act [tokens][ffn]; [slots] of experts */
-    struct moe moe;   /* Empty without experts. */
-    void *head_in;    /* act [rows][hidden] */
-    float *logits;    /* [rows][vocab] */
+    float *x;       /* [tokens][hidden] the residual stream */
+    void *normed;   /* act [tokens][hidden] */
+    float *qkv;     /* [tokens][own QKV] */
+    void *q;        /* act [tokens][own Q] */
+    void *attended; /* act [tokens][Q] */
+    float *gate_up; /* [tokens][2 * own ffn]; [slots] of experts */
+    void *gated;    /* act [tokens][ffn]; [slots] of experts */
+    float *delta;   /* [tokens][hidden] what is added to x; not there when alone */
+    struct moe moe; /* Empty without experts. */
+    void *head_in;  /* act [rows][hidden] */
+    float *logits;  /* [rows][vocab], on rank 0 */
+    struct {        /* Before they are gathered; when alone, the ones above and NULL. */
+        void *attended;
+        void *gated;
+        float *delta;
+        float *logits;
+    } own;
     uint8_t *scratch; /* [threads][scratch_bytes] */
     size_t scratch_bytes;
 };
@@ -91,12 +105,12 @@ struct llama {
 /* How many of a matrix a layer has: 0, 1, or one for each expert. */
 uint32_t llama_matrix_count(const struct hparams *hparams, enum llama_matrix matrix);
 
-/* Rows of W of a matrix, and its columns. */
-uint32_t llama_matrix_rows(const struct hparams *hparams, enum llama_matrix matrix);
+/* The rank's rows of W of a matrix, and its columns. */
+uint32_t llama_matrix_rows(const struct llama *llama, enum llama_matrix matrix);
 uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matrix);
 
 /* Floats of all norms and biases. */
-size_t llama_vector_floats(const struct hparams *hparams);
+size_t llama_vector_floats(const struct llama *llama);
 
 /* x = embeddings of the batch's tokens. */
 void llama_embed(struct llama *llama);
@@ -118,6 +132,9 @@ void llama_spread(struct llama *llama, const void *args,
 void llama_multiply(struct llama *llama, enum llama_matrix matrix, const struct matmul_args *args);
 uint32_t llama_row_grain(uint32_t numbers); /* Grain of work over rows of so many numbers. */
 void *llama_thread_scratch(const struct llama *llama, uint32_t thread);
+
+/* full [rows][columns] = the ranks' own columns side by side. Nothing to do when alone. */
+void llama_gather(struct llama *llama, const struct comm_gather_args *args);
 
 /* logits = final norm and head of the tokens that want them. */
 void llama_head(struct llama *llama);

@@ -52,6 +52,7 @@ static void group(struct llama *llama)
             next += rows_padded(llama, rows);
         }
     }
+    moe->slots = next;
     for (uint32_t i = 0; i < choices; i++) {
         moe->slot[i] = moe->rows[moe->expert[i]]++;
     }
@@ -119,7 +120,7 @@ static void run_grouped(void *context, uint32_t first, uint32_t count, uint32_t 
     const struct llama *llama = call->llama;
     const struct grouped *grouped = call->args;
     const uint32_t slices = matmul_shape_slices(llama->shape[grouped->matrix]);
-    const size_t n = llama_matrix_rows(&llama->hparams, grouped->matrix);
+    const size_t n = llama_matrix_rows(llama, grouped->matrix);
     const size_t k = llama_matrix_cols(&llama->hparams, grouped->matrix);
     for (uint32_t unit = first; unit < first + count; unit++) {
         const struct moe_share *share = &llama->moe.share[unit / slices];
@@ -163,19 +164,31 @@ static void expert_silu_mul(void *model, uint32_t layer)
 {
     (void)layer;
     struct llama *llama = model;
-    const uint32_t ffn = llama->hparams.ffn;
+    const uint32_t ffn = llama->shard.ffn.count;
     const struct kern_silu_mul_args args = {
-        .gate_up = llama->gate_up, .y = llama->gated, .cols = ffn, .dtype = llama->dtype};
+        .gate_up = llama->gate_up, .y = llama->own.gated, .cols = ffn, .dtype = llama->dtype};
+    const struct comm_gather_args gather = {.own = llama->own.gated,
+                                            .full = llama->gated,
+                                            .rows = llama->moe.slots,
+                                            .columns = llama->hparams.ffn,
+                                            .item_bytes = (uint32_t)kern_dtype_bytes(llama->dtype)};
     llama_spread(llama, &args, run_silu_mul, llama->batch.tokens * llama->hparams.experts_used,
                  llama_row_grain(ffn));
+    llama_gather(llama, &gather);
 }
 
 /* down = gated Wdown^T of each expert */
 static void expert_down(void *model, uint32_t layer)
 {
     struct llama *llama = model;
-    const struct grouped grouped = {LLAMA_DOWN, layer, llama->gated, llama->moe.down};
+    const struct grouped grouped = {LLAMA_DOWN, layer, llama->gated, llama->moe.own_down};
+    const struct comm_gather_args gather = {.own = llama->moe.own_down,
+                                            .full = llama->moe.down,
+                                            .rows = llama->moe.slots,
+                                            .columns = llama->hparams.hidden,
+                                            .item_bytes = sizeof *llama->moe.down};
     multiply_grouped(llama, &grouped);
+    llama_gather(llama, &gather);
 }
 
 static void run_combine(void *context, uint32_t first, uint32_t count, uint32_t thread)

@@ -32,8 +32,10 @@ struct moe {
     uint32_t *rows;          /* [experts] work space of the grouping */
     struct moe_share *share; /* [shares] experts with rows, by id */
     uint32_t shares;
-    void *gathered; /* act [slots][hidden] */
-    float *down;    /* [slots][hidden] */
+    uint32_t slots;  /* All that this batch uses, padding included. */
+    void *gathered;  /* act [slots][hidden] */
+    float *down;     /* [slots][hidden] */
+    float *own_down; /* [slots][own hidden]; `down` when alone */
 };
 
 /* Slots that any batch of so many tokens fits into. Wants the shapes open. */

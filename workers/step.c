@@ -33,9 +33,9 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const size_t tokens = bounds->tokens;
     const size_t scores = LIMIT_STEP_SCORES_MAX;
     const size_t score_bytes = scores * (sizeof *step->scores + sizeof *step->score_tokens);
-    const size_t slack = 576; /* Alignment of the arrays below. */
+    const size_t slack = 640; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
-                             sizeof *step->sampled + sizeof *step->results;
+                             sizeof *step->sampled + sizeof *step->results + sizeof *step->choices;
     int error =
         arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) +
                                      history_bytes(bounds->pages, page_tokens) + rows * row_bytes +
@@ -51,13 +51,14 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
     step->sampled = arena_alloc(&step->arena, rows, sizeof *step->sampled);
     step->results = arena_alloc(&step->arena, rows, sizeof *step->results);
+    step->choices = arena_alloc(&step->arena, rows, sizeof *step->choices);
     step->listed = arena_alloc(&step->arena, tokens, sizeof *step->listed);
     step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
     step->scores = arena_alloc(&step->arena, scores, sizeof *step->scores);
     step->score_tokens = arena_alloc(&step->arena, scores, sizeof *step->score_tokens);
     step->work = arena_alloc(&step->arena, threads, step->work_bytes);
-    must(step->rows && step->engine_rows && step->sampled && step->results && step->listed &&
-         step->ids && step->scores && step->score_tokens && step->work);
+    must(step->rows && step->engine_rows && step->sampled && step->results && step->choices &&
+         step->listed && step->ids && step->scores && step->score_tokens && step->work);
     arena_seal(&step->arena);
     return 0;
 }
@@ -67,9 +68,11 @@ void step_close(struct step *step)
     arena_close(&step->arena);
 }
 
-void step_attach(struct step *step, struct link *link)
+void step_attach(struct step *step, struct link *link, struct comm *comm)
 {
     step->link = link;
+    step->comm = comm;
+    engine_join(step->engine, comm);
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     slots_reset(&step->slots);
@@ -209,6 +212,12 @@ static void run_scores(void *context, uint32_t first, uint32_t count, uint32_t t
     }
 }
 
+/* Rank 0 has the logits, if the collectives went well. */
+static bool judges(const struct step *step)
+{
+    return step->link->rank == 0 && !(step->comm && comm_error(step->comm));
+}
+
 /* As many at a time as there is room for logits. */
 static void judge_tokens(struct step *step)
 {
@@ -219,7 +228,9 @@ static void judge_tokens(struct step *step)
             .run = run_scores, .context = step, .units = count, .grain = 1};
         step->score_first = first;
         engine_head(step->engine, step->score_tokens + first, count);
-        crew_run(engine_crew(step->engine), &job);
+        if (judges(step)) {
+            crew_run(engine_crew(step->engine), &job);
+        }
     }
 }
 
@@ -295,8 +306,11 @@ static uint32_t push_result(struct step *step, struct record_result *record, uin
 
 static void answer(struct step *step, uint64_t number, uint32_t sampled)
 {
+    const bool speaks = step->link->rank == 0; /* The other ranks only say that they are done. */
+    const uint32_t results = speaks ? sampled : 0;
+    const uint32_t scores = speaks ? step->score_count : 0;
     uint32_t logprobs = 0;
-    for (uint32_t i = 0; i < sampled; i++) {
+    for (uint32_t i = 0; i < results; i++) {
         const uint32_t row = step->sampled[i];
         const struct engine_row *engine_row = &step->engine_rows[row];
         struct record_result record = {.head.kind = RECORD_RESULT,
@@ -305,7 +319,7 @@ static void answer(struct step *step, uint64_t number, uint32_t sampled)
                                        .logprob_first = logprobs};
         logprobs = push_result(step, &record, row, &step->results[i]);
     }
-    for (uint32_t i = 0; i < step->score_count; i++) {
+    for (uint32_t i = 0; i < scores; i++) {
         const struct step_score *score = &step->scores[i];
         struct record_result record = {.head.kind = RECORD_SCORE,
                                        .step = number,
@@ -317,15 +331,32 @@ static void answer(struct step *step, uint64_t number, uint32_t sampled)
     record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
                                        .step = number,
                                        .compute_us = clock_now_us() - step->start_us,
-                                       .result_count = sampled,
+                                       .result_count = results,
                                        .logprob_count = logprobs,
-                                       .score_count = step->score_count};
+                                       .score_count = scores};
     push(step, &record);
     failpoint_pass(&step->failpoint, "publish");
     link_worker_publish(step->link);
 }
 
-static void compute(struct step *step, const struct record_step *head, uint32_t sampled)
+/* Rank 0's choices become everybody's, before anybody needs them for the next embedding. */
+static int share_choices(struct step *step, uint32_t sampled)
+{
+    for (uint32_t i = 0; i < sampled; i++) { /* Other ranks': overwritten. */
+        step->choices[i] = (struct step_choice){step->results[i].id, step->results[i].invalid};
+    }
+    const int error = comm_broadcast(step->comm, step->choices, sampled * sizeof *step->choices);
+    for (uint32_t i = 0; i < sampled && !error && step->link->rank != 0; i++) {
+        if (step->choices[i].id >= step->bounds.vocab) {
+            return -EBADMSG;
+        }
+        step->results[i] = (struct sample_result){.id = step->choices[i].id,
+                                                  .invalid = step->choices[i].invalid != 0};
+    }
+    return error;
+}
+
+static int compute(struct step *step, const struct record_step *head, uint32_t sampled)
 {
     bool prefill = false;
     for (uint32_t i = 0; i < head->row_count; i++) {
@@ -338,9 +369,33 @@ static void compute(struct step *step, const struct record_step *head, uint32_t 
                                        .plan = &step->plan};
     engine_run(step->engine, &batch);
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
-    crew_run(engine_crew(step->engine), &job);
-    judge_tokens(step);
-    advance_slots(step, head->row_count);
+    if (judges(step)) {
+        crew_run(engine_crew(step->engine), &job);
+    }
+    int error = step->comm ? share_choices(step, sampled) : 0;
+    if (!error) { /* Every rank: the head is cut between them. */
+        judge_tokens(step);
+        error = step->comm ? comm_error(step->comm) : 0;
+    }
+    if (!error) {
+        advance_slots(step, head->row_count);
+    }
+    return error;
+}
+
+/* The step did not happen. Who is to blame for it, where that is known, decides the core. */
+static int give_up(struct step *step, uint64_t number, int error)
+{
+    if (error == -ETIMEDOUT) {
+        union record record = {0};
+        record.done =
+            (struct record_done){.head = reply_head(step, RECORD_DONE, RECORD_DONE_STALLED),
+                                 .step = number,
+                                 .late = comm_late(step->comm)};
+        push(step, &record);
+        link_worker_publish(step->link);
+    }
+    return error == -EBADMSG ? error : -ECANCELED;
 }
 
 static int run_step(struct step *step, const struct record_step *head)
@@ -358,7 +413,10 @@ static int run_step(struct step *step, const struct record_step *head)
     if (room < answers * (1 + STEP_LOGPROB_CELLS) + 1) {
         return room < 0 ? -EBADMSG : -ENOBUFS;
     }
-    compute(step, head, sampled);
+    const int error = compute(step, head, sampled);
+    if (error) {
+        return give_up(step, head->step, error);
+    }
     answer(step, head->step, sampled);
     return 0;
 }
@@ -383,6 +441,9 @@ int step_serve(struct step *step)
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);
+        }
+        if (error == -ECANCELED) {
+            return error;
         }
         if (error) {
             log_error("worker: the core %s",

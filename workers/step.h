@@ -13,6 +13,7 @@
 #include "ipc/link.h"
 #include "ipc/record_check.h"
 #include "plan/plan.h"
+#include "workers/comm.h"
 #include "workers/engine.h"
 #include "workers/history.h"
 #include "workers/sample.h"
@@ -37,9 +38,15 @@ struct step_score {
     struct sample_result result;
 };
 
+struct step_choice { /* Rank 0's, for all ranks. */
+    uint32_t id;
+    uint32_t invalid;
+};
+
 struct step {
     struct engine *engine;
     struct link *link;           /* Borrowed; set by step_attach. */
+    struct comm *comm;           /* Likewise; NULL when alone. */
     struct record_bounds bounds; /* Epoch and group follow the link. */
     struct plan plan;            /* The one that this worker runs. */
     struct failpoint failpoint;
@@ -54,6 +61,7 @@ struct step {
     uint32_t *ids;                  /* [bounds.tokens] ids of the dense batch */
     uint32_t *sampled;              /* [bounds.rows] rows that sample, in order */
     struct sample_result *results;  /* [bounds.rows] one for each sampled row */
+    struct step_choice *choices;    /* [bounds.rows] of those, what the siblings need */
     struct step_score *scores;      /* [LIMIT_STEP_SCORES_MAX] */
     uint32_t *score_tokens;         /* likewise: the token of the dense batch that judges */
     uint32_t score_count;
@@ -67,11 +75,13 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
               uint32_t page_tokens) MUST_CHECK;
 void step_close(struct step *step); /* An all-zero step is allowed. */
 
-/* From now on records come from this link; all slots are forgotten. */
-void step_attach(struct step *step, struct link *link);
+/* From now on records come from this link, and siblings are reached through comm, NULL when alone;
+ * all slots are forgotten. */
+void step_attach(struct step *step, struct link *link, struct comm *comm);
 
-/* Takes what the link holds now, running steps as they come. 0; -EBADMSG: the core broke the
- * contract (logged), -ENOBUFS: it does not read its results (logged). Both end the worker. */
+/* Takes what the link holds now, running steps as they come. 0; -ECANCELED: the epoch is over, a
+ * new link will come; -EBADMSG: the core broke the contract (logged), -ENOBUFS: it does not read
+ * its results (logged). The last two end the worker. */
 int step_serve(struct step *step) MUST_CHECK;
 
 #endif /* WORKERS_STEP_H */

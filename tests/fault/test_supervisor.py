@@ -146,8 +146,22 @@ def test_every_worker_is_linked_with_its_group_and_rank(stub):
     stub.start({"workers.count": 4, "workers.tp": 2})
     found = {m.groups() for m in stub.said(r"core joined (\d) epoch \d+ group (\d) rank (\d)")}
     assert found == {("0", "0", "0"), ("1", "0", "1"), ("2", "1", "0"), ("3", "1", "1")}
-    assert len(set(stub.joined().values())) == 4
+    epochs = stub.joined()  # One of each group.
+    assert epochs[0] == epochs[1] != epochs[2] == epochs[3]
     stub.stop()
+
+
+def test_a_killed_rank_means_new_links_for_its_group(stub):
+    stub.start({"workers.count": 4, "workers.tp": 2})
+    before = stub.joined()
+    workers = set(stub.children("sluice-worker-cpu"))
+    victim = [pid for pid, what in stub.log() if what.startswith("worker 1 linked")][-1]
+    os.kill(victim, signal.SIGKILL)
+    assert wait_until(lambda: min(stub.joined()[0], stub.joined()[1]) > max(before.values()), 10)
+    now = stub.joined()
+    assert now[0] == now[1] and (now[2], now[3]) == (before[2], before[3])
+    assert workers - {victim} <= set(stub.children("sluice-worker-cpu"))
+    assert len(stub.stop()) == 1
 
 
 def test_a_killed_worker_comes_back_each_time(stub):

@@ -195,7 +195,7 @@ def test_two_results_are_compared(agent, tmp_path):
     lines = {line[:34].strip(): line[34:].split() for line in result.stdout.splitlines()}
     a, b = (json.loads((tmp_path / name).read_text()) for name in "ab")
     assert lines["Concurrency bound"] == ["A", "1"] and "Seed" not in lines
-    assert lines["Completed"] == ["8.00", "8.00", "1.000"]
+    assert lines["Completed"] == ["8", "8", "1.000"]
     left, right, ratio, verdict = lines["Output tokens/s"]
     assert left == f"{a['output_throughput']:.2f}" and right == f"{b['output_throughput']:.2f}"
     assert ratio == f"{b['output_throughput'] / a['output_throughput']:.3f}"

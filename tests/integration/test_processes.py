@@ -123,7 +123,9 @@ def refused(make_agent, settings, *words):
     ({"batch.slots_max": 9, "batch.tokens_max": 8}, ["batch.slots_max", "batch.tokens_max"]),
     ({"kv.device_pages": 0}, ["kv.device_pages"]),
     ({"workers.tp": 3}, ["workers.tp"]),
+    ({"workers.count": 3, "workers.tp": 3}, ["workers.tp 3", "KV heads"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),
+    ({"model.weights": "int4"}, ["model.weights", "int8"]),
     ({"chat.template": "baroque"}, ["chat.template"]),
     ({"zmq.bind": "tcp://0.0.0.0:5999"}, ["0.0.0.0"]),
     ({"zmq.bind": "tcp://*:5999"}, ["tcp://*:5999"]),
@@ -134,6 +136,28 @@ def refused(make_agent, settings, *words):
 ])
 def test_a_bad_start_says_why_in_one_line(make_agent, settings, words):
     refused(make_agent, settings, *words)
+
+
+def has_vnni():
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        return "avx512_vnni" in file.read().split()
+
+
+def test_eight_bit_weights_answer_the_same_in_company(make_agent):
+    """Or are refused in one line on a CPU that has no such products."""
+    if not has_vnni():
+        refused(make_agent, {"model.weights": "int8"}, "model.weights", "AVX512_VNNI")
+        return
+    agent = make_agent({"model.weights": "int8"}).start()
+    body = {"max_tokens": 40, "temperature": 0, "ignore_eos": True}
+    with Client(agent.endpoint) as client:
+        prompts = [PROMPT[:1 + n % 5] for n in range(24)]
+        alone = [client.generate(ids=prompt, **body).ids for prompt in prompts[:5]]
+        together = [client.start(ids=prompt, **body) for prompt in prompts]
+        for n, answer in enumerate(together):
+            assert client.finish(answer).ids == alone[n % 5]
+    assert all(len(ids) == 40 for ids in alone)
+    agent.stop()
 
 
 def test_a_port_in_use_is_named(make_agent):

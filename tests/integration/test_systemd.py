@@ -192,7 +192,7 @@ def test_a_hung_worker_is_replaced_before_the_watchdog(service, alone):
         os.kill(service.worker(), signal.SIGSTOP)
         assert the_rest(client, answer, WATCHDOG_S) == alone
     assert (service.restarts(), service.supervisor(), service.core()) == before
-    assert "a step passed workers.step_timeout_ms" in service.journal()
+    assert wait_until(lambda: "a step passed workers.step_timeout_ms" in service.journal(), 10)
 
 
 def comes_back(service, before, timeout_s):

@@ -12,7 +12,8 @@ LIBRARIES = ("agent", "base", "ipc", "kernels", "kv", "plan", "wire", "workers")
 AT_START = {
     "core.c": "the struct core", "front.c": "sockets", "supervisor.c": "the struct supervisor",
     "config.c": "the file", "json.c": "model files", "arena.c": "the one mapping of a process",
-    "death.c": "the watch", "link.c": "segments, one pair for each start of a worker",
+    "death.c": "the watch", "segment.c": "shared memory, for each start of a worker",
+    "comm_shm.c": "the ways to sibling ranks, for each epoch",
     "matmul_onednn.c": "shapes and packed weights", "kvpool.c": "the page pool",
     "codec.c": "the codec; the core reserves its largest reply",
     "client.c": "the tools' client", "crew.c": "threads", "engine.c": "the struct engine",

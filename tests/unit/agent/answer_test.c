@@ -65,14 +65,17 @@ static int set_up(void **state)
     struct core *core = &fixture->core;
     int code = open_tokenizer(&core->tokenizer);
     code = code ? code
-                : arena_open(&core->arena, requests_bytes(ROWS, CONTEXT) + sched_bytes(&options));
+                : arena_open(&core->arena,
+                             requests_bytes(ROWS, CONTEXT) + placement_bytes(&options, 1));
     code = code ? code : requests_open(&core->requests, &core->arena, ROWS, CONTEXT);
-    code = code ? code : sched_open(&core->sched, &core->arena, &options);
-    core->step.rows = fixture->rows;
-    core->step.opens = fixture->opens;
-    core->step.closes = fixture->closes;
-    core->step.copies = fixture->copies;
-    core->device.results = fixture->results;
+    code = code ? code : placement_open(&core->placement, &core->arena, &options, 1);
+    core->groups[0].ranks = core->devices;
+    core->groups[0].rank_count = 1;
+    core->groups[0].step = (struct sched_step){.rows = fixture->rows,
+                                               .opens = fixture->opens,
+                                               .closes = fixture->closes,
+                                               .copies = fixture->copies};
+    core->devices[0].results = fixture->results;
     *state = fixture;
     return code;
 }
@@ -102,7 +105,8 @@ static struct request *start(struct fixture *fixture, uint32_t max_tokens, uint3
     }
     request->prompt_tokens = PROMPT;
     request->ids[0] = A;
-    sched_add(&core->sched, request_index(&core->requests, request), NULL, PROMPT);
+    placement_add(&core->placement, request_index(&core->requests, request), SCHED_NONE, NULL,
+                  PROMPT);
     return request;
 }
 
@@ -114,10 +118,10 @@ static void give(struct fixture *fixture, struct request *request, uint32_t id)
     const uint32_t left_bytes = request->text_free;
     assert_true(left_bytes <= sizeof left);
     memcpy(left, request->text, left_bytes);
-    assert_true(sched_form(&core->sched, &core->step));
-    assert_int_equal(core->step.row_count, 1);
+    assert_true(placement_form(&core->placement, 0, &core->groups[0].step));
+    assert_int_equal(core->groups[0].step.row_count, 1);
     fixture->results[0] = (struct record_result){.id = id};
-    answer_step(core);
+    answer_step(core, &core->groups[0]);
     assert_true(request->text_free >= left_bytes);
     assert_true(request->text_free <= request->text_bytes);
     assert_memory_equal(request->text, left, left_bytes);
@@ -292,11 +296,11 @@ static void no_logits_fail_one_request(void **state)
     struct core *core = &fixture->core;
     struct request *bad = start(fixture, 4, 0, (const char *const[3]){NULL});
     struct request *good = start(fixture, 4, 0, (const char *const[3]){NULL});
-    assert_true(sched_form(&core->sched, &core->step));
-    assert_int_equal(core->step.row_count, 2);
+    assert_true(placement_form(&core->placement, 0, &core->groups[0].step));
+    assert_int_equal(core->groups[0].step.row_count, 2);
     fixture->results[0] = (struct record_result){.head.flags = RECORD_RESULT_INVALID};
     fixture->results[1] = (struct record_result){.id = C};
-    answer_step(core);
+    answer_step(core, &core->groups[0]);
     assert_int_equal(bad->state, REQUEST_ENDING);
     assert_int_equal(bad->error.code, WIRE_INTERNAL);
     assert_int_equal(bad->answer_tokens, 0);

@@ -285,10 +285,13 @@ static void replies_are_bounded(void **state)
     done.done.logprob_count = LOGPROBS_MAX;
     done.done.score_count = LIMIT_STEP_SCORES_MAX;
     PASSES(record_check_reply, done);
-    REPLY_REFUSES(done, head.flags, 1);
+    REPLY_REFUSES(done, head.flags, 2);
+    REPLY_REFUSES(done, done.late, LIMIT_WORKERS_MAX);
     REPLY_REFUSES(done, done.result_count, 5);
     REPLY_REFUSES(done, done.logprob_count, LOGPROBS_MAX + 1);
     REPLY_REFUSES(done, done.score_count, LIMIT_STEP_SCORES_MAX + 1);
+    done.head.flags = RECORD_DONE_STALLED;
+    PASSES(record_check_reply, done);
 }
 
 int main(void)

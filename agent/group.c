@@ -1,0 +1,116 @@
+/*
+ * group.c - see group.h. Used by the core's loop thread; owns the step of its group, the devices
+ * are the core's. Invariant: all ranks have been told the same, or the group is fenced.
+ */
+#include "agent/group.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+size_t group_bytes(uint32_t slots_max)
+{
+    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
+                        sizeof(struct sched_copy)) +
+           4 * (size_t)64;
+}
+
+int group_open(struct group *group, struct arena *arena, uint32_t slots_max)
+{
+    struct sched_step *step = &group->step;
+    step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
+    step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
+    step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
+    step->copies = arena_alloc(arena, slots_max, sizeof step->copies[0]);
+    return step->rows && step->opens && step->closes && step->copies ? 0 : -ENOMEM;
+}
+
+bool group_ready(const struct group *group)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group->ranks[i].state != DEVICE_READY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int hand_on(const struct group *group, uint32_t from)
+{
+    const struct device *device = &group->ranks[from];
+    int code = 0;
+    for (uint32_t i = 0; i < group->rank_count && !code; i++) {
+        code = i == from
+                   ? 0
+                   : sibling_send(group->ranks[i].link.socket, &device->offer, device->offer_fd);
+    }
+    return code;
+}
+
+int group_pair(struct group *group)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group->ranks[i].state != DEVICE_PAIRING || group->ranks[i].offer_fd < 0) {
+            return 0;
+        }
+    }
+    for (uint32_t i = 0; i < group->rank_count && !code; i++) {
+        code = hand_on(group, i);
+    }
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        struct device *device = &group->ranks[i];
+        (void)close(device->offer_fd); /* Theirs now. */
+        device->offer_fd = -1;
+        device->state = DEVICE_LOADING;
+    }
+    return code;
+}
+
+int group_send(struct group *group, const struct sched *sched, const struct requests *requests,
+               uint64_t now_us)
+{
+    int code = 0;
+    group->number++;
+    group->sent_us = now_us;
+    for (uint32_t i = 0; i < group->rank_count && !code; i++) {
+        code = device_send(&group->ranks[i], sched, &group->step, requests, group->number);
+    }
+    for (uint32_t i = 0; i < group->step.row_count; i++) {
+        struct sched_entry *entry = &sched->entry[group->step.rows[i].request];
+        entry->pages_told = entry->page_count; /* By device_send(), to all ranks. */
+    }
+    return code;
+}
+
+int group_collect(struct group *group, uint32_t rank)
+{
+    const int code = device_collect(&group->ranks[rank], &group->step);
+    return code < 0 ? code : 0;
+}
+
+bool group_answered(const struct group *group)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (group->ranks[i].answered != group->number) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool group_waits_for(const struct group *group, uint32_t rank)
+{
+    enum device_state least = DEVICE_READY;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        least = group->ranks[i].state < least ? group->ranks[i].state : least;
+    }
+    /* An absent one is the supervisor's. */
+    return least != DEVICE_ABSENT && least != DEVICE_READY && group->ranks[rank].state == least;
+}
+
+void group_fence(struct group *group)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        device_fence(&group->ranks[i]);
+    }
+}

@@ -1,0 +1,55 @@
+/*
+ * group.h - the workers that run one scheduler's steps together: the ranks of a tensor-parallel
+ * group, or a single worker. Each gets the same records; a step has happened when all ranks have
+ * answered it, and what a rank's death costs is the group's epoch.
+ */
+#ifndef AGENT_GROUP_H
+#define AGENT_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/device.h"
+#include "agent/sched.h"
+#include "base/arena.h"
+#include "base/must.h"
+
+struct group {
+    uint32_t index;
+    struct device *ranks; /* [rank_count], borrowed */
+    uint32_t rank_count;
+    uint32_t epoch;         /* Of its links. */
+    struct sched_step step; /* In flight when its scheduler says so. */
+    uint64_t number;        /* Of that step, or of the last one. */
+    uint64_t linked_us;
+    uint64_t sent_us;
+    uint64_t steps; /* Answered. */
+};
+
+int group_open(struct group *group, struct arena *arena, uint32_t slots_max) MUST_CHECK;
+size_t group_bytes(uint32_t slots_max);
+
+bool group_ready(const struct group *group);
+
+/* Once every rank has made its offer, hands each on to the others. 0, or -errno: fence the group.
+ */
+int group_pair(struct group *group) MUST_CHECK;
+
+/* Sends the step to every rank. 0, or -errno: fence the group. */
+int group_send(struct group *group, const struct sched *sched, const struct requests *requests,
+               uint64_t now_us) MUST_CHECK;
+
+/* Reads what rank `rank` has sent. 0; -ETIMEDOUT: the rank that it names `late` hangs; another
+ * -errno: fence the group. */
+int group_collect(struct group *group, uint32_t rank) MUST_CHECK;
+
+/* True when every rank has answered the step that was sent last. */
+bool group_answered(const struct group *group);
+
+/* True for a rank that keeps its group from being ready: none is further behind. */
+bool group_waits_for(const struct group *group, uint32_t rank);
+
+/* Ends the links of all ranks. The workers themselves are the supervisor's. */
+void group_fence(struct group *group);
+
+#endif /* AGENT_GROUP_H */
