@@ -38,6 +38,15 @@ struct core_counters {
     uint64_t last_step_us;
 };
 
+enum { CORE_REFUSALS_MAX = 512, CORE_MESSAGE_BYTES = 128 }; /* All our messages are shorter. */
+
+struct core_refusal { /* An error that waits for room in its peer's queue. */
+    struct request_address address;
+    struct wire_error error; /* Its message, where it has one, is this: */
+    char message[CORE_MESSAGE_BYTES];
+    uint64_t until_us;
+};
+
 struct core {
     const struct config *config;
     int control_fd;
@@ -59,6 +68,8 @@ struct core {
     uint32_t device_count;
     struct death_watch *watch;
     struct stats stats;
+    struct core_refusal refusals[CORE_REFUSALS_MAX]; /* In order of arrival. */
+    uint32_t refusal_count;
     struct core_counters counters;
     bool ready; /* CONTROL_READY was sent. */
     bool draining;

@@ -5,6 +5,7 @@
 #include "agent/intake.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/admit.h"
@@ -18,11 +19,58 @@ static void reply(struct core *core, const struct request_address *address, uint
     }
 }
 
+/* An error that finds its peer's queue full waits: nobody asks again for an answer that was lost.
+ */
+static void park(struct core *core, const struct request_address *address,
+                 const struct wire_error *error)
+{
+    if (core->refusal_count == CORE_REFUSALS_MAX) {
+        core->counters.replies_dropped++;
+        return;
+    }
+    struct core_refusal *refusal = &core->refusals[core->refusal_count++];
+    *refusal = (struct core_refusal){.address = *address, .error = *error};
+    refusal->until_us = core->now_us + (uint64_t)core->config->stream.stall_timeout_ms * 1000;
+    if (error->message) { /* It may be the codec's, until its next message. */
+        (void)snprintf(refusal->message, sizeof refusal->message, "%s", error->message);
+    }
+}
+
+static int send_refusal(struct core *core, const struct core_refusal *refusal)
+{
+    struct wire_error error = refusal->error;
+    error.message = error.message ? refusal->message : NULL;
+    return front_send(&core->front, &refusal->address, WIRE_ERROR,
+                      codec_encode_error(core->codec, &error, &refusal->address.id));
+}
+
+bool intake_resend(struct core *core)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < core->refusal_count; i++) {
+        const struct core_refusal *refusal = &core->refusals[i];
+        const int code = send_refusal(core, refusal);
+        if (code == -EAGAIN && core->now_us < refusal->until_us) {
+            core->refusals[kept++] = *refusal;
+        } else {
+            core->counters.replies_dropped += code != 0;
+        }
+    }
+    core->refusal_count = kept;
+    return kept > 0;
+}
+
 void intake_refuse(struct core *core, const struct request_address *address,
                    const struct wire_error *error)
 {
+    const struct wire_bytes body = codec_encode_error(core->codec, error, &address->id);
+    const int code = front_send(&core->front, address, WIRE_ERROR, body);
     core->counters.refused++;
-    reply(core, address, WIRE_ERROR, codec_encode_error(core->codec, error, &address->id));
+    if (code == -EAGAIN) {
+        park(core, address, error);
+    } else if (code) {
+        core->counters.replies_dropped++;
+    }
 }
 
 static void refuse(struct core *core, const struct request_address *address,

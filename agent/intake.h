@@ -8,6 +8,9 @@
 /* Takes up to max messages off the sockets. True when it left none there. */
 bool intake_messages(struct core *core, uint32_t max);
 
+/* Sends refusals that found their peers' queues full. True while some still wait. */
+bool intake_resend(struct core *core);
+
 /* Takes what the tokenizer has finished. */
 void intake_texts(struct core *core, uint32_t max);
 

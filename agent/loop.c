@@ -343,8 +343,9 @@ void loop_run(struct core *core)
         for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
             stages[i].run(core);
         }
-        blocked = stream_send(core);
-        const bool told = core->requests.live == 0 && core->heard;
+        blocked = intake_resend(core); /* Before tokens take the room. */
+        blocked = stream_send(core) || blocked;
+        const bool told = core->requests.live == 0 && core->refusal_count == 0 && core->heard;
         if (core->draining && (told || core->now_us >= core->drain_until_us)) {
             core->stopped = true;
         }

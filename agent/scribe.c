@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -150,14 +151,25 @@ static void run_generate(struct scribe *scribe, struct scribe_job *job)
     check_ids(scribe, job);
 }
 
+/* What the codec says lasts until the next job, the job until its answer is sent. */
+static void keep_message(struct scribe_job *job)
+{
+    if (job->error.message) {
+        (void)snprintf(job->message, sizeof job->message, "%s", job->error.message);
+        job->error.message = job->message;
+    }
+}
+
 static void run_tokenize(struct scribe *scribe, struct scribe_job *job)
 {
     const struct wire_bytes body = {job->body, job->body_bytes};
     struct wire_tokenize request;
-    if (!codec_decode_tokenize(scribe->codec, body, &request, &job->error)) {
-        encode_text(scribe, job, request.text,
-                    encode_flags(request.add_special, request.parse_special));
+    if (codec_decode_tokenize(scribe->codec, body, &request, &job->error)) {
+        keep_message(job);
+        return;
     }
+    encode_text(scribe, job, request.text,
+                encode_flags(request.add_special, request.parse_special));
 }
 
 static void run_detokenize(struct scribe *scribe, struct scribe_job *job)
@@ -166,6 +178,7 @@ static void run_detokenize(struct scribe *scribe, struct scribe_job *job)
     struct wire_detokenize request;
     struct detok detok = {0};
     if (codec_decode_detokenize(scribe->codec, body, &request, &job->error)) {
+        keep_message(job);
         return;
     }
     const size_t count = request.ids.count / sizeof(uint32_t);

@@ -14,8 +14,9 @@
 #include "model/tokenizer.h"
 
 enum {
-    SCRIBE_JOBS = 32
-}; /* Messages at the tokenizer at one time; the front stops reading above. */
+    SCRIBE_JOBS = 32, /* Messages at the tokenizer at one time; the front stops reading above. */
+    SCRIBE_MESSAGE_BYTES = 128, /* Of an error: all of ours are shorter. */
+};
 
 struct scribe_job {
     uint8_t command;                /* WIRE_GENERATE, WIRE_TOKENIZE or WIRE_DETOKENIZE. */
@@ -29,7 +30,8 @@ struct scribe_job {
     size_t id_count;
     char *text; /* Output of DETOKENIZE: [text_bytes_max] */
     size_t text_bytes;
-    struct wire_error error; /* WIRE_OK: it worked. */
+    struct wire_error error; /* WIRE_OK: it worked. Its message is static, or this: */
+    char message[SCRIBE_MESSAGE_BYTES];
 };
 
 struct scribe;

@@ -291,3 +291,11 @@ def test_without_a_tokenizer_ids_still_work(own_agent, model, tmp_path):
             reply = client.ask(command, body)
             assert reply.command == ERROR
             assert_error(reply.body, "unsupported")
+
+
+def test_each_refusal_names_its_own_field(client):
+    asked = {client.send(TOKENIZE, {"text": "a", f"colour-{n}": 1, "strict": True}): n
+             for n in range(500)}
+    for request_id, n in asked.items():
+        reply = client.receive(20)
+        assert reply.id == request_id and f"colour-{n} " in reply.body["message"], reply

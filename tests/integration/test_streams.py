@@ -269,6 +269,20 @@ def test_a_slow_reader_slows_only_itself(own_agent):
         assert all(answer.ids == wanted.ids for answer in answers)
 
 
+def test_a_slow_reader_is_told_of_every_refusal(own_agent):
+    agent = own_agent({"zmq.send_messages_max": 16})
+    with Client(agent.endpoint, recv_messages_max=1) as slow:
+        streams = [slow.start(ids=PROMPT, **LONG) for _ in range(30)]
+        time.sleep(1)  # The queue towards it is full of tokens.
+        refused = [slow.start(ids=PROMPT, **{f"colour-{n}": 1, "strict": True}) for n in range(50)]
+        time.sleep(0.5)
+        slow.finish(*streams, *refused, timeout_s=180)
+        for n, answer in enumerate(refused):
+            assert_error(answer.error, "invalid_argument", answer.id)
+            assert f"colour-{n} " in answer.error["message"]
+        assert all(answer.finish == "length" for answer in streams)
+
+
 def test_a_reader_that_never_takes_is_cut(own_agent):
     agent = own_agent({"stream.stall_timeout_ms": 2500, "stream.credit_tokens": 8,
                        "batch.slots_max": 1})
