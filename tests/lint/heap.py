@@ -16,7 +16,8 @@ AT_START = {
     "comm_shm.c": "the ways to sibling ranks, for each epoch",
     "matmul_onednn.c": "shapes and packed weights", "kvpool.c": "the page pool",
     "codec.c": "the codec; the core reserves its largest reply",
-    "client.c": "the tools' client", "crew.c": "threads", "engine.c": "the struct engine",
+    "client.c": "the tools' client",
+    "search.c": "the tools' search", "crew.c": "threads", "engine.c": "the struct engine",
     "load_llama.c": "row buffers while loading",
 }
 
