@@ -8,6 +8,7 @@
  */
 #include "model/dequant.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static uint16_t load_u16(const uint8_t *bytes)
@@ -152,7 +153,7 @@ static void read_pieces(const uint8_t *block, const uint8_t *fifth, const uint8_
     const float m = half_to_float(load_u16(block + 2));
     for (int i = 0; i < DEQUANT_SUPER / DEQUANT_BLOCK; i++) {
         const struct piece piece = piece_of(block + 4, i);
-        const uint8_t *run = nibbles + i / 2 * DEQUANT_BLOCK;
+        const uint8_t *run = nibbles + (ptrdiff_t)(i / 2) * DEQUANT_BLOCK;
         for (int l = 0; l < DEQUANT_BLOCK; l++) {
             const int high = fifth ? (fifth[l] >> i & 1) << 4 : 0;
             const int q = (run[l] >> (i % 2 * 4) & 15) | high;
@@ -188,6 +189,7 @@ void dequant_q6_k(const uint8_t *block, float *out)
         const int l = i % 32;
         const int nibble = block[half * 64 + run % 2 * 32 + l] >> (run / 2 * 4) & 15;
         const int upper = block[128 + half * 32 + l] >> (2 * run) & 3;
-        out[i] = d * (float)scales[i / 16] * (float)((nibble | upper << 4) - 32);
+        const int8_t scale = scales[i / 16];
+        out[i] = d * (float)scale * (float)((nibble | upper << 4) - 32);
     }
 }

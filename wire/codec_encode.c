@@ -123,8 +123,8 @@ size_t codec_reply_bytes_max(size_t tokens, size_t text_bytes)
     enum {
         PAIR_BYTES = 1 + 5 + 5,
         KEYS_BYTES = 1 + sizeof "id" + sizeof "logprob" + sizeof "top",
-        TOKEN_BYTES =
-            sizeof(uint32_t) + KEYS_BYTES + 5 + 5 + 3 + LIMIT_TOP_LOGPROBS_MAX * PAIR_BYTES,
+        TOP_BYTES = LIMIT_TOP_LOGPROBS_MAX * PAIR_BYTES,
+        TOKEN_BYTES = sizeof(uint32_t) + KEYS_BYTES + 5 + 5 + 3 + TOP_BYTES,
         REST_BYTES = 16384, /* Everything with a bound of its own: WELCOME, STATS, events. */
     };
     return REST_BYTES + text_bytes + tokens * TOKEN_BYTES;

@@ -60,7 +60,7 @@ struct span shard_rows(const struct shard *shard, const struct hparams *hparams,
     case WEIGHT_ROUTER:
         return (struct span){0, hparams->experts};
     default:
-        must(!"a role without rows to cut");
+        must(false); /* a role without rows to cut */
         return (struct span){0, 0};
     }
 }

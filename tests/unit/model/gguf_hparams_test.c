@@ -163,7 +163,7 @@ static void yarn_is_read(void **state)
 static void refusals_name_the_key(void **state)
 {
     (void)state;
-    static const struct {
+    const struct {
         struct pair more[MORE_MAX];
         const char *reason;
     } cases[] = {
