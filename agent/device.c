@@ -32,12 +32,12 @@ int device_open(struct device *device, struct arena *arena, const struct record_
         .offer_fd = -1,
         .watch = options->watch,
         .bounds = *bounds,
-        .plan = plan_sequential(options->experts),
         .pairs_max = pairs_max,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
         .scores = arena_alloc(arena, LIMIT_STEP_SCORES_MAX, sizeof(struct record_result)),
         .pairs = arena_alloc(arena, pairs_max, sizeof(struct record_logprob)),
     };
+    plan_sequential(&device->plan, options->experts);
     return device->results && device->scores && device->pairs ? 0 : -ENOMEM;
 }
 

@@ -1,7 +1,15 @@
 /*
- * plan.h - how one step is run: a list of nano-operations on lanes. For now one kind exists: one
- * nano-batch on one lane, operations in the model's order. Its place in the step record, in the
- * core's segment and in the worker is final; search and overlap fill it later.
+ * plan.h - how one step is run: nano-operations on lanes, the same for every layer. It is data: the
+ * core chooses it, step records name it by id and hash, a worker's pipe runs it (workers/pipe.h).
+ *
+ * A nano-operation is one operation over one token range of the dense batch. A lane runs its
+ * nano-operations in their order here, one at a time, in rounds: in round r the instance of layer
+ * r - lag of each, where there is such a layer. So a lag lets the tail of a layer run beside the
+ * head of the next. Edges say what else must wait for what; they name every dependency, also
+ * those that a lane's order would keep by itself, so that any order that keeps them is legal.
+ *
+ * The ranges of each operation tile the batch. A token range in which an operation finds no work
+ * (decode attention over rows of a prompt) is empty and costs nothing.
  */
 #ifndef PLAN_PLAN_H
 #define PLAN_PLAN_H
@@ -13,7 +21,8 @@ enum plan_operation {
     PLAN_ATTENTION_NORM,
     PLAN_KQV,
     PLAN_ROPE_APPEND,
-    PLAN_ATTENTION,
+    PLAN_PREFILL_ATTENTION, /* Of rows with several tokens. */
+    PLAN_DECODE_ATTENTION,  /* Of rows with one. */
     PLAN_OUTPUT,
     PLAN_FFN_NORM,
     PLAN_UP_GATE,
@@ -28,25 +37,46 @@ enum plan_operation {
     PLAN_OPERATION_COUNT,
 };
 
-enum { PLAN_NANO_MAX = 64 }; /* Nano-operations of one layer. */
+enum {
+    PLAN_NANO_MAX = 64, /* Nano-operations of one layer. */
+    PLAN_EDGE_MAX = 256,
+    PLAN_LANE_MAX = 4,
+    PLAN_LAG_MAX = 3,
+    PLAN_WHOLE = 1 << 16, /* A range's end that is the batch's. */
+};
 
 struct plan_nano {
-    uint32_t operation; /* enum plan_operation */
-    uint32_t lane;
-    uint32_t first_per64k; /* Token range of the dense batch, in 1/65536 of it: [first, end). */
-    uint32_t end_per64k;
+    uint16_t operation; /* enum plan_operation */
+    uint16_t lane;
+    uint16_t units; /* Threads, or other execution units, it may have at once; 0: all there are. */
+    uint16_t lag;
+    uint32_t first; /* Token range of the dense batch, in 1/65536 of it: [first, end). */
+    uint32_t end;
+};
+
+enum plan_edge_kind { PLAN_AFTER_END, PLAN_AFTER_START };
+
+struct plan_edge { /* `after` of layer l waits for `before` of layer l - offset, where there is one.
+                    */
+    uint16_t after; /* Index of nano. */
+    uint16_t before;
+    uint16_t offset;
+    uint16_t kind; /* enum plan_edge_kind */
 };
 
 struct plan {
     uint32_t id;
     uint32_t nano_count;
-    uint64_t hash;                        /* plan_hash() of the rest. */
-    struct plan_nano nano[PLAN_NANO_MAX]; /* In issue order; on one lane that is the dependency. */
+    uint32_t edge_count;
+    uint32_t reserved;
+    uint64_t hash; /* plan_hash() of the rest. */
+    struct plan_nano nano[PLAN_NANO_MAX];
+    struct plan_edge edge[PLAN_EDGE_MAX];
 };
 
 /* The plan that is always there: id 0, every operation of the model, with experts or without, over
- * the whole batch on lane 0. */
-struct plan plan_sequential(bool experts);
+ * the whole batch on lane 0, each after the one before. */
+void plan_sequential(struct plan *plan, bool experts);
 
 uint64_t plan_hash(const struct plan *plan);
 

@@ -406,12 +406,12 @@ static void fill_batch(struct engine *engine, const struct engine_batch *in)
             batch->logit_token[batch->logit_rows++] = row->first + row->tokens - 1;
         }
     }
-    /* Chunks of prompts before single tokens: what takes long is claimed first. */
     for (uint32_t i = 0; i < in->row_count; i++) {
         if (in->rows[i].tokens > 1) {
             cut_row(llama, i, in->rows[i].tokens);
         }
     }
+    batch->prefill_items = batch->items;
     for (uint32_t i = 0; i < in->row_count; i++) {
         if (in->rows[i].tokens == 1) {
             cut_row(llama, i, 1);

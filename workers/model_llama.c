@@ -224,16 +224,16 @@ static void rope_append(void *model, uint32_t layer)
                  llama_row_grain(llama_matrix_rows(llama, LLAMA_QKV)));
 }
 
-/* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it. */
-static void attention(void *model, uint32_t layer)
+/* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it, of
+ * the items [first, end). */
+static void attend(struct llama *llama, uint32_t layer, uint32_t first, uint32_t end)
 {
-    struct llama *llama = model;
     const struct hparams *hparams = &llama->hparams;
     const struct kern_attend_args args = {.q = llama->q,
                                           .pool = kvpool_layer(&llama->kv, layer),
                                           .out = llama->own.attended,
                                           .sequences = llama->batch.sequence,
-                                          .items = llama->batch.item,
+                                          .items = llama->batch.item + first,
                                           .heads = llama->shard.heads.count,
                                           .kv_heads = llama->shard.kv_heads.count,
                                           .head_dim = hparams->head_dim,
@@ -242,11 +242,25 @@ static void attention(void *model, uint32_t layer)
                                           .scale = 1.0f / sqrtf((float)hparams->head_dim),
                                           .dtype = llama->dtype};
     const uint32_t chunks = crew_threads(llama->crew) * ITEM_CHUNKS;
-    llama_spread(llama, &args, run_attend, llama->batch.items, 1 + llama->batch.items / chunks);
+    llama_spread(llama, &args, run_attend, end - first, 1 + (end - first) / chunks);
+}
+
+static void prefill_attention(void *model, uint32_t layer)
+{
+    struct llama *llama = model;
+    attend(llama, layer, 0, llama->batch.prefill_items);
+}
+
+/* The last attention of a layer: then all of it is gathered. */
+static void decode_attention(void *model, uint32_t layer)
+{
+    struct llama *llama = model;
+    attend(llama, layer, llama->batch.prefill_items, llama->batch.items);
     const struct comm_gather_args gather = {.own = llama->own.attended,
                                             .full = llama->attended,
                                             .rows = llama->batch.tokens,
-                                            .columns = hparams->heads * hparams->head_dim,
+                                            .columns =
+                                                llama->hparams.heads * llama->hparams.head_dim,
                                             .item_bytes = (uint32_t)kern_dtype_bytes(llama->dtype)};
     llama_gather(llama, &gather);
 }
@@ -380,7 +394,8 @@ void (*const llama_operations[PLAN_OPERATION_COUNT])(void *model, uint32_t layer
     [PLAN_ATTENTION_NORM] = attention_norm,
     [PLAN_KQV] = kqv,
     [PLAN_ROPE_APPEND] = rope_append,
-    [PLAN_ATTENTION] = attention,
+    [PLAN_PREFILL_ATTENTION] = prefill_attention,
+    [PLAN_DECODE_ATTENTION] = decode_attention,
     [PLAN_OUTPUT] = output,
     [PLAN_FFN_NORM] = ffn_norm,
     [PLAN_UP_GATE] = up_gate,

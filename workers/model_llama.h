@@ -51,10 +51,11 @@ struct llama_batch {
     uint32_t *page;                 /* [tokens] KV page that takes the token */
     uint32_t *position;             /* [tokens] */
     struct kern_sequence *sequence; /* [rows] */
-    struct kern_attend_item *item;  /* [items] long ones first */
+    struct kern_attend_item *item;  /* [items] those of prompts, then those of single tokens */
     uint32_t *logit_token;          /* [logit_rows] index of the token whose logits are wanted */
     uint32_t tokens;
     uint32_t rows;
+    uint32_t prefill_items;
     uint32_t items;
     uint32_t logit_rows;
 };

@@ -11,8 +11,11 @@
 
 bool pipe_accepts(const struct plan *plan, bool experts)
 {
-    const struct plan sequential = plan_sequential(experts);
-    return memcmp(plan, &sequential, sizeof sequential) == 0;
+    struct plan sequential;
+    plan_sequential(&sequential, experts);
+    return plan->nano_count == sequential.nano_count &&
+           memcmp(plan->nano, sequential.nano, sequential.nano_count * sizeof sequential.nano[0]) ==
+               0;
 }
 
 void pipe_run(struct pipe *pipe, const struct plan *plan)

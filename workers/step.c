@@ -22,9 +22,8 @@ static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
               uint32_t page_tokens)
 {
-    *step = (struct step){.engine = engine,
-                          .bounds = *bounds,
-                          .plan = plan_sequential(engine_hparams(engine)->experts > 0)};
+    *step = (struct step){.engine = engine, .bounds = *bounds};
+    plan_sequential(&step->plan, engine_hparams(engine)->experts > 0);
     step->failpoint = failpoint_from_environment();
     step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
     const uint32_t threads = crew_threads(engine_crew(engine));

@@ -98,16 +98,17 @@ static void refuses_a_pool_beyond_the_machine(void **state)
 static void accepts_the_sequential_plan_alone(void **state)
 {
     (void)state;
-    struct plan plan = plan_sequential(false);
+    struct plan plan;
+    plan_sequential(&plan, false);
     assert_true(pipe_accepts(&plan, false));
     assert_false(pipe_accepts(&plan, true));
-    plan.nano[3].end_per64k /= 2;
+    plan.nano[3].end /= 2;
     assert_false(pipe_accepts(&plan, false));
-    plan = plan_sequential(false);
+    plan_sequential(&plan, false);
     plan.nano[0].lane = 1;
     plan.hash = plan_hash(&plan);
     assert_false(pipe_accepts(&plan, false));
-    plan = plan_sequential(true);
+    plan_sequential(&plan, true);
     assert_true(pipe_accepts(&plan, true));
     assert_int_equal(plan.nano[plan.nano_count - 1].operation, PLAN_COMBINE);
 }

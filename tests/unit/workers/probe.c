@@ -40,7 +40,7 @@ struct probe probe_open(const char *path, struct engine_options options)
         complete(&options, weights_hparams(weights));
         probe.options = options;
         probe.vocab = weights_hparams(weights)->vocab;
-        probe.plan = plan_sequential(weights_hparams(weights)->experts > 0);
+        plan_sequential(&probe.plan, weights_hparams(weights)->experts > 0);
         status = engine_open(&probe.engine, weights, &options, &error);
         weights_close(weights);
     }

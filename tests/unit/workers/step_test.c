@@ -181,7 +181,8 @@ static void push_pages(struct fixture *fixture, uint32_t slot, uint32_t count)
 
 static union record step_head(struct fixture *fixture, uint32_t rows, uint32_t tokens, uint32_t ids)
 {
-    const struct plan plan = plan_sequential(false);
+    struct plan plan;
+    plan_sequential(&plan, false);
     union record record = {0};
     record.step = (struct record_step){.head.kind = RECORD_STEP,
                                        .step = fixture->steps++,

@@ -167,7 +167,8 @@ static void push(struct link *core, union record record)
 /* A greedy request of three tokens in slot 0. */
 static void push_request(struct link *core)
 {
-    const struct plan plan = plan_sequential(false);
+    struct plan plan;
+    plan_sequential(&plan, false);
     push(core, (union record){.open = {.head.kind = RECORD_OPEN, .generation = 1, .top_p = 1.0f}});
     push(core, (union record){.pages = {.head.kind = RECORD_PAGES,
                                         .generation = 1,
@@ -299,7 +300,8 @@ static void dies_at_failpoints_without_a_trace(void **state)
         join(&child, &core, 1);
         (void)take(&core, RECORD_READY);
         push_request(&core);
-        const struct plan plan = plan_sequential(false);
+        struct plan plan;
+        plan_sequential(&plan, false);
         push(&core, (union record){.step = {.head.kind = RECORD_STEP,
                                             .step = 1,
                                             .plan_id = plan.id,
