@@ -2,12 +2,12 @@
  * sched.h - which rows run in the next step. Pure: no clock, no I/O, no randomness; the core feeds
  * it in its loop, tests with a fake worker.
  *
- * Continuous batching: decode rows first, then prompts in chunks up to the token budget, first come
- * first served. A request enters when pages for all its known tokens and one more are free, less
- * those it can borrow (match.h). When a decode row needs a page and none is free, the youngest
- * running request gives all of its pages back, returns to its place in the queue and is later
- * computed again from its token log. The oldest therefore always proceeds, and admission refuses
- * what could never fit: everything finishes.
+ * Continuous batching: decode rows first, then prompts in chunks up to the token budget, in the
+ * order of the queue (fair.h). A request enters when pages for all its known tokens and one more
+ * are free, less those it can borrow (enter.h, match.h). When a decode row needs a page and none is
+ * free, the youngest running request gives all of its pages back, returns to its place in the queue
+ * and is later computed again from its token log. The oldest therefore always proceeds, and
+ * admission refuses what could never fit: everything finishes.
  *
  *   ABSENT -> WAITING -> RUNNING -> ABSENT          RUNNING -> WAITING (preempted, worker lost)
  */
@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/fair.h"
 #include "base/arena.h"
 #include "base/limits.h"
 #include "base/must.h"
@@ -33,7 +34,7 @@ enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
 
 struct sched_entry { /* One request, by its index in the core's table. */
     enum sched_state state;
-    uint64_t order;    /* Arrival: smaller is older, kept over preemption. */
+    uint64_t order;    /* Age, with its priority: smaller is older, kept over preemption. */
     uint32_t tokens;   /* Known ids: prompt and generated. */
     uint32_t computed; /* Positions whose KV this residency has. */
     uint32_t row_end;  /* Where its last row ended, in this residency. */
@@ -52,8 +53,7 @@ struct sched_entry { /* One request, by its index in the core's table. */
     bool last_on_worker; /* The newest token was sampled in this residency. */
     bool held;           /* Its reader is behind: once caught up, it keeps its pages idle. */
     bool waits;          /* For the writer of a borrowed page, in the step being formed. */
-    uint32_t before;     /* Neighbours in the queue, when WAITING. */
-    uint32_t after;
+    uint64_t tenant;     /* Shares pages with its own alone. */
 };
 
 struct sched_row {
@@ -113,10 +113,8 @@ struct sched {
     uint32_t running_count;
     uint32_t *free_slots; /* [slots_max] */
     uint32_t free_slot_count;
-    uint32_t *generation;   /* [slots_max] of the slot's present or last residency */
-    uint32_t waiting_first; /* Oldest. */
-    uint32_t waiting_last;
-    uint32_t waiting_count;
+    uint32_t *generation; /* [slots_max] of the slot's present or last residency */
+    struct fair fair;     /* The queue. */
     uint64_t waiting_tokens;
     uint64_t next_order;
     uint64_t preemptions;
@@ -138,6 +136,8 @@ int sched_open(struct sched *sched, struct arena *arena,
 /* Bytes of arena that sched_open() takes. */
 size_t sched_bytes(const struct sched_options *options);
 
+uint32_t sched_pages_for(const struct sched *sched, uint64_t tokens);
+
 /* True when a request of so many tokens in all could ever run. */
 bool sched_fits(const struct sched *sched, uint64_t tokens);
 
@@ -149,6 +149,13 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
  * many of its tokens want their successor judged by the logits that they give. */
 void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells);
 void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens);
+
+/* After sched_add(), of one that waits: whose it is, and how urgent among those. */
+struct sched_terms {
+    uint64_t tenant;  /* Any number; 0 unless told. */
+    int32_t priority; /* Lower goes first; 0 unless told. */
+};
+void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms);
 
 /* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
 void sched_remove(struct sched *sched, uint32_t request);

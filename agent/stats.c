@@ -30,7 +30,7 @@ static void add_workers(struct stats *stats, const struct core *core)
     for (uint32_t i = 0; i < core->placement.count; i++) {
         const struct sched *sched = &core->placement.sched[i];
         add_of(stats, "group", i, "requests_running", sched->running_count);
-        add_of(stats, "group", i, "requests_waiting", sched->waiting_count);
+        add_of(stats, "group", i, "requests_waiting", sched->fair.waiting_count);
         add_of(stats, "group", i, "pages_free", sched->pages.free_count);
         add_of(stats, "group", i, "steps_total", core->groups[i].steps);
     }

@@ -285,7 +285,7 @@ static void turn(struct world *world, struct tally *tally)
     tally->full += tokens == dense;
     tally->short_of_work += tokens < dense;
     tally->yields += sched->preemptions > preemptions;
-    tally->queued += tokens == dense && sched->waiting_count > 0;
+    tally->queued += tokens == dense && sched->fair.waiting_count > 0;
     if (formed) {
         finish_step(world);
     }
