@@ -220,7 +220,8 @@ static void activate(struct core *core, struct request *request, uint32_t near,
                   request_shares_prompt(request) ? request->ids : NULL, prompt_tokens);
     struct sched *sched = placement_sched(&core->placement, index);
     const struct sched_terms terms = {.tenant = request->params.tenant,
-                                      .priority = request->params.priority};
+                                      .priority = request->params.priority,
+                                      .answer_tokens_max = request->params.max_tokens};
     sched_set_terms(sched, index, &terms);
     sched_set_open_cells(sched, index, device_open_cells(request));
     sched_set_scores(sched, index, request->params.scores_prompt ? prompt_tokens - 1 : 0);

@@ -51,9 +51,11 @@ uint32_t enter_head(struct sched *sched, bool borrowers)
     const uint32_t borrowed = match.pages * sched->options.page_tokens + tail;
     if ((borrowers && borrowed == 0) ||
         entry->open_cells > SCHED_OPEN_CELLS_MAX - sched->open_cells ||
-        pages_take(&sched->pages, want - match.pages, entry->pages + match.pages)) {
+        want - match.pages > sched->pages.free_count ||
+        !outlook_admits(sched, request, entry->tokens - match.pages * sched->options.page_tokens)) {
         return SCHED_NONE;
     }
+    must(pages_take(&sched->pages, want - match.pages, entry->pages + match.pages) == 0);
     match_take(sched, request, &match);
     if (!sched->fair.node[request].returned) { /* Who computes again has paid. */
         fair_charge(&sched->fair, request, entry->tokens - borrowed);

@@ -96,6 +96,11 @@ void placement_remove(struct placement *placement, uint32_t request)
     sched_remove(placement_sched(placement, request), request);
 }
 
+void placement_end(struct placement *placement, uint32_t request)
+{
+    sched_end(placement_sched(placement, request), request);
+}
+
 void placement_set_ready(struct placement *placement, uint32_t group)
 {
     placement->ready[group] = true;
@@ -145,6 +150,8 @@ struct placement_total placement_total(const struct placement *placement)
         total.preemptions += sched->preemptions;
         total.recomputed_tokens += sched->recomputed_tokens;
         total.shared_tokens += sched->shared_tokens;
+        total.predictions += sched->outlook.predictions;
+        total.predictions_short += sched->outlook.predictions_short;
         total.pages += sched->pages.count;
         total.pages_free += sched->pages.free_count;
     }

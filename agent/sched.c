@@ -31,7 +31,7 @@ size_t sched_bytes(const struct sched_options *options)
     const size_t page = sizeof(struct page) + sizeof(uint32_t);
     return requests * entry + slots * slot + options->page_count * page +
            prefix_bytes(options->page_count, options->page_tokens) +
-           fair_bytes(options->requests_max) + 16 * (size_t)64;
+           fair_bytes(options->requests_max) + outlook_bytes() + 16 * (size_t)64;
 }
 
 int sched_open(struct sched *sched, struct arena *arena, const struct sched_options *options)
@@ -63,6 +63,7 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
     int code = prefix_open(&sched->prefix, arena, options->page_count, options->page_tokens,
                            &options->salt);
     code = code ? code : fair_open(&sched->fair, arena, options->requests_max);
+    code = code ? code : outlook_open(&sched->outlook, arena);
     return code ? code : pages_open(&sched->pages, arena, options->page_count);
 }
 
@@ -96,6 +97,8 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
                                   .pages = pages,
                                   .tail_page = PREFIX_NONE,
                                   .state = SCHED_WAITING,
+                                  .prompt_tokens = tokens,
+                                  .tokens_max = sched->options.context_max,
                                   .order = fair_order(sched->next_order++, 0)};
     sched->waiting_tokens += tokens;
     fair_join(&sched->fair, request, entry->tenant, entry->order);
@@ -105,6 +108,9 @@ void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_t
 {
     struct sched_entry *entry = &sched->entry[request];
     must(entry->state == SCHED_WAITING);
+    const uint32_t room = sched->options.context_max - entry->prompt_tokens;
+    const uint32_t most = terms->answer_tokens_max;
+    entry->tokens_max = entry->prompt_tokens + (most > 0 && most < room ? most : room);
     entry->tenant = terms->tenant;
     entry->order = fair_order(fair_arrival(entry->order), terms->priority);
     fair_take(&sched->fair, request);
@@ -163,7 +169,7 @@ static void tell_close(struct sched *sched, const struct sched_entry *entry, uin
         (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
 }
 
-void sched_remove(struct sched *sched, uint32_t request)
+static void leave(struct sched *sched, uint32_t request, bool cut)
 {
     struct sched_entry *entry = &sched->entry[request];
     if (entry->state == SCHED_WAITING) {
@@ -173,9 +179,20 @@ void sched_remove(struct sched *sched, uint32_t request)
         vacate(sched, request);
     }
     if (entry->state != SCHED_ABSENT) {
+        outlook_learn(sched, request, cut);
         fair_leave(&sched->fair, request);
     }
     entry->state = SCHED_ABSENT;
+}
+
+void sched_remove(struct sched *sched, uint32_t request)
+{
+    leave(sched, request, true);
+}
+
+void sched_end(struct sched *sched, uint32_t request)
+{
+    leave(sched, request, false);
 }
 
 void sched_hold(struct sched *sched, uint32_t request, bool held)
@@ -349,7 +366,10 @@ bool sched_form(struct sched *sched, struct sched_step *step)
             form_chunk(sched, step, sched->running[i]);
         }
     }
-    while (admit_head(sched, step)) {
+    if (sched->fair.waiting_count > 0) {
+        outlook_begin(sched);
+        while (admit_head(sched, step)) {
+        }
     }
     if (step->row_count == 0) {
         must(step->copy_count == 0); /* A copy has a row behind it, or the budget is spent. */

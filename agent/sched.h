@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "agent/fair.h"
+#include "agent/outlook.h"
 #include "base/arena.h"
 #include "base/limits.h"
 #include "base/must.h"
@@ -50,10 +51,14 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint32_t open_cells; /* Records that its opening takes. */
     uint32_t score_next; /* Positions [score_next, score_end): the token behind is to be judged. */
     uint32_t score_end;
-    bool last_on_worker; /* The newest token was sampled in this residency. */
-    bool held;           /* Its reader is behind: once caught up, it keeps its pages idle. */
-    bool waits;          /* For the writer of a borrowed page, in the step being formed. */
-    uint64_t tenant;     /* Shares pages with its own alone. */
+    bool last_on_worker;    /* The newest token was sampled in this residency. */
+    bool held;              /* Its reader is behind: once caught up, it keeps its pages idle. */
+    bool waits;             /* For the writer of a borrowed page, in the step being formed. */
+    uint32_t prompt_tokens; /* Known when it came. */
+    uint32_t tokens_max;    /* With the longest answer that it may have. */
+    uint32_t predicted_end; /* Its tokens then; 0: not predicted. */
+    bool outlived;          /* Its first prediction. */
+    uint64_t tenant;        /* Shares pages with its own alone. */
 };
 
 struct sched_row {
@@ -101,7 +106,8 @@ struct sched_options {
     uint32_t page_tokens;
     uint32_t page_count;
     uint32_t context_max;
-    struct hash_key salt; /* Of the prefix index. */
+    uint32_t forecast_percent; /* Quantile of answers' lengths to enter by; 0: known tokens. */
+    struct hash_key salt;      /* Of the prefix index. */
 };
 
 struct sched {
@@ -115,6 +121,7 @@ struct sched {
     uint32_t free_slot_count;
     uint32_t *generation; /* [slots_max] of the slot's present or last residency */
     struct fair fair;     /* The queue. */
+    struct outlook outlook;
     uint64_t waiting_tokens;
     uint64_t next_order;
     uint64_t preemptions;
@@ -152,13 +159,18 @@ void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens);
 
 /* After sched_add(), of one that waits: whose it is, and how urgent among those. */
 struct sched_terms {
-    uint64_t tenant;  /* Any number; 0 unless told. */
-    int32_t priority; /* Lower goes first; 0 unless told. */
+    uint64_t tenant;            /* Any number; 0 unless told. */
+    int32_t priority;           /* Lower goes first; 0 unless told. */
+    uint32_t answer_tokens_max; /* 0 or unless told: what the context leaves. */
 };
 void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms);
 
 /* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
 void sched_remove(struct sched *sched, uint32_t request);
+
+/* As sched_remove(), of one whose answer ended by itself, not by max_tokens: that is learnt from.
+ */
+void sched_end(struct sched *sched, uint32_t request);
 
 void sched_hold(struct sched *sched, uint32_t request, bool held);
 

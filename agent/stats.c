@@ -65,6 +65,8 @@ void stats_fill(struct core *core)
         {"preemptions_total", total.preemptions},
         {"recomputed_tokens_total", total.recomputed_tokens},
         {"shared_tokens_total", total.shared_tokens},
+        {"predictions_total", total.predictions},
+        {"predictions_short_total", total.predictions_short},
         {"moves_total", core->placement.moves},
         {"worker_losses_total", count->worker_losses},
         {"workers_ready", workers_ready(core)},
