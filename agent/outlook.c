@@ -105,5 +105,7 @@ void outlook_learn(struct sched *sched, uint32_t request, bool cut)
     lengths_learn(&sched->outlook.all, answer, cut);
     lengths_learn(lengths_of(sched, request), answer, cut);
     sched->outlook.predictions += !cut && entry->predicted_end > 0;
-    sched->outlook.predictions_short += !cut && (entry->outlived || (entry->predicted_end > 0 && entry->tokens > entry->predicted_end));
+    sched->outlook.predictions_short +=
+        !cut &&
+        (entry->outlived || (entry->predicted_end > 0 && entry->tokens > entry->predicted_end));
 }
