@@ -10,7 +10,10 @@
 #include "tests/sim/crowd.h"
 #include "tests/sim/fleet.h"
 
-enum { REQUESTS_MAX = 64 };
+enum {
+    REQUESTS_MAX = 64,
+    UNDER_WAY_MAX = 2, /* Tokens of one request in steps that were formed. */
+};
 
 struct audit_request { /* A place of the core's table. */
     uint32_t generation;
@@ -86,6 +89,15 @@ static void audit_place(const struct core *core, const struct request *request)
     must(known == (request->state == REQUEST_ACTIVE));
 }
 
+/* A reader that is a window behind is waited for: what it makes more is what was under way, and a
+ * token each time that its pages are computed anew. */
+static void audit_backlog(const struct core *core, const struct request *request)
+{
+    const uint32_t behind = request->answer_tokens - request->sent_tokens;
+    must(!request->params.stream || behind <= core->config->stream.credit_tokens + UNDER_WAY_MAX +
+                                                  request->events.preempted_count);
+}
+
 /* What was logged stays, and is what the model says. */
 static void audit_log(const struct world *world, const struct request *request,
                       struct audit_request *seen)
@@ -132,10 +144,21 @@ static void audit_requests(struct world *world)
             audit_log(world, request, seen);
         }
         audit_wait(world, request, seen);
-        must(request->state != REQUEST_ACTIVE || core->now_us < request->deadline_us);
+        if (request->state == REQUEST_ACTIVE) {
+            must(core->now_us < request->deadline_us);
+            audit_backlog(core, request);
+        }
     }
     const struct placement_total total = placement_total(&core->placement);
     must(live == core->requests.live && active == total.running + total.waiting);
+}
+
+/* A worker that does not answer is given up. */
+static void audit_deadline(const struct core *core, uint32_t group)
+{
+    const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
+    must(!core->placement.sched[group].in_flight ||
+         core->now_us - core->groups[group].sent_us <= timeout_us);
 }
 
 void audit_turn(struct world *world)
@@ -145,6 +168,7 @@ void audit_turn(struct world *world)
         sched_verify(&core->placement.sched[i]);
         audit_pages(world, i);
         audit_slots(&core->placement.sched[i]);
+        audit_deadline(core, i);
     }
     audit_requests(world);
 }
