@@ -55,8 +55,8 @@ struct fair_tenant {
 struct fair {
     struct fair_node *node; /* [requests_max] */
     struct fair_list returned;
-    struct fair_tenant tenant[LIMIT_TENANTS_MAX];
-    uint32_t served; /* The tenant whose request left the queue last. */
+    struct fair_tenant *tenant; /* [LIMIT_TENANTS_MAX] */
+    uint32_t served;            /* The tenant whose request left the queue last. */
     uint32_t waiting_count;
 };
 
