@@ -34,6 +34,8 @@ struct bench {
     struct order order;
     FILE *json; /* Opened before the run: a path that cannot be written costs no run. */
     FILE *plot;
+    FILE *trace;
+    struct lifetime lifetime; /* Where there is a trace. */
     struct client *client;
     struct dataset dataset;
     uint64_t *arrivals_us; /* [requests] */
@@ -146,6 +148,7 @@ static int warm_up(struct bench *bench, const struct load_plan *plan)
     warm.first = bench->order.requests;
     warm.requests = bench->order.warmup;
     warm.arrivals_us = NULL;
+    warm.lifetime = NULL;
     status = load_run(&warm, &report, &timeline, bench->error);
     if (status == 0 && report.failed > 0) {
         status = -EREMOTEIO; /* The error says what the first one met. */
@@ -172,6 +175,7 @@ static int run(struct bench *bench)
         .ignore_eos = bench->order.ignore_eos,
         .seed = bench->order.seed,
         .arrivals_us = bench->arrivals_us,
+        .lifetime = bench->trace ? &bench->lifetime : NULL,
     };
     int status = probe(bench, &plan);
 
@@ -257,6 +261,11 @@ static int write_results(struct bench *bench)
                       bench->order.plot_path);
         status = EXIT_STATUS_FAILED;
     }
+    if (bench->trace && lifetime_end(&bench->lifetime) != 0) {
+        (void)fprintf(stderr, "%s: %s: it could not be written\n", ORDER_COMMAND,
+                      bench->order.trace_path);
+        status = EXIT_STATUS_FAILED;
+    }
     if (bench->report.failed > 0) {
         (void)fprintf(stderr, "%s: %u requests failed, the first with: %s\n", ORDER_COMMAND,
                       bench->report.failed, bench->error);
@@ -275,7 +284,8 @@ static int measure(struct bench *bench)
     int status;
 
     if (!open_output(bench->order.json_path, &bench->json) ||
-        !open_output(bench->order.plot_path, &bench->plot)) {
+        !open_output(bench->order.plot_path, &bench->plot) ||
+        !open_output(bench->order.trace_path, &bench->trace)) {
         return EXIT_STATUS_FAILED;
     }
     status = open_inputs(bench);
@@ -287,6 +297,9 @@ static int measure(struct bench *bench)
         bench->order.concurrency = bench->order.requests;
     }
     plan_arrivals(bench);
+    if (bench->trace) {
+        lifetime_start(&bench->lifetime, bench->trace, bench->order.concurrency);
+    }
     if (run(bench) != 0) {
         (void)fprintf(stderr, "%s: %s\n", ORDER_COMMAND, bench->error);
         return EXIT_STATUS_FAILED;
@@ -315,6 +328,9 @@ int main(int argc, char **argv)
     }
     if (bench.plot) {
         (void)fclose(bench.plot);
+    }
+    if (bench.trace) {
+        (void)fclose(bench.trace);
     }
     free(bench.arrivals_us);
     return status;

@@ -31,6 +31,7 @@ struct flight {
     uint64_t last_us;   /* Of the last message with tokens. */
     uint32_t in_tokens; /* 0: text, counted by the agent. */
     uint32_t tokens;
+    uint32_t row; /* Of the trace. */
     bool ended;
 };
 
@@ -53,6 +54,7 @@ void load_fill(const struct load_plan *plan, uint32_t index, struct wire_generat
 {
     *request = (struct wire_generate){.stream = true, .add_special = true, .skip_special = true};
     request->ignore_eos = plan->ignore_eos;
+    request->events = plan->lifetime != NULL;
     request->seed = prng_bits(plan->seed, index, DRAW_SEED);
     request->given = WIRE_GIVEN_SEED;
     if (plan->max_tokens > 0) {
@@ -71,6 +73,9 @@ static void end(struct load *load, struct flight *flight, uint64_t now_us)
 {
     flight->ended = true;
     load->ended++;
+    if (load->plan->lifetime) {
+        lifetime_give_row(load->plan->lifetime, flight->row);
+    }
     count_live(load, now_us);
 }
 
@@ -112,6 +117,7 @@ static void start_one(struct load *load)
 
     load_fill(load->plan, load->plan->first + load->started, load->request);
     load->started++;
+    flight->row = load->plan->lifetime ? lifetime_take_row(load->plan->lifetime) : 0;
     flight->in_tokens = (uint32_t)(load->request->ids.count / sizeof(uint32_t));
     flight->sent_us = clock_now_us();
     count_live(load, flight->sent_us);
@@ -180,6 +186,10 @@ static void take_done(struct load *load, struct flight *flight, const struct wir
                                      .decode_ms = ms_between(flight->first_us, now_us),
                                      .e2el_ms = ms_between(flight->sent_us, now_us),
                                  });
+    if (load->plan->lifetime && done->events) {
+        lifetime_add(load->plan->lifetime, flight->row, (uint32_t)(flight - load->flights),
+                     done->events);
+    }
     end(load, flight, now_us);
 }
 

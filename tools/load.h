@@ -10,6 +10,7 @@
 
 #include "base/must.h"
 #include "tools/dataset.h"
+#include "tools/lifetime.h"
 #include "tools/report.h"
 #include "tools/timeline.h"
 #include "wire/client.h"
@@ -27,6 +28,7 @@ struct load_plan {
     bool ignore_eos;
     uint64_t seed;
     const uint64_t *arrivals_us; /* [requests], rising, from the start; NULL: all at once. */
+    struct lifetime *lifetime;   /* With rows for `concurrency`. NULL: nobody wants them. */
 };
 
 /* Fills what number index of the dataset sends under this plan. */

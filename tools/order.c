@@ -74,6 +74,8 @@ bool order_parse(struct order *order, int argc, char **argv, int *status)
         {"seed", OPTIONS_U64, 0, &order->seed, "S", "of ids and arrivals, default 0"},
         {"json", OPTIONS_TEXT, 0, &order->json_path, "FILE", "write the figures there too"},
         {"plot", OPTIONS_TEXT, 0, &order->plot_path, "FILE.svg", "draw the run there"},
+        {"trace", OPTIONS_TEXT, 0, &order->trace_path, "FILE.json",
+         "write the life of each request there, as a Chrome trace"},
     };
     const struct options options = {ORDER_COMMAND,
                                     "Measures an agent under load. \"" ORDER_COMMAND

@@ -20,6 +20,7 @@ struct order {
     enum dataset_kind kind; /* Of dataset_spec. */
     const char *json_path;  /* NULL: not asked for. */
     const char *plot_path;
+    const char *trace_path;
     struct options_texts goodput_words;
     struct goodput goodput;
     uint32_t requests;

@@ -130,6 +130,28 @@ def test_arrivals_can_come_in_bursts(agent, tmp_path):
     assert figures["request_rate"] == 40 and figures["burstiness"] == 0.5
 
 
+def test_lives_as_a_chrome_trace(agent, tmp_path):
+    """Each request has its row to itself while it lasts, and its three spans follow each other."""
+    result = bench("--dataset", "fixed:24:6", "--num-prompts", 12, "--max-concurrency", 4,
+                   "--ignore-eos", "--trace", tmp_path / "trace.json", endpoint=agent.endpoint)
+    assert result.returncode == 0, result
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    lives = {}
+    for event in events:
+        if event["ph"] == "X":
+            lives.setdefault(event["args"]["number"], []).append(event)
+    assert sorted(lives) == list(range(12))
+    busy = {}
+    for spans in sorted(lives.values(), key=lambda spans: spans[0]["ts"]):
+        assert [span["name"] for span in spans] == ["wait", "prefill", "decode"]
+        for before, after in zip(spans, spans[1:]):
+            assert before["tid"] == after["tid"] and before["ts"] + before["dur"] == after["ts"]
+        assert spans[-1]["dur"] > 0
+        assert busy.get(spans[0]["tid"], 0) <= spans[0]["ts"]
+        busy[spans[0]["tid"]] = spans[-1]["ts"] + spans[-1]["dur"]
+    assert set(busy) <= set(range(4)) and len(busy) > 1
+
+
 def test_a_run_can_be_ended_early(agent, tmp_path, client):
     """What came until then is reported, and the agent has nothing left to do."""
     process = subprocess.Popen(
@@ -180,6 +202,8 @@ def test_malformed_files_are_named_with_their_line(agent, tmp_path):
                      name, word)
     assert_fails(bench("--dataset", "trace:/nowhere/at/all", endpoint=agent.endpoint), 1,
                  "/nowhere/at/all")
+    assert_fails(bench("--dataset", "fixed:2:2", "--trace", "/nowhere/at/all",
+                       endpoint=agent.endpoint), 1, "/nowhere/at/all")
     assert_fails(bench("--dataset", "fixed:2:2", "--plot", "/nowhere/at/all",
                        endpoint=agent.endpoint), 1, "/nowhere/at/all")
 
