@@ -132,7 +132,7 @@ struct sched {
     uint32_t open_cells; /* Of all opens. */
     struct sched_slot *closes;
     uint32_t close_count;
-    uint32_t *pinned; /* Pages of the step in flight. */
+    uint32_t *pinned; /* [page_count] given up while a step is in flight */
     uint32_t pinned_count;
     bool in_flight;
 };
