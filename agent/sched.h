@@ -117,6 +117,7 @@ struct sched {
     struct sched_entry *entry; /* [requests_max] */
     uint32_t *running;         /* [slots_max], oldest first */
     uint32_t running_count;
+    uint32_t dense;       /* Tokens up to which prompts fill a step. */
     uint32_t *free_slots; /* [slots_max] */
     uint32_t free_slot_count;
     uint32_t *generation; /* [slots_max] of the slot's present or last residency */
@@ -171,6 +172,10 @@ void sched_remove(struct sched *sched, uint32_t request);
 /* As sched_remove(), of one whose answer ended by itself, not by max_tokens: that is learnt from.
  */
 void sched_end(struct sched *sched, uint32_t request);
+
+/* Steps to come hold so many tokens, 1 to tokens_max, as far as there is work: answers may exceed
+ * it, prompts not. */
+void sched_set_dense(struct sched *sched, uint32_t tokens);
 
 void sched_hold(struct sched *sched, uint32_t request, bool held);
 
