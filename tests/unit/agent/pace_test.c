@@ -22,10 +22,9 @@ struct truth {
     double context;
 };
 
-static uint64_t draws;
-
 static double uniform(double low, double high)
 {
+    static uint64_t draws;
     return low + (high - low) * (double)(prng_bits(7, draws++, 0) >> 11) * 0x1p-53;
 }
 
