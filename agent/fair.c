@@ -35,7 +35,7 @@ int fair_open(struct fair *fair, struct arena *arena, uint32_t requests_max)
 uint64_t fair_order(uint64_t arrival, int32_t priority)
 {
     must(priority >= -LIMIT_PRIORITY_MAX && priority <= LIMIT_PRIORITY_MAX);
-    const uint64_t level = (uint64_t)(priority + FAIR_LEVELS / 2);
+    const uint64_t level = (uint64_t)((int64_t)priority + FAIR_LEVELS / 2);
     return (arrival + level * FAIR_LEVEL_ARRIVALS) * FAIR_LEVELS + level;
 }
 
