@@ -48,6 +48,7 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
         .closes = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .pinned = arena_alloc(arena, options->page_count, sizeof(uint32_t)),
         .free_slot_count = options->slots_max,
+        .dense = options->tokens_max,
     };
     uint32_t *tables = arena_alloc(arena, options->requests_max * table, sizeof(uint32_t));
     if (!sched->entry || !sched->running || !sched->free_slots || !sched->generation ||
@@ -195,6 +196,12 @@ void sched_end(struct sched *sched, uint32_t request)
     leave(sched, request, false);
 }
 
+void sched_set_dense(struct sched *sched, uint32_t tokens)
+{
+    must(tokens > 0 && tokens <= sched->options.tokens_max);
+    sched->dense = tokens;
+}
+
 void sched_hold(struct sched *sched, uint32_t request, bool held)
 {
     sched->entry[request].held = held;
@@ -294,10 +301,10 @@ static void form_decodes(struct sched *sched, struct sched_step *step)
 static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t request)
 {
     const struct sched_entry *entry = &sched->entry[request];
-    const uint32_t budget = sched->options.tokens_max - step->token_count;
-    if (entry->waits || budget == 0) {
+    if (entry->waits || step->token_count >= sched->dense) {
         return;
     }
+    const uint32_t budget = sched->dense - step->token_count;
     const uint32_t left = match_claim(sched, request) - entry->computed;
     const uint32_t tokens = bound_scores(entry, step, left < budget ? left : budget);
     if (tokens > 0) { /* Else an older one has just claimed the page, or judges enough. */
@@ -309,7 +316,7 @@ static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t re
  * pages may be gone by the next step. */
 static bool admit_head(struct sched *sched, struct sched_step *step)
 {
-    const bool full = step->token_count == sched->options.tokens_max;
+    const bool full = step->token_count >= sched->dense;
     const uint32_t request = enter_head(sched, full);
     if (request == SCHED_NONE) {
         return false;
@@ -319,32 +326,16 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     return true;
 }
 
-static void pin(struct sched *sched, uint32_t page)
+/* From now on every page that loses its last owner waits for this step's end (match.c). */
+static void begin_flight(struct sched *sched, const struct sched_step *step)
 {
-    if (sched->pages.page[page].in_flight == 0) { /* Several rows may read one page. */
-        pages_pin(&sched->pages, page);
-        sched->pinned[sched->pinned_count++] = page;
-    }
-}
-
-static void pin_step(struct sched *sched, const struct sched_step *step)
-{
-    sched->pinned_count = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
-        const struct sched_entry *entry = &sched->entry[step->rows[i].request];
-        for (uint32_t p = 0; p < entry->page_count; p++) {
-            pin(sched, entry->pages[p]);
-        }
-    }
+    sched->in_flight = true;
     for (uint32_t i = 0; i < step->copy_count; i++) {
-        pin(sched, step->copies[i].source);
-        pin(sched, step->copies[i].target); /* Where the step has no room for its row. */
         match_drop_page(sched, step->copies[i].source); /* What the request owned it for. */
     }
-    sched->in_flight = true;
 }
 
-static void unpin_step(struct sched *sched)
+static void end_flight(struct sched *sched)
 {
     for (uint32_t i = 0; i < sched->pinned_count; i++) {
         pages_unpin(&sched->pages, sched->pinned[i]);
@@ -383,7 +374,7 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     step->close_count = sched->close_count;
     memcpy(step->closes, sched->closes, sched->close_count * sizeof step->closes[0]);
     sched->close_count = 0;
-    pin_step(sched, step);
+    begin_flight(sched, step);
     return true;
 }
 
@@ -397,7 +388,7 @@ bool sched_row_current(const struct sched *sched, const struct sched_row *row)
 void sched_commit(struct sched *sched, const struct sched_step *step)
 {
     must(sched->in_flight);
-    unpin_step(sched);
+    end_flight(sched);
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct sched_entry *entry = &sched->entry[row->request];
@@ -417,7 +408,7 @@ void sched_commit(struct sched *sched, const struct sched_step *step)
 void sched_reset(struct sched *sched)
 {
     if (sched->in_flight) {
-        unpin_step(sched);
+        end_flight(sched);
     }
     while (sched->running_count > 0) {
         const uint32_t request = sched->running[sched->running_count - 1];
