@@ -16,6 +16,7 @@ enum {
     PEERS = 4,
     BODY_BYTES_MAX = 4096,
     GUESTS_MIN = 4,
+    GUESTS_USUAL = 40,
     BURST_US = 300,
     CREDIT_US_MAX = 20000,
     CREDIT_MAX = 12,
@@ -57,7 +58,8 @@ struct crowd *crowd_open(struct world *world)
     const uint32_t context = config->model.context_tokens_max;
     const uint64_t span_us = world->calm_us - world->now_us;
     uint64_t ask_us = world->now_us + world_draw(world, 30000);
-    crowd->count = GUESTS_MIN + world_draw(world, CROWD_GUESTS_MAX - GUESTS_MIN + 1);
+    const uint32_t most = world_chance(world, 90) ? GUESTS_USUAL : CROWD_GUESTS_MAX;
+    crowd->count = GUESTS_MIN + world_draw(world, most - GUESTS_MIN + 1);
     const uint64_t gap_us = 2 * span_us / crowd->count;
     for (uint32_t i = 0; i < crowd->count; i++) {
         struct guest *guest = &crowd->guest[i];
@@ -307,6 +309,7 @@ int crowd_hear(struct world *world, const struct request_address *address, uint8
         guest->deaf_us = guest->deaf_us ? guest->deaf_us : world->now_us;
         return -EAGAIN;
     }
+    guest->undeaf_us = guest->deaf_us ? world->now_us : guest->undeaf_us;
     guest->deaf_us = 0;
     if (command == WIRE_TOKENS) {
         struct wire_tokens tokens;
