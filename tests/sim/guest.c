@@ -107,6 +107,10 @@ void guest_draw(struct guest *guest, struct world *world, uint32_t context)
     guest->logprobs = world_chance(world, 20);
     guest->top = guest->logprobs ? world_draw(world, TOP_MAX) : 0;
     guest->scores = world_chance(world, 15);
+    guest->priority = world_chance(world, 30) ? (int32_t)world_draw(world, 5) - 2 : 0;
+    if (world->tenants > 1 && world_chance(world, 70)) {
+        guest->tenant[0] = (char)('A' + world_draw(world, world->tenants - 1));
+    }
     guest->timeout_us = world->config.queue.timeout_ms * 1000ull;
     if (world->faults.deadlines && world_chance(world, 30)) {
         guest->timeout_us = 1000 * (1 + (uint64_t)world_draw(world, 200));
@@ -134,6 +138,10 @@ void guest_fill(const struct guest *guest, struct wire_generate *generate)
     generate->add_special = true;
     generate->skip_special = true;
     generate->timeout_ms = (uint32_t)(guest->timeout_us / 1000);
+    generate->priority = guest->priority;
+    if (guest->tenant[0]) {
+        generate->tenant = (struct wire_text){guest->tenant, 1};
+    }
     if (guest->stop_id != UINT32_MAX) {
         generate->stop_ids[generate->stop_id_count++] = guest->stop_id;
     }
