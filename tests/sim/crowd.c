@@ -112,8 +112,14 @@ uint64_t crowd_next_us(const struct crowd *crowd)
     return next_us;
 }
 
+/* The core has a request of this guest, or its refusal. */
 static bool lives(const struct core *core, uint32_t index)
 {
+    for (uint32_t i = 0; i < core->refusal_count; i++) {
+        if (core->refusals[i].address.id.bytes[0] == index) {
+            return true;
+        }
+    }
     for (uint32_t i = 0; i < core->requests.count; i++) {
         const struct request *request = &core->requests.request[i];
         if (request->state != REQUEST_FREE && request->address.id.bytes[0] == index) {
@@ -225,6 +231,7 @@ static struct wire_bytes grant(struct world *world, struct guest *guest)
         guest->answer[i].got_free = guest->answer[i].got;
     }
     guest->granted += credit.tokens;
+    guest->granted_us = world->now_us;
     guest->credit_us = calm ? UINT64_MAX : world->now_us + world_draw(world, CREDIT_US_MAX);
     return codec_encode_credit(world->crowd->codec, &credit);
 }

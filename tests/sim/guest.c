@@ -273,11 +273,11 @@ void guest_take_done(struct guest *guest, const struct wire_done *done)
     guest->state = GUEST_OVER;
 }
 
-/* Whether it, or one of its answers, has not taken what there was for it. */
+/* Whether it, or one of its answers, has not taken what there was for it, up to this very turn. */
 static bool lagged(const struct guest *guest, const struct world *world)
 {
     const uint64_t most = world->config.stream.credit_tokens + guest->granted;
-    bool lags = guest->undeaf_us == world->now_us;
+    bool lags = guest->undeaf_us == world->now_us || guest->granted_us == world->now_us;
     for (uint32_t i = 0; i < guest->n && guest->granted > 0; i++) {
         lags = lags || guest->answer[i].got >= most;
     }

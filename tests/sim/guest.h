@@ -54,6 +54,7 @@ struct guest {
     uint32_t top;
     uint64_t timeout_us;
     uint64_t granted; /* 0: no CREDIT was sent. */
+    uint64_t granted_us;
     struct guest_answer answer[CROWD_CHOICES_MAX];
 };
 
