@@ -97,7 +97,12 @@ static void end_text(struct core *core, struct request *request)
 
 static void leave(struct core *core, struct request *request)
 {
-    placement_remove(&core->placement, request_index(&core->requests, request));
+    const uint32_t index = request_index(&core->requests, request);
+    if (request->error.code == WIRE_OK && request->finish == WIRE_FINISH_STOP) {
+        placement_end(&core->placement, index);
+    } else {
+        placement_remove(&core->placement, index);
+    }
     request->events.finished_us = core->now_us;
     request_move(&core->requests, request, REQUEST_ENDING);
 }

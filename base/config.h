@@ -48,8 +48,9 @@ struct config {
         uint32_t step_timeout_ms; /* A step past this is a hang: the worker is killed. */
     } workers;
     struct {
-        uint32_t tokens_max; /* Dense batch of one step. */
-        uint32_t slots_max;  /* Requests running at one time. */
+        uint32_t tokens_max;       /* Dense batch of one step. */
+        uint32_t slots_max;        /* Requests running at one time. */
+        uint32_t forecast_percent; /* Quantile of answers' lengths; 0: known tokens alone. */
     } batch;
     struct {
         uint32_t page_tokens; /* 16, 32 or 64. */

@@ -56,6 +56,10 @@ static const struct setting setting_table[] = {
      SETTING_NUMBER, 1, LIMIT_STEP_TOKENS_MAX, AT(batch.tokens_max)},
     {"batch.slots_max", "Requests that run at one time; at most batch.tokens_max.", "64", NULL,
      SETTING_NUMBER, 1, LIMIT_SLOTS_MAX, AT(batch.slots_max)},
+    {"batch.forecast_percent",
+     "A request enters when the pages last for all that run, were answers as long as this "
+     "percentage of those before; 0: when there are pages for its known tokens.",
+     "50", NULL, SETTING_NUMBER, 0, 99, AT(batch.forecast_percent)},
     {"kv.page_tokens", "Tokens of one KV page.", "16", "16 32 64", SETTING_NUMBER, 16,
      LIMIT_PAGE_TOKENS_MAX, AT(kv.page_tokens)},
     {"kv.device_pages", "KV pages of one worker.", "4160", NULL, SETTING_NUMBER, 1, LIMIT_PAGES_MAX,
