@@ -207,6 +207,8 @@ void answer_step(struct core *core, struct group *group)
     group->steps++;
     core->counters.steps++;
     core->counters.last_step_us = core->now_us - group->sent_us;
+    core->counters.compute_us += device->compute_us;
+    core->counters.wait_us += step->rested ? 0 : device->wait_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct request *request = &core->requests.request[row->request];

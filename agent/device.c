@@ -430,6 +430,7 @@ static int take_cell(struct device *device, const struct sched_step *step, const
         }
         device->answered = device->step;
         device->compute_us = cell->done.compute_us;
+        device->wait_us = cell->done.wait_us;
         return 1;
     default:
         return -EBADMSG;

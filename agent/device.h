@@ -46,7 +46,8 @@ struct device {
     struct sibling_offer offer; /* For the other ranks, while PAIRING. */
     int offer_fd;               /* -1: has not come. */
     uint32_t late;              /* Rank that this one waited for in vain, after -ETIMEDOUT. */
-    uint64_t compute_us;        /* Of the step that finished last. */
+    uint64_t compute_us;        /* Of the step that finished last, */
+    uint64_t wait_us;           /* and how long the worker had waited for it. */
 };
 
 struct device_options {

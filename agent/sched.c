@@ -373,8 +373,11 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     }
     if (step->row_count == 0) {
         must(step->copy_count == 0); /* A copy has a row behind it, or the budget is spent. */
+        sched->resting = true;
         return false;
     }
+    step->rested = sched->resting;
+    sched->resting = false;
     step->open_count = sched->open_count;
     memcpy(step->opens, sched->opens, sched->open_count * sizeof step->opens[0]);
     sched->open_count = 0;

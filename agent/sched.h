@@ -97,6 +97,7 @@ struct sched_step {
     uint32_t close_count;
     struct sched_copy *copies; /* [slots_max] */
     uint32_t copy_count;
+    bool rested; /* There was nothing to run before: the worker has not waited for the core. */
 };
 
 struct sched_options {
@@ -135,6 +136,7 @@ struct sched {
     uint32_t *pinned; /* Pages of the step in flight. */
     uint32_t pinned_count;
     bool in_flight;
+    bool resting; /* Nothing is in flight, and there was nothing to run. */
 };
 
 int sched_open(struct sched *sched, struct arena *arena,

@@ -62,6 +62,8 @@ void stats_fill(struct core *core)
         {"tokens_generated_total", count->generated_tokens},
         {"steps_total", count->steps},
         {"step_us_last", count->last_step_us},
+        {"compute_us_total", count->compute_us},
+        {"wait_us_total", count->wait_us},
         {"preemptions_total", total.preemptions},
         {"recomputed_tokens_total", total.recomputed_tokens},
         {"shared_tokens_total", total.shared_tokens},

@@ -74,6 +74,7 @@ void step_attach(struct step *step, struct link *link, struct comm *comm)
     engine_join(step->engine, comm);
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
+    step->end_us = 0;
     slots_reset(&step->slots);
 }
 
@@ -326,13 +327,16 @@ static void answer(struct step *step, uint64_t number, uint32_t sampled)
                                        .logprob_first = logprobs};
         logprobs = push_result(step, &record, score->row, &score->result);
     }
+    const uint64_t wait_us = step->end_us > 0 ? step->start_us - step->end_us : 0;
+    step->end_us = clock_now_us();
     union record record = {0};
     record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
                                        .step = number,
-                                       .compute_us = clock_now_us() - step->start_us,
+                                       .compute_us = step->end_us - step->start_us,
                                        .result_count = results,
                                        .logprob_count = logprobs,
-                                       .score_count = scores};
+                                       .score_count = scores,
+                                       .wait_us = wait_us};
     push(step, &record);
     failpoint_pass(&step->failpoint, "publish");
     link_worker_publish(step->link);
