@@ -104,6 +104,7 @@ static void leave(struct core *core, struct request *request)
         placement_remove(&core->placement, index);
     }
     request->events.finished_us = core->now_us;
+    request->progress_us = core->now_us; /* What its end has to say waits from now on. */
     request_move(&core->requests, request, REQUEST_ENDING);
 }
 
@@ -149,6 +150,9 @@ static void copy_logprobs(const struct device *device, const struct record_resul
 static void answer_token(struct core *core, struct request *request, const struct device *device,
                          const struct record_result *result)
 {
+    if (request->sent_tokens == request->answer_tokens) { /* Nothing waited for its reader. */
+        request->progress_us = core->now_us;
+    }
     const uint32_t at = request->answer_tokens++;
     if (at == 0) {
         const uint32_t index = request_index(&core->requests, request);

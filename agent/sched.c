@@ -338,6 +338,7 @@ static void pin_step(struct sched *sched, const struct sched_step *step)
     }
     for (uint32_t i = 0; i < step->copy_count; i++) {
         pin(sched, step->copies[i].source);
+        pin(sched, step->copies[i].target); /* Where the step has no room for its row. */
         match_drop_page(sched, step->copies[i].source); /* What the request owned it for. */
     }
     sched->in_flight = true;
