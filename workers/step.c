@@ -16,8 +16,8 @@
 enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
 
 static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_CELLS) + 1 <=
-                  RING_CELLS,
-              "the answer of one step fits the ring");
+                  RING_CELLS / 2,
+              "the answers of two steps fit the ring");
 
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
               uint32_t page_tokens)
@@ -263,8 +263,8 @@ static void advance_slots(struct step *step, uint32_t row_count)
         slot->sampled = false;
         if (samples(step, i)) {
             const struct sample_result *result = &step->results[sampled++];
-            slot->sampled = !result->invalid;
-            slot->last_id = result->id;
+            slot->sampled = true; /* The core may have sent the next row already. */
+            slot->last_id = result->invalid ? 0 : result->id;
         }
     }
 }

@@ -53,7 +53,7 @@ static void audit_pages(const struct world *world, uint32_t group)
     for (uint32_t i = 0; i < sched->pages.count; i++) {
         const struct page *page = &sched->pages.page[i];
         must(page->owners == owners[i]);
-        must(page->in_flight > 0 || !fleet_uses_page(world->fleet, group, i));
+        must(page->owners > 0 || page->in_flight > 0 || !fleet_uses_page(world->fleet, group, i));
     }
 }
 
@@ -80,7 +80,7 @@ static void audit_place(const struct core *core, const struct request *request)
             continue;
         }
         must(core->placement.group[index] == i);
-        must(entry->tokens == request->prompt_tokens + request->answer_tokens);
+        must(entry->tokens - entry->to_come == request->prompt_tokens + request->answer_tokens);
         known++;
     }
     must(known == (request->state == REQUEST_ACTIVE));

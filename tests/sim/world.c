@@ -81,6 +81,7 @@ static void draw_config(struct world *world)
     config->workers.step_timeout_ms = between(world, 30, 200);
     config->batch.slots_max = between(world, 1, WORLD_SLOTS_MAX);
     config->batch.tokens_max = config->batch.slots_max + world_draw(world, 40);
+    config->batch.steps_in_flight = between(world, 1, LIMIT_STEPS_IN_FLIGHT_MAX);
     config->kv.page_tokens = 1u << between(world, 1, 4);
     config->model.context_tokens_max = between(world, 24, WORLD_CONTEXT_MAX);
     const uint32_t least = config->model.context_tokens_max / config->kv.page_tokens + 1;
