@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "agent/device.h"
+#include "agent/pace.h"
 #include "agent/sched.h"
 #include "base/arena.h"
 #include "base/must.h"
@@ -18,12 +19,12 @@ struct group {
     uint32_t index;
     struct device *ranks; /* [rank_count], borrowed */
     uint32_t rank_count;
-    uint32_t epoch; /* Of its links. */
-    struct sched_step
-        steps[FLIGHT_STEPS_MAX]; /* By number; its scheduler knows what is in flight. */
+    uint32_t epoch;                            /* Of its links. */
+    struct sched_step steps[FLIGHT_STEPS_MAX]; /* By number: its scheduler knows which. */
     uint64_t linked_us;
     uint64_t since_us; /* The oldest step in flight could run from then on. */
     uint64_t answered; /* Steps. */
+    struct pace pace;  /* What those took. */
 };
 
 int group_open(struct group *group, struct arena *arena, uint32_t slots_max) MUST_CHECK;

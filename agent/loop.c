@@ -12,6 +12,7 @@
 #include "agent/answer.h"
 #include "agent/events.h"
 #include "agent/intake.h"
+#include "agent/slo.h"
 #include "agent/stream.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -280,6 +281,7 @@ static void form_steps(struct core *core, struct group *group)
     struct sched *sched = &core->placement.sched[group->index];
     while (flight_steps(&sched->flight) < core->config->batch.steps_in_flight) {
         struct sched_step *step = group_next(group, sched);
+        slo_set_dense(core, group);
         if (!placement_form(&core->placement, group->index, step)) {
             return;
         }

@@ -53,6 +53,7 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
         .opens = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .closes = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .free_slot_count = options->slots_max,
+        .dense = options->tokens_max,
     };
     uint32_t *tables = arena_alloc(arena, options->requests_max * table, sizeof(uint32_t));
     if (!sched->entry || !sched->running || !sched->free_slots || !sched->generation ||
@@ -205,6 +206,12 @@ void sched_end(struct sched *sched, uint32_t request)
     leave(sched, request, false);
 }
 
+void sched_set_dense(struct sched *sched, uint32_t tokens)
+{
+    must(tokens > 0 && tokens <= sched->options.tokens_max);
+    sched->dense = tokens;
+}
+
 void sched_hold(struct sched *sched, uint32_t request, bool held)
 {
     sched->entry[request].held = held;
@@ -324,10 +331,10 @@ static void form_decodes(struct sched *sched, struct sched_step *step)
 static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t request)
 {
     const struct sched_entry *entry = &sched->entry[request];
-    const uint32_t budget = sched->options.tokens_max - step->token_count;
-    if (entry->waits || budget == 0) {
+    if (entry->waits || step->token_count >= sched->dense) {
         return;
     }
+    const uint32_t budget = sched->dense - step->token_count;
     const uint32_t left = match_claim(sched, request) - entry->computed;
     const uint32_t tokens = bound_scores(entry, step, left < budget ? left : budget);
     if (tokens == 0) { /* An older one has just claimed the page, or judges enough. */
@@ -342,7 +349,7 @@ static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t re
  * pages may be gone by the next step. */
 static bool admit_head(struct sched *sched, struct sched_step *step)
 {
-    const bool full = step->token_count == sched->options.tokens_max;
+    const bool full = step->token_count >= sched->dense;
     const uint32_t request = enter_head(sched, full);
     if (request == SCHED_NONE) {
         return false;

@@ -26,6 +26,7 @@
 #include "agent/fair.h"
 #include "agent/flight.h"
 #include "agent/outlook.h"
+#include "agent/sched_step.h"
 #include "base/arena.h"
 #include "base/limits.h"
 #include "base/must.h"
@@ -72,48 +73,6 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint64_t tenant;        /* Shares pages with its own alone. */
 };
 
-struct sched_row {
-    uint32_t request;
-    uint32_t slot;
-    uint32_t generation;
-    uint32_t position;
-    uint32_t tokens;
-    bool from_last; /* Source: the token sampled last. */
-    bool sample;
-    bool skips;           /* Its pages hold what lies between the slot's last row and it. */
-    uint32_t pages_told;  /* Of its request's block table, known to the worker before this step. */
-    uint32_t score_first; /* Of its tokens, those whose successor is judged: a SCORE each. */
-    uint32_t score_count;
-};
-
-struct sched_slot { /* A slot opened or closed by this step. */
-    uint32_t request;
-    uint32_t slot;
-    uint32_t generation;
-};
-
-struct sched_copy { /* The worker copies a page of every layer before the step runs. */
-    uint32_t source;
-    uint32_t target;
-};
-
-/* What the worker is told: closes, opens, new pages of the rows, copies, then the rows. */
-struct sched_step {
-    uint64_t number;        /* Of its scheduler's, from 1 on. */
-    struct sched_row *rows; /* [slots_max] */
-    uint32_t row_count;
-    uint32_t token_count;
-    uint32_t score_count;     /* Over the rows, at most LIMIT_STEP_SCORES_MAX. */
-    uint32_t page_cells;      /* Likewise, at most SCHED_PAGE_CELLS_MAX. */
-    struct sched_slot *opens; /* [slots_max] */
-    uint32_t open_count;
-    struct sched_slot *closes; /* [slots_max] */
-    uint32_t close_count;
-    struct sched_copy *copies; /* [slots_max] */
-    uint32_t copy_count;
-    bool rested; /* There was nothing to run before: the worker has not waited for the core. */
-};
-
 struct sched_options {
     uint32_t requests_max; /* Entries: indices of the core's request table. */
     uint32_t slots_max;
@@ -132,6 +91,7 @@ struct sched {
     struct sched_entry *entry; /* [requests_max] */
     uint32_t *running;         /* [slots_max], oldest first */
     uint32_t running_count;
+    uint32_t dense;       /* Tokens up to which prompts fill a step. */
     uint32_t *free_slots; /* [slots_max] */
     uint32_t free_slot_count;
     uint32_t *generation; /* [slots_max] of the slot's present or last residency */
@@ -185,6 +145,10 @@ void sched_remove(struct sched *sched, uint32_t request);
 /* As sched_remove(), of one whose answer ended by itself, not by max_tokens: that is learnt from.
  */
 void sched_end(struct sched *sched, uint32_t request);
+
+/* Steps to come hold so many tokens, 1 to tokens_max, as far as there is work: answers may exceed
+ * it, prompts not. */
+void sched_set_dense(struct sched *sched, uint32_t tokens);
 
 void sched_hold(struct sched *sched, uint32_t request, bool held);
 

@@ -32,6 +32,7 @@ static void add_workers(struct stats *stats, const struct core *core)
         add_of(stats, "group", i, "requests_running", sched->running_count);
         add_of(stats, "group", i, "requests_waiting", sched->fair.waiting_count);
         add_of(stats, "group", i, "pages_free", sched->pages.free_count);
+        add_of(stats, "group", i, "dense_tokens", sched->dense);
         add_of(stats, "group", i, "steps_total", core->groups[i].answered);
     }
 }

@@ -64,6 +64,10 @@ struct config {
         uint32_t timeout_ms;     /* Default and upper bound of a request's life. */
     } queue;
     struct {
+        uint32_t ttft_ms; /* Targets of a step's size; 0: none. */
+        uint32_t tpot_ms;
+    } slo;
+    struct {
         uint32_t credit_tokens;    /* Window of a client that never sends CREDIT. */
         uint32_t stall_timeout_ms; /* A reader that takes nothing for so long is cut. */
     } stream;

@@ -59,7 +59,7 @@ static const struct setting setting_table[] = {
     {"batch.forecast_percent",
      "A request enters when the pages last for all that run, were answers as long as this "
      "percentage of those before; 0: when there are pages for its known tokens.",
-     "50", NULL, SETTING_NUMBER, 0, 99, AT(batch.forecast_percent)},
+     "80", NULL, SETTING_NUMBER, 0, 99, AT(batch.forecast_percent)},
     {"batch.steps_in_flight",
      "2: a step is formed while the one before runs, so that a worker never waits; 1: after it, so "
      "that a new request may wait a step less.",
@@ -76,6 +76,11 @@ static const struct setting setting_table[] = {
      SETTING_NUMBER, 1, 3600000, AT(queue.retry_after_ms)},
     {"queue.timeout_ms", "Default and upper bound of a request's life.", "600000", NULL,
      SETTING_NUMBER, 1, 86400000, AT(queue.timeout_ms)},
+    {"slo.ttft_ms",
+     "Time to the first token that steps are kept small for while the queue is short; 0: none.",
+     "0", NULL, SETTING_NUMBER, 0, 3600000, AT(slo.ttft_ms)},
+    {"slo.tpot_ms", "Time per further token that steps are kept small for; 0: none.", "0", NULL,
+     SETTING_NUMBER, 0, 3600000, AT(slo.tpot_ms)},
     {"stream.credit_tokens", "Window of a client that never sends CREDIT.", "1024", NULL,
      SETTING_NUMBER, 1, LIMIT_CONTEXT_MAX, AT(stream.credit_tokens)},
     {"stream.stall_timeout_ms", "A stream whose reader takes nothing for so long is cut.", "30000",

@@ -10,13 +10,18 @@
 #include "tests/sim/crowd.h"
 #include "tests/sim/fleet.h"
 
-enum { REQUESTS_MAX = 64 };
+enum {
+    REQUESTS_MAX = 64,
+    UNDER_WAY_MAX = 2, /* Tokens of one request in steps that were formed. */
+};
 
 struct audit_request { /* A place of the core's table. */
     uint32_t generation;
     uint32_t answer_tokens; /* Seen so far, and right. */
-    uint64_t since_steps;   /* Steps of all groups when it became ACTIVE. */
+    uint64_t since_steps;   /* Steps of all groups when it became ACTIVE, */
+    uint64_t since_turn;    /* and the turn. */
     bool active;
+    bool entered; /* It has run. */
 };
 
 struct audit {
@@ -35,19 +40,23 @@ void audit_close(struct audit *audit)
     free(audit);
 }
 
-/* Owners counted anew from the block tables, and what workers use at this moment is not free. */
+/* Owners counted anew from the block tables; they are of one tenant, and what workers use at this
+ * moment is not free. */
 static void audit_pages(const struct world *world, uint32_t group)
 {
     const struct sched *sched = &world->core->placement.sched[group];
     uint32_t owners[WORLD_PAGES_MAX] = {0};
+    uint64_t tenants[WORLD_PAGES_MAX];
     for (uint32_t i = 0; i < sched->running_count; i++) {
         const struct sched_entry *entry = &sched->entry[sched->running[i]];
-        for (uint32_t p = 0; p < entry->page_count; p++) {
-            must(entry->pages[p] < sched->pages.count);
-            owners[entry->pages[p]]++;
-        }
-        if (entry->tail_page != PREFIX_NONE) {
-            owners[entry->tail_page]++;
+        const uint64_t tenant = world->core->requests.request[sched->running[i]].params.tenant;
+        const bool tail = entry->tail_page != PREFIX_NONE;
+        for (uint32_t p = 0; p < entry->page_count + tail; p++) {
+            const uint32_t page = p < entry->page_count ? entry->pages[p] : entry->tail_page;
+            must(page < sched->pages.count);
+            must(owners[page] == 0 || tenants[page] == tenant);
+            tenants[page] = tenant;
+            owners[page]++;
         }
     }
     for (uint32_t i = 0; i < sched->pages.count; i++) {
@@ -86,6 +95,15 @@ static void audit_place(const struct core *core, const struct request *request)
     must(known == (request->state == REQUEST_ACTIVE));
 }
 
+/* A reader that is a window behind is waited for: what it makes more is what was under way, and a
+ * token each time that its pages are computed anew. */
+static void audit_backlog(const struct core *core, const struct request *request)
+{
+    const uint32_t behind = request->answer_tokens - request->sent_tokens;
+    must(!request->params.stream || behind <= core->config->stream.credit_tokens + UNDER_WAY_MAX +
+                                                  request->events.preempted_count);
+}
+
 /* What was logged stays, and is what the model says. */
 static void audit_log(const struct world *world, const struct request *request,
                       struct audit_request *seen)
@@ -103,17 +121,37 @@ static void audit_log(const struct world *world, const struct request *request,
     seen->answer_tokens = request->answer_tokens;
 }
 
-/* However unlucky, the work of all guests, done anew for each worker that was lost, ends. */
-static void audit_wait(const struct world *world, const struct request *request,
-                       struct audit_request *seen)
+/* Nobody waits while another one of its tenant and group enters that came later and has no more
+ * priority. */
+static void audit_entry(const struct world *world, uint32_t newcomer)
 {
-    const uint64_t all = (uint64_t)CROWD_GUESTS_MAX * CROWD_CHOICES_MAX * world->core->context_max;
-    if (!seen->active && request->state == REQUEST_ACTIVE) {
-        seen->since_steps = world->core->counters.steps;
+    const struct core *core = world->core;
+    const struct request *request = &core->requests.request[newcomer];
+    const uint32_t group = core->placement.group[newcomer];
+    const uint64_t turn = world->audit->request[newcomer].since_turn;
+    for (uint32_t i = 0; i < core->requests.count; i++) {
+        const struct request *other = &core->requests.request[i];
+        const bool waits = other->state == REQUEST_ACTIVE && core->placement.group[i] == group &&
+                           core->placement.sched[group].entry[i].state == SCHED_WAITING;
+        must(!waits || other->params.tenant != request->params.tenant ||
+             world->audit->request[i].since_turn >= turn ||
+             other->params.priority > request->params.priority);
     }
-    seen->active = request->state == REQUEST_ACTIVE;
-    must(!seen->active || world->core->counters.steps - seen->since_steps <=
-                              all * (1 + world->core->counters.worker_losses));
+}
+
+/* However unlucky, the work of all guests, done anew for each worker that was lost, ends. */
+static void audit_wait(const struct world *world, uint32_t index, struct audit_request *seen)
+{
+    const struct core *core = world->core;
+    const uint64_t all = (uint64_t)CROWD_GUESTS_MAX * CROWD_CHOICES_MAX * core->context_max;
+    const bool active = core->requests.request[index].state == REQUEST_ACTIVE;
+    if (active && !seen->active) {
+        seen->since_steps = core->counters.steps;
+        seen->since_turn = world->turns;
+    }
+    seen->active = active;
+    must(!active ||
+         core->counters.steps - seen->since_steps <= all * (1 + core->counters.worker_losses));
 }
 
 static void audit_requests(struct world *world)
@@ -131,11 +169,31 @@ static void audit_requests(struct world *world)
         if (request->state == REQUEST_ACTIVE || request->state == REQUEST_ENDING) {
             audit_log(world, request, seen);
         }
-        audit_wait(world, request, seen);
-        must(request->state != REQUEST_ACTIVE || core->now_us < request->deadline_us);
+        audit_wait(world, i, seen);
+        if (request->state == REQUEST_ACTIVE) {
+            must(core->now_us < request->deadline_us);
+            audit_backlog(core, request);
+        }
+    }
+    for (uint32_t i = 0; i < core->requests.count; i++) {
+        struct audit_request *seen = &world->audit->request[i];
+        const bool runs =
+            seen->active && placement_sched(&core->placement, i)->entry[i].state == SCHED_RUNNING;
+        if (runs && !seen->entered) {
+            audit_entry(world, i);
+            seen->entered = true;
+        }
     }
     const struct placement_total total = placement_total(&core->placement);
     must(live == core->requests.live && active == total.running + total.waiting);
+}
+
+/* A worker that does not answer is given up. */
+static void audit_deadline(const struct core *core, uint32_t group)
+{
+    const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
+    must(flight_steps(&core->placement.sched[group].flight) == 0 ||
+         core->now_us - core->groups[group].since_us <= timeout_us);
 }
 
 void audit_turn(struct world *world)
@@ -145,6 +203,7 @@ void audit_turn(struct world *world)
         sched_verify(&core->placement.sched[i]);
         audit_pages(world, i);
         audit_slots(&core->placement.sched[i]);
+        audit_deadline(core, i);
     }
     audit_requests(world);
 }

@@ -70,7 +70,8 @@ struct crowd *crowd_open(struct world *world)
             guest->cancel_us = ask_us + 1 + world_draw(world, 60000);
         }
         if (guest->stream && world_chance(world, world->faults.slow_credit ? 60 : 10)) {
-            guest->credit_us = ask_us + 1 + world_draw(world, CREDIT_US_MAX);
+            const uint32_t most_us = world_chance(world, 50) ? BURST_US : CREDIT_US_MAX;
+            guest->credit_us = ask_us + 1 + world_draw(world, most_us);
         }
     }
     for (uint32_t i = 0; i < PEERS; i++) {
@@ -219,7 +220,7 @@ static struct wire_bytes grant(struct world *world, struct guest *guest)
     const struct wire_credit credit = {.tokens = calm ? WORLD_CONTEXT_MAX
                                                       : 1 + world_draw(world, CREDIT_MAX)};
     for (uint32_t i = 0; i < guest->n && guest->granted == 0; i++) {
-        guest->answer[i].got_free = guest->answer[i].count;
+        guest->answer[i].got_free = guest->answer[i].got;
     }
     guest->granted += credit.tokens;
     guest->credit_us = calm ? UINT64_MAX : world->now_us + world_draw(world, CREDIT_US_MAX);

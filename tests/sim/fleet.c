@@ -20,6 +20,7 @@ enum {
     STEP_US = 200, /* What a step takes, and each of its tokens. */
     TOKEN_US = 20,
     JITTER_US_MAX = 600,
+    HANG_US = 1000000000,
     STEP_DEATH_PERMILLE = 15,
     IDLE_DEATH_PERMILLE = 1,
     SLOW_PERMILLE = 10,
@@ -56,12 +57,13 @@ struct fleet_worker {
     bool offered;
     uint32_t offers; /* Of its siblings, that have come. */
     struct fake_device device;
-    bool busy;         /* With a step. */
-    bool waits;        /* For its siblings, to leave it together. */
-    uint64_t done_us;  /* When it looks whether it is done. */
-    uint64_t stall_us; /* It gives a sibling up. */
-    uint64_t die_us;   /* UINT64_MAX: it lives. */
-    bool dies_after;   /* Once the step is published. */
+    bool busy;          /* With a step. */
+    bool waits;         /* For its siblings, to leave it together. */
+    uint64_t done_us;   /* When it looks whether it is done. */
+    uint64_t stall_us;  /* It gives a sibling up. */
+    uint64_t die_us;    /* UINT64_MAX: it lives. */
+    uint64_t lied_step; /* Whose answer was nonsense; 0: none. */
+    bool dies_after;    /* Once the step is published. */
 };
 
 struct fleet {
@@ -214,6 +216,7 @@ int fleet_begin(struct world *world, struct link *link, uint32_t epoch)
     worker->memory = calloc(1, sizeof *worker->memory);
     must(worker->memory);
     struct fleet_memory *memory = worker->memory;
+    worker->lied_step = 0;
     worker->in = (struct ring_reader){
         .cells = memory->out, .tail = &memory->out_tail, .head = &memory->out_head};
     worker->out = (struct ring_writer){
@@ -307,10 +310,14 @@ static bool strikes(struct world *world, bool enabled, uint32_t permille)
 static void begin_step(struct world *world, struct fleet_worker *worker)
 {
     struct fake_device *device = &worker->device;
+    /* Nobody who does is given another step, but what was on its way. */
+    must(worker->lied_step == 0 || device->step < worker->lied_step + FLIGHT_STEPS_MAX);
     uint64_t work_us = STEP_US + (uint64_t)TOKEN_US * device->token_count;
     work_us += world_draw(world, JITTER_US_MAX);
-    if (strikes(world, world->faults.slow_steps, SLOW_PERMILLE)) { /* Just in time, or too late. */
+    if (strikes(world, world->faults.slow_steps,
+                SLOW_PERMILLE)) { /* Just in time, too late, never. */
         work_us = world->fleet->step_timeout_us - 1000 + world_draw(world, 3000);
+        work_us = world_chance(world, 30) ? HANG_US : work_us;
         world->totals->slow_steps++;
     }
     worker->busy = true;
@@ -364,6 +371,7 @@ static void end_step(struct world *world, struct fleet_worker *worker)
     }
     if (strikes(world, world->faults.wrong_records && worker->rank == 0, WRONG_PERMILLE)) {
         world_note(world, "worker %u answers nonsense", worker->index);
+        worker->lied_step = worker->lied_step ? worker->lied_step : worker->device.step;
         world->totals->wrong_records++;
         fake_device_spoil(&worker->device, world_bits(world));
     }

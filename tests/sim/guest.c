@@ -88,14 +88,14 @@ void guest_draw(struct guest *guest, struct world *world, uint32_t context)
 {
     guest->cancel_us = UINT64_MAX;
     guest->credit_us = UINT64_MAX;
-    guest->text = world_chance(world, 20);
+    guest->text = world_chance(world, 30);
     draw_prompt(guest, world, context);
     const uint32_t room = context - guest->prompt_tokens;
     guest->max_tokens = 1 + world_draw(world, world_chance(world, 70) ? least(room, 24) : room);
     guest->too_long = world_chance(world, 2);
     guest->max_tokens = guest->too_long ? room + 1 : guest->max_tokens;
     guest->min_tokens = world_chance(world, 30) ? world_draw(world, guest->max_tokens) : 0;
-    guest->n = world_chance(world, 80) ? 1 : 2 + world_draw(world, CROWD_CHOICES_MAX - 1);
+    guest->n = world_chance(world, 75) ? 1 : 2 + world_draw(world, CROWD_CHOICES_MAX - 1);
     guest->seed = world_bits(world);
     guest->temperature = world_chance(world, 50) ? 0 : 0.5f;
     guest->stop_id = world_chance(world, 20) ? world_draw(world, ORACLE_VOCAB) : UINT32_MAX;
@@ -107,6 +107,10 @@ void guest_draw(struct guest *guest, struct world *world, uint32_t context)
     guest->logprobs = world_chance(world, 20);
     guest->top = guest->logprobs ? world_draw(world, TOP_MAX) : 0;
     guest->scores = world_chance(world, 15);
+    guest->priority = world_chance(world, 30) ? (int32_t)world_draw(world, 5) - 2 : 0;
+    if (world->tenants > 1 && world_chance(world, 70)) {
+        guest->tenant[0] = (char)('A' + world_draw(world, world->tenants - 1));
+    }
     guest->timeout_us = world->config.queue.timeout_ms * 1000ull;
     if (world->faults.deadlines && world_chance(world, 30)) {
         guest->timeout_us = 1000 * (1 + (uint64_t)world_draw(world, 200));
@@ -134,6 +138,10 @@ void guest_fill(const struct guest *guest, struct wire_generate *generate)
     generate->add_special = true;
     generate->skip_special = true;
     generate->timeout_ms = (uint32_t)(guest->timeout_us / 1000);
+    generate->priority = guest->priority;
+    if (guest->tenant[0]) {
+        generate->tenant = (struct wire_text){guest->tenant, 1};
+    }
     if (guest->stop_id != UINT32_MAX) {
         generate->stop_ids[generate->stop_id_count++] = guest->stop_id;
     }
@@ -196,10 +204,9 @@ static void take_scores(const struct guest *guest, struct guest_answer *answer,
     answer->got_scores += scores->count;
 }
 
-static void take_ids(const struct guest *guest, struct guest_answer *answer, const uint32_t *ids,
-                     uint32_t count)
+static void take_ids(struct guest_answer *answer, const uint32_t *ids, uint32_t count)
 {
-    must(!guest->too_long && count <= answer->count - answer->got);
+    must(count <= answer->count - answer->got); /* None, where it is too long. */
     for (uint32_t i = 0; i < count; i++) {
         must(ids[i] == answer->ids[answer->got + i]);
     }
@@ -223,7 +230,7 @@ void guest_take_tokens(struct guest *guest, const struct wire_tokens *tokens, ui
                        tokens->logprobs);
     }
     take_scores(guest, answer, &tokens->prompt);
-    take_ids(guest, answer, tokens->ids, tokens->id_count);
+    take_ids(answer, tokens->ids, tokens->id_count);
     take_text(answer, &tokens->text);
     const uint64_t most = credit + guest->granted;
     must(guest->granted == 0 || answer->got <= most || answer->got <= answer->got_free);
@@ -246,7 +253,7 @@ void guest_take_done(struct guest *guest, const struct wire_done *done)
             check_logprobs(guest, answer, guest->prompt_tokens, done->id_count, done->logprobs);
         }
         take_scores(guest, answer, &done->prompt);
-        take_ids(guest, answer, done->ids, done->id_count);
+        take_ids(answer, done->ids, done->id_count);
         take_text(answer, &done->text);
     }
     must(done->usage.completion_tokens == answer->got);

@@ -48,6 +48,8 @@ struct guest {
     bool stream;
     bool logprobs;
     bool scores;
+    int32_t priority;
+    char tenant[2]; /* Empty: none. */
     uint32_t top;
     uint64_t timeout_us;
     uint64_t granted; /* 0: no CREDIT was sent. */

@@ -1,8 +1,8 @@
 /*
  * sluice_sim.c - runs seeds of the simulation. Not shipped.
  *
- *   sluice_sim --seeds COUNT [--first SEED] [--jobs N]    many, in processes of their own
- *   sluice_sim --seed SEED [--trace]                      one, here: for a debugger
+ *   sluice_sim --seeds COUNT [--first SEED] [--jobs N] [--failures N]   many, in own processes
+ *   sluice_sim --seed SEED [--trace]                                    one, here: for a debugger
  *
  * A seed that fails ends its process; the next one goes on behind it, and the command that runs the
  * failed one alone is printed. Exit status 1 when one failed. Invariant: what is printed for a
@@ -19,7 +19,7 @@
 
 #include "tests/sim/world.h"
 
-enum { SEED_SECONDS_MAX = 60, JOBS_MAX = 16, FAILURES_MAX = 10, SURE_SEEDS = 500, REPEATED = 61 };
+enum { SEED_SECONDS_MAX = 20, JOBS_MAX = 16, FAILURES_MAX = 10, SURE_SEEDS = 500, REPEATED = 61 };
 
 struct job {       /* Shared with the process that runs it. */
     uint64_t next; /* The seed that runs, or is to run next. */
@@ -29,13 +29,14 @@ struct job {       /* Shared with the process that runs it. */
 struct options {
     uint64_t first;
     uint64_t count;
-    uint32_t jobs;
+    uint64_t jobs;
+    uint64_t failures; /* Then it gives up. */
     bool alone;
     bool trace;
 };
 
 /* Every jobs-th seed from where the last process of this job has failed. */
-static pid_t start_job(struct job *job, uint64_t end, uint32_t jobs)
+static pid_t start_job(struct job *job, uint64_t end, uint64_t jobs)
 {
     (void)fflush(NULL);
     const pid_t child = fork();
@@ -122,7 +123,7 @@ static int run_many(const char *program, const struct options *options)
     must(job != MAP_FAILED);
     const uint64_t end = options->first + options->count;
     pid_t child[JOBS_MAX];
-    uint32_t running = options->jobs;
+    uint64_t running = options->jobs;
     uint32_t failed = 0;
     for (uint32_t i = 0; i < options->jobs; i++) {
         job[i].next = options->first + i;
@@ -141,7 +142,7 @@ static int run_many(const char *program, const struct options *options)
         }
         tell_failure(program, job[i].next);
         job[i].next += options->jobs;
-        if (++failed < FAILURES_MAX) {
+        if (++failed < options->failures) {
             child[i] = start_job(&job[i], end, options->jobs);
             running++;
         }
@@ -177,7 +178,8 @@ static bool read_number(const char *text, uint64_t *out)
 
 static bool read_options(struct options *options, int count, char **words)
 {
-    uint64_t jobs = 1;
+    options->jobs = 1;
+    options->failures = FAILURES_MAX;
     for (int i = 1; i < count; i++) {
         const bool more = i + 1 < count;
         bool good = true;
@@ -191,7 +193,9 @@ static bool read_options(struct options *options, int count, char **words)
         } else if (strcmp(words[i], "--first") == 0 && more) {
             good = read_number(words[++i], &options->first);
         } else if (strcmp(words[i], "--jobs") == 0 && more) {
-            good = read_number(words[++i], &jobs) && jobs >= 1 && jobs <= JOBS_MAX;
+            good = read_number(words[++i], &options->jobs);
+        } else if (strcmp(words[i], "--failures") == 0 && more) {
+            good = read_number(words[++i], &options->failures);
         } else {
             good = false;
         }
@@ -199,8 +203,8 @@ static bool read_options(struct options *options, int count, char **words)
             return false;
         }
     }
-    options->jobs = (uint32_t)jobs;
-    return options->alone || options->count > 0;
+    return (options->alone || options->count > 0) && options->jobs >= 1 &&
+           options->jobs <= JOBS_MAX;
 }
 
 int main(int argc, char **argv)
@@ -208,7 +212,7 @@ int main(int argc, char **argv)
     struct options options = {0};
     if (!read_options(&options, argc, argv)) {
         (void)fprintf(stderr,
-                      "usage: %s --seeds COUNT [--first SEED] [--jobs N]\n"
+                      "usage: %s --seeds COUNT [--first SEED] [--jobs N] [--failures N]\n"
                       "       %s --seed SEED [--trace]\n",
                       argv[0], argv[0]);
         return 2;

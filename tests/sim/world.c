@@ -109,6 +109,7 @@ static void draw_faults(struct world *world)
         .deadlines = world_chance(world, 25),
         .slow_credit = world_chance(world, 35),
     };
+    world->tenants = world_chance(world, 60) ? 1 : between(world, 2, 4);
     world->drains_early = world_chance(world, 10);
     world->calm_us = WORLD_BEGIN_US + between(world, 50000, 600000);
 }

@@ -66,6 +66,7 @@ struct world {
     uint64_t steps_max; /* Of totals->steps, while CALM. */
     uint64_t text_us;   /* When the tokenizer's next job is done. */
     bool trace;
+    uint32_t tenants;  /* Those that name none are one. */
     bool drains_early; /* Stops in the middle of everything. */
     enum world_phase phase;
     struct world_faults faults;
