@@ -184,26 +184,32 @@ double schedule_interval(const struct schedule *schedule, const struct problem *
     return interval_us;
 }
 
-double schedule_sequential(const struct problem *problem)
+/* The sum of whole operations, those of one form of O. 0: one has no duration. */
+static double sum_whole(const struct problem *problem, bool by_row)
 {
     double sum_us = 0;
-    double by_column_us = 0;
-    double by_row_us = 0;
     for (uint32_t i = 0; i < PROBLEM_OPERATIONS; i++) {
         const uint32_t units = problem->operation[i].end - problem->operation[i].first;
         const double us = problem->operation[i].duration_us[units];
-        if (units > 0 && us <= 0) {
+        const bool other_form = by_row ? i == PROBLEM_AG_ATT || i == PROBLEM_O || i == PROBLEM_AG_O
+                                       : i == PROBLEM_O2 || i == PROBLEM_AR_O;
+        if (units == 0 || other_form) {
+            continue;
+        }
+        if (us <= 0) {
             return 0;
         }
-        if (i == PROBLEM_AG_ATT || i == PROBLEM_O || i == PROBLEM_AG_O) {
-            by_column_us += us;
-        } else if (i == PROBLEM_O2 || i == PROBLEM_AR_O) {
-            by_row_us += us;
-        } else {
-            sum_us += us;
-        }
+        sum_us += us;
     }
-    return sum_us + (by_column_us < by_row_us ? by_column_us : by_row_us);
+    return sum_us;
+}
+
+double schedule_sequential(const struct problem *problem, bool *by_row)
+{
+    const double by_column_us = sum_whole(problem, false);
+    const double by_row_us = sum_whole(problem, true);
+    *by_row = by_row_us > 0 && (by_column_us <= 0 || by_row_us < by_column_us);
+    return *by_row ? by_row_us : by_column_us;
 }
 
 static int broken(char *error, const char *rule, enum problem_operation operation)

@@ -10,6 +10,7 @@
 #ifndef PLAN_SCHEDULE_H
 #define PLAN_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/must.h"
@@ -58,8 +59,8 @@ double schedule_interval(const struct schedule *schedule, const struct problem *
                          struct schedule_graph *graph, double limit_us);
 
 /* One after the other, each operation whole: the sum of the durations, as a baseline. 0 when a
- * whole operation has no duration. The O form is the faster one. */
-double schedule_sequential(const struct problem *problem);
+ * whole operation has no duration. The O form is the faster one; by_row: O2. */
+double schedule_sequential(const struct problem *problem, bool *by_row);
 
 enum { SCHEDULE_ERROR_BYTES_MAX = 160 };
 

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -83,7 +84,9 @@ static void work_bounds_the_interval(void **state)
     (void)state;
     const struct problem problem = make_problem(100, 1, 1);
     assert_true(fabs(search_best(&problem) - 412) < 1e-6);
-    assert_true(fabs(schedule_sequential(&problem) - (400 + 4 + 2 + 2 + 8 + 4 + 4)) < 1e-6);
+    bool by_row;
+    assert_true(fabs(schedule_sequential(&problem, &by_row) - (400 + 4 + 2 + 2 + 8 + 4 + 4)) <
+                1e-6);
 }
 
 /* Decode attention of 2 x 50 hides under up and gate of 4 x 60: compute stays busy. */
@@ -93,7 +96,8 @@ static void memory_hides_under_compute(void **state)
     const struct problem problem = make_problem(60, 50, 1);
     const double us = search_best(&problem);
     assert_true(us >= 252 - 1e-6 && us <= 252 * 1.02);
-    assert_true(schedule_sequential(&problem) > 360);
+    bool by_row;
+    assert_true(schedule_sequential(&problem, &by_row) > 360);
 }
 
 /* With one piece an operation nothing of a layer can overlap: each needs the one before. */
@@ -106,7 +110,8 @@ static void one_piece_cannot_overlap(void **state)
     }
     const double us = search_best(&problem);
     const double shorter_us = 2; /* Prefill attention beside decode attention: one stream. */
-    assert_true(us >= schedule_sequential(&problem) - shorter_us - 4 - 1e-6);
+    bool by_row;
+    assert_true(us >= schedule_sequential(&problem, &by_row) - shorter_us - 4 - 1e-6);
 }
 
 struct fixture {
