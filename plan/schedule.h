@@ -40,8 +40,9 @@ struct schedule_edge { /* start[to] >= start[from] + weight - rounds * interval,
     double weight_us;
 };
 
-enum { /* Two tilings meet in at most 2 * 4 - 1 pairs; a stream has an edge a nano-operation. */
-       SCHEDULE_EDGES_MAX = PROBLEM_DEPS_MAX * (2 * PROBLEM_PIECES_MAX - 1) + SCHEDULE_NANO_MAX,
+enum { /* Every piece may need every piece; a stream has an edge a nano-operation. */
+       SCHEDULE_EDGES_MAX =
+           PROBLEM_DEPS_MAX * PROBLEM_PIECES_MAX * PROBLEM_PIECES_MAX + SCHEDULE_NANO_MAX,
 };
 
 struct schedule_graph { /* Work space, and the times of the answer. */

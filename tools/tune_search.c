@@ -19,16 +19,12 @@
 #define COMMAND "sluice-tune search"
 
 enum {
-    ROUNDS = 10,         /* Coolings, each from the best so far. */
     TRIES_A_LOOK = 2000, /* At the clock: milliseconds. */
     SECONDS_MAX = 3600,
     SHOW_US = 200000,
     LAYERS_BESIDE = 4, /* Shown before and after the layer of a picture. */
     BOXES_MAX = (2 * LAYERS_BESIDE + 1) * SCHEDULE_NANO_MAX + PROBLEM_OPERATIONS,
 };
-
-static const double hot_us = 60; /* Of intervals of some thousand: nearly everything is taken. */
-static const double cold_us = 0.5;
 
 struct run {
     const char *problem;
@@ -78,12 +74,12 @@ static void cool(struct search *search, double seconds)
     uint64_t shown_us = 0;
     uint32_t round = 0;
     for (double spent_us = 0; spent_us < all_us;) {
-        const double at = spent_us / all_us * ROUNDS;
-        if ((uint32_t)at > round) {
-            round = (uint32_t)at;
+        const double part = spent_us / all_us;
+        if ((uint32_t)(part * SEARCH_COOLINGS) > round) {
+            round++;
             search_restart(search);
         }
-        search_run(search, hot_us * pow(cold_us / hot_us, at - floor(at)), TRIES_A_LOOK);
+        search_run(search, search_heat(search, part), TRIES_A_LOOK);
         const uint64_t now_us = clock_now_us();
         spent_us = (double)(now_us - start_us);
         if (now_us - shown_us > SHOW_US) {

@@ -25,13 +25,13 @@ static const double short_us = 1;
 static struct problem make_problem(double compute_us, double memory_us, double net_us)
 {
     static const struct problem_dep deps[] = {
-        {PROBLEM_KQV, PROBLEM_AR_D, 1},  {PROBLEM_GEMV, PROBLEM_KQV, 0},
-        {PROBLEM_PF, PROBLEM_KQV, 0},    {PROBLEM_AG_ATT, PROBLEM_GEMV, 0},
-        {PROBLEM_AG_ATT, PROBLEM_PF, 0}, {PROBLEM_O, PROBLEM_AG_ATT, 0},
-        {PROBLEM_AG_O, PROBLEM_O, 0},    {PROBLEM_O2, PROBLEM_GEMV, 0},
-        {PROBLEM_O2, PROBLEM_PF, 0},     {PROBLEM_AR_O, PROBLEM_O2, 0},
-        {PROBLEM_UG, PROBLEM_AG_O, 0},   {PROBLEM_UG, PROBLEM_AR_O, 0},
-        {PROBLEM_D, PROBLEM_UG, 0},      {PROBLEM_AR_D, PROBLEM_D, 0},
+        {PROBLEM_KQV, PROBLEM_AR_D, 1, false},  {PROBLEM_GEMV, PROBLEM_KQV, 0, false},
+        {PROBLEM_PF, PROBLEM_KQV, 0, false},    {PROBLEM_AG_ATT, PROBLEM_GEMV, 0, false},
+        {PROBLEM_AG_ATT, PROBLEM_PF, 0, false}, {PROBLEM_O, PROBLEM_AG_ATT, 0, false},
+        {PROBLEM_AG_O, PROBLEM_O, 0, false},    {PROBLEM_O2, PROBLEM_GEMV, 0, false},
+        {PROBLEM_O2, PROBLEM_PF, 0, false},     {PROBLEM_AR_O, PROBLEM_O2, 0, false},
+        {PROBLEM_UG, PROBLEM_AG_O, 0, false},   {PROBLEM_UG, PROBLEM_AR_O, 0, false},
+        {PROBLEM_D, PROBLEM_UG, 0, false},      {PROBLEM_AR_D, PROBLEM_D, 0, false},
     };
     static const enum problem_stream streams[PROBLEM_OPERATIONS] = {
         [PROBLEM_GEMV] = PROBLEM_MEMORY, [PROBLEM_PF] = PROBLEM_MEMORY,
