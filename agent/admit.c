@@ -11,6 +11,7 @@
 
 #include "agent/answer.h"
 #include "agent/intake.h"
+#include "base/hash.h"
 
 static double pick(bool given, double value, double model, double fallback)
 {
@@ -48,6 +49,9 @@ static void fill_params(const struct core *core, const struct wire_generate *gen
         .n = generate->n,
         .choice.several = generate->n > 1,
         .min_tokens = generate->min_tokens,
+        .priority = generate->priority,
+        .tenant =
+            generate->tenant.bytes ? hash_u64(generate->tenant.bytes, generate->tenant.count) : 0,
         .ignore_eos = generate->ignore_eos,
         .stream = generate->stream,
         .logprobs = generate->logprobs,
@@ -215,6 +219,10 @@ static void activate(struct core *core, struct request *request, uint32_t near,
     placement_add(&core->placement, index, near,
                   request_shares_prompt(request) ? request->ids : NULL, prompt_tokens);
     struct sched *sched = placement_sched(&core->placement, index);
+    const struct sched_terms terms = {.tenant = request->params.tenant,
+                                      .priority = request->params.priority,
+                                      .answer_tokens_max = request->params.max_tokens};
+    sched_set_terms(sched, index, &terms);
     sched_set_open_cells(sched, index, device_open_cells(request));
     sched_set_scores(sched, index, request->params.scores_prompt ? prompt_tokens - 1 : 0);
 }
@@ -237,6 +245,7 @@ static void add_siblings(struct core *core, const struct request *first)
         request->progress_us = first->progress_us;
         request->events = first->events;
         request->credit = first->credit;
+        request->credit_explicit = first->credit_explicit; /* It may come while they are text. */
         memcpy(request->ids, first->ids, first->prompt_tokens * sizeof first->ids[0]);
         core->counters.requests++;
         activate(core, request, request_index(&core->requests, first), first->prompt_tokens);

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "agent/slo.h"
+
 static bool is_stop_id(const struct request *request, uint32_t id)
 {
     for (uint32_t i = 0; i < request->params.stop_id_count; i++) {
@@ -97,8 +99,14 @@ static void end_text(struct core *core, struct request *request)
 
 static void leave(struct core *core, struct request *request)
 {
-    placement_remove(&core->placement, request_index(&core->requests, request));
+    const uint32_t index = request_index(&core->requests, request);
+    if (request->error.code == WIRE_OK && request->finish == WIRE_FINISH_STOP) {
+        placement_end(&core->placement, index);
+    } else {
+        placement_remove(&core->placement, index);
+    }
     request->events.finished_us = core->now_us;
+    request->progress_us = core->now_us; /* What its end has to say waits from now on. */
     request_move(&core->requests, request, REQUEST_ENDING);
 }
 
@@ -144,6 +152,9 @@ static void copy_logprobs(const struct device *device, const struct record_resul
 static void answer_token(struct core *core, struct request *request, const struct device *device,
                          const struct record_result *result)
 {
+    if (request->sent_tokens == request->answer_tokens) { /* Nothing waited for its reader. */
+        request->progress_us = core->now_us;
+    }
     const uint32_t at = request->answer_tokens++;
     if (at == 0) {
         const uint32_t index = request_index(&core->requests, request);
@@ -199,6 +210,7 @@ void answer_step(struct core *core, struct group *group)
     const struct record_result *scores = device->scores;
     struct sched *sched = &core->placement.sched[group->index];
     sched_commit(sched, step);
+    slo_learn(group, step, device->compute_us);
     group->steps++;
     core->counters.steps++;
     core->counters.last_step_us = core->now_us - group->sent_us;

@@ -102,6 +102,7 @@ static int open_memory(struct core *core)
         .page_tokens = config->kv.page_tokens,
         .page_count = config->kv.device_pages,
         .context_max = core->context_max,
+        .forecast_percent = config->batch.forecast_percent,
     };
     const struct scribe_options scribe = {
         .tokenizer = core->tokenizer,

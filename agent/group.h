@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "agent/device.h"
+#include "agent/pace.h"
 #include "agent/sched.h"
 #include "base/arena.h"
 #include "base/must.h"
@@ -23,7 +24,8 @@ struct group {
     uint64_t number;        /* Of that step, or of the last one. */
     uint64_t linked_us;
     uint64_t sent_us;
-    uint64_t steps; /* Answered. */
+    uint64_t steps;   /* Answered. */
+    struct pace pace; /* What those took. */
 };
 
 int group_open(struct group *group, struct arena *arena, uint32_t slots_max) MUST_CHECK;

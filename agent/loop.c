@@ -12,6 +12,7 @@
 #include "agent/answer.h"
 #include "agent/events.h"
 #include "agent/intake.h"
+#include "agent/slo.h"
 #include "agent/stream.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -269,8 +270,11 @@ static void stage_step(struct core *core)
     for (uint32_t i = 0; i < core->placement.count; i++) {
         struct group *group = &core->groups[i];
         struct placement *placement = &core->placement;
-        if (placement->sched[i].in_flight || !placement->ready[i] ||
-            !placement_form(placement, i, &group->step)) {
+        if (placement->sched[i].in_flight || !placement->ready[i]) {
+            continue;
+        }
+        slo_set_dense(core, group);
+        if (!placement_form(placement, i, &group->step)) {
             continue;
         }
         events_step(core, group);

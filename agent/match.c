@@ -15,6 +15,7 @@ struct match match_find(const struct sched *sched, struct sched_entry *entry)
     const uint32_t page_tokens = sched->options.page_tokens;
     struct match match = {.parent = sched->prefix.salt, .tail_page = PREFIX_NONE};
     uint32_t at = 0;
+    match.parent.word[0] ^= entry->tenant; /* A tenant's pages are its own. */
     while (entry->ids && at + 1 < entry->tokens) {
         const uint32_t left = entry->tokens - at;
         const uint32_t known = left < page_tokens ? left : page_tokens;
@@ -71,6 +72,10 @@ void match_drop_page(struct sched *sched, uint32_t page)
 {
     if (sched->pages.page[page].owners == 1) {
         prefix_remove(&sched->prefix, page);
+        if (sched->in_flight) { /* Whether or not that step uses it: few pages are in doubt. */
+            pages_pin(&sched->pages, page);
+            sched->pinned[sched->pinned_count++] = page;
+        }
     }
     pages_drop(&sched->pages, page);
 }

@@ -42,7 +42,8 @@ void match_written(struct sched *sched, uint32_t request, uint32_t first, uint32
 /* The request is about to give its pages back. */
 void match_leave(struct sched *sched, uint32_t request);
 
-/* One owner less; the last one takes the page out of the index. */
+/* One owner less; the last one takes the page out of the index. Its page is free once the step in
+ * flight has ended. */
 void match_drop_page(struct sched *sched, uint32_t page);
 
 #endif /* AGENT_MATCH_H */

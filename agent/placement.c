@@ -52,7 +52,7 @@ bool placement_fits(const struct placement *placement, uint64_t tokens)
 static uint32_t live(const struct placement *placement, uint32_t group)
 {
     const struct sched *sched = &placement->sched[group];
-    return sched->running_count + sched->waiting_count;
+    return sched->running_count + sched->fair.waiting_count;
 }
 
 static bool less_loaded(const struct placement *placement, uint32_t group, uint32_t than)
@@ -96,6 +96,11 @@ void placement_remove(struct placement *placement, uint32_t request)
     sched_remove(placement_sched(placement, request), request);
 }
 
+void placement_end(struct placement *placement, uint32_t request)
+{
+    sched_end(placement_sched(placement, request), request);
+}
+
 void placement_set_ready(struct placement *placement, uint32_t group)
 {
     placement->ready[group] = true;
@@ -107,17 +112,17 @@ void placement_lose(struct placement *placement, uint32_t group)
     sched_reset(&placement->sched[group]);
 }
 
-/* Whether a group that forms a step takes over the oldest that waits in another one. */
+/* Whether a group that forms a step takes over the first that waits in another one. */
 static bool takes_over(const struct placement *placement, uint32_t group, uint32_t from)
 {
     const struct sched *own = &placement->sched[group];
-    if (from == group || placement->sched[from].waiting_count == 0) {
+    if (from == group || placement->sched[from].fair.waiting_count == 0) {
         return false;
     }
     if (!placement->ready[from]) {
         return least_loaded(placement) == group;
     }
-    return own->waiting_count < own->free_slot_count &&
+    return own->fair.waiting_count < own->free_slot_count &&
            live(placement, from) >= live(placement, group) + PLACEMENT_GAP;
 }
 
@@ -125,7 +130,7 @@ bool placement_form(struct placement *placement, uint32_t group, struct sched_st
 {
     for (uint32_t from = 0; from < placement->count; from++) {
         while (takes_over(placement, group, from)) {
-            const uint32_t request = placement->sched[from].waiting_first;
+            const uint32_t request = fair_first(&placement->sched[from].fair);
             sched_move(&placement->sched[from], &placement->sched[group], request);
             placement->group[request] = (uint8_t)group;
             placement->moves++;
@@ -140,11 +145,13 @@ struct placement_total placement_total(const struct placement *placement)
     for (uint32_t i = 0; i < placement->count; i++) {
         const struct sched *sched = &placement->sched[i];
         total.running += sched->running_count;
-        total.waiting += sched->waiting_count;
+        total.waiting += sched->fair.waiting_count;
         total.waiting_tokens += sched->waiting_tokens;
         total.preemptions += sched->preemptions;
         total.recomputed_tokens += sched->recomputed_tokens;
         total.shared_tokens += sched->shared_tokens;
+        total.predictions += sched->outlook.predictions;
+        total.predictions_short += sched->outlook.predictions_short;
         total.pages += sched->pages.count;
         total.pages_free += sched->pages.free_count;
     }

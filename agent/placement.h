@@ -34,6 +34,8 @@ struct placement_total { /* Sums over the groups. */
     uint64_t preemptions;
     uint64_t recomputed_tokens;
     uint64_t shared_tokens;
+    uint64_t predictions;
+    uint64_t predictions_short;
     uint64_t pages;
     uint64_t pages_free;
 };
@@ -54,6 +56,7 @@ void placement_add(struct placement *placement, uint32_t request, uint32_t near,
 struct sched *placement_sched(const struct placement *placement, uint32_t request);
 
 void placement_remove(struct placement *placement, uint32_t request);
+void placement_end(struct placement *placement, uint32_t request); /* As sched_end(). */
 
 void placement_set_ready(struct placement *placement, uint32_t group);
 

@@ -34,6 +34,8 @@ struct request_params {
     uint32_t min_tokens;
     uint32_t n; /* Siblings, itself included: one address, a request each. */
     struct wire_choice choice;
+    uint64_t tenant; /* Digest of its name; 0: of those without one. */
+    int32_t priority;
     double temperature;
     double top_p;
     double min_p;

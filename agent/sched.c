@@ -1,16 +1,17 @@
 /*
  * sched.c - see sched.h. Called by the core's loop and by tests, on one thread; its memory comes
- * from the caller's arena. Invariant: a request is in exactly one of: absent, the queue (which is
- * in order of arrival), the running list (likewise); only running ones have a slot and pages.
+ * from the caller's arena. Invariant: a request is in exactly one of: absent, the queue, the
+ * running list (which is in order of age); only running ones have a slot and pages.
  */
 #include "agent/sched.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "agent/enter.h"
 #include "agent/match.h"
 
-static uint32_t pages_for(const struct sched *sched, uint64_t tokens)
+uint32_t sched_pages_for(const struct sched *sched, uint64_t tokens)
 {
     const uint64_t page = sched->options.page_tokens;
     return (uint32_t)((tokens + page - 1) / page);
@@ -29,7 +30,8 @@ size_t sched_bytes(const struct sched_options *options)
     const size_t slot = 3 * sizeof(uint32_t) + 2 * sizeof(struct sched_slot);
     const size_t page = sizeof(struct page) + sizeof(uint32_t);
     return requests * entry + slots * slot + options->page_count * page +
-           prefix_bytes(options->page_count, options->page_tokens) + 16 * (size_t)64;
+           prefix_bytes(options->page_count, options->page_tokens) +
+           fair_bytes(options->requests_max) + outlook_bytes() + 16 * (size_t)64;
 }
 
 int sched_open(struct sched *sched, struct arena *arena, const struct sched_options *options)
@@ -38,8 +40,6 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
     const size_t table = pages_per_request(options);
     *sched = (struct sched){
         .options = *options,
-        .waiting_first = SCHED_NONE,
-        .waiting_last = SCHED_NONE,
         .entry = arena_alloc(arena, options->requests_max, sizeof(struct sched_entry)),
         .running = arena_alloc(arena, slots, sizeof(uint32_t)),
         .free_slots = arena_alloc(arena, slots, sizeof(uint32_t)),
@@ -48,6 +48,7 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
         .closes = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .pinned = arena_alloc(arena, options->page_count, sizeof(uint32_t)),
         .free_slot_count = options->slots_max,
+        .dense = options->tokens_max,
     };
     uint32_t *tables = arena_alloc(arena, options->requests_max * table, sizeof(uint32_t));
     if (!sched->entry || !sched->running || !sched->free_slots || !sched->generation ||
@@ -60,49 +61,31 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
     for (uint32_t i = 0; i < slots; i++) {
         sched->free_slots[i] = options->slots_max - 1 - i; /* Slot 0 is taken first. */
     }
-    const int code = prefix_open(&sched->prefix, arena, options->page_count, options->page_tokens,
-                                 &options->salt);
+    int code = prefix_open(&sched->prefix, arena, options->page_count, options->page_tokens,
+                           &options->salt);
+    code = code ? code : fair_open(&sched->fair, arena, options->requests_max);
+    code = code ? code : outlook_open(&sched->outlook, arena);
     return code ? code : pages_open(&sched->pages, arena, options->page_count);
 }
 
 bool sched_fits(const struct sched *sched, uint64_t tokens)
 {
     return tokens <= sched->options.context_max &&
-           pages_for(sched, tokens) <= sched->options.page_count;
+           sched_pages_for(sched, tokens) <= sched->options.page_count;
 }
 
-/* Into the queue before the first younger one, found from the front: returns are older than most.
- */
-static void enqueue(struct sched *sched, uint32_t request)
+/* One that has run waits again, at the place of its age. */
+static void queue_again(struct sched *sched, uint32_t request)
 {
-    struct sched_entry *entry = &sched->entry[request];
-    uint32_t after = SCHED_NONE;
-    uint32_t before = sched->waiting_last;
-    if (before != SCHED_NONE && sched->entry[before].order > entry->order) {
-        after = sched->waiting_first;
-        while (sched->entry[after].order < entry->order) {
-            after = sched->entry[after].after;
-        }
-        before = sched->entry[after].before;
-    }
-    entry->state = SCHED_WAITING;
-    entry->before = before;
-    entry->after = after;
-    *(before == SCHED_NONE ? &sched->waiting_first : &sched->entry[before].after) = request;
-    *(after == SCHED_NONE ? &sched->waiting_last : &sched->entry[after].before) = request;
-    sched->waiting_count++;
-    sched->waiting_tokens += entry->tokens;
+    sched->entry[request].state = SCHED_WAITING;
+    sched->waiting_tokens += sched->entry[request].tokens;
+    fair_return(&sched->fair, request);
 }
 
 static void dequeue(struct sched *sched, uint32_t request)
 {
-    const struct sched_entry *entry = &sched->entry[request];
-    *(entry->before == SCHED_NONE ? &sched->waiting_first : &sched->entry[entry->before].after) =
-        entry->after;
-    *(entry->after == SCHED_NONE ? &sched->waiting_last : &sched->entry[entry->after].before) =
-        entry->before;
-    sched->waiting_count--;
-    sched->waiting_tokens -= entry->tokens;
+    sched->waiting_tokens -= sched->entry[request].tokens;
+    fair_take(&sched->fair, request);
 }
 
 void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens)
@@ -114,8 +97,26 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
                                   .ids = ids,
                                   .pages = pages,
                                   .tail_page = PREFIX_NONE,
-                                  .order = sched->next_order++};
-    enqueue(sched, request);
+                                  .state = SCHED_WAITING,
+                                  .prompt_tokens = tokens,
+                                  .tokens_max = sched->options.context_max,
+                                  .order = fair_order(sched->next_order++, 0)};
+    sched->waiting_tokens += tokens;
+    fair_join(&sched->fair, request, entry->tenant, entry->order);
+}
+
+void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms)
+{
+    struct sched_entry *entry = &sched->entry[request];
+    must(entry->state == SCHED_WAITING);
+    const uint32_t room = sched->options.context_max - entry->prompt_tokens;
+    const uint32_t most = terms->answer_tokens_max;
+    entry->tokens_max = entry->prompt_tokens + (most > 0 && most < room ? most : room);
+    entry->tenant = terms->tenant;
+    entry->order = fair_order(fair_arrival(entry->order), terms->priority);
+    fair_take(&sched->fair, request);
+    fair_leave(&sched->fair, request);
+    fair_join(&sched->fair, request, entry->tenant, entry->order);
 }
 
 void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells)
@@ -169,7 +170,7 @@ static void tell_close(struct sched *sched, const struct sched_entry *entry, uin
         (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
 }
 
-void sched_remove(struct sched *sched, uint32_t request)
+static void leave(struct sched *sched, uint32_t request, bool cut)
 {
     struct sched_entry *entry = &sched->entry[request];
     if (entry->state == SCHED_WAITING) {
@@ -178,7 +179,27 @@ void sched_remove(struct sched *sched, uint32_t request)
         tell_close(sched, entry, request);
         vacate(sched, request);
     }
+    if (entry->state != SCHED_ABSENT) {
+        outlook_learn(sched, request, cut);
+        fair_leave(&sched->fair, request);
+    }
     entry->state = SCHED_ABSENT;
+}
+
+void sched_remove(struct sched *sched, uint32_t request)
+{
+    leave(sched, request, true);
+}
+
+void sched_end(struct sched *sched, uint32_t request)
+{
+    leave(sched, request, false);
+}
+
+void sched_set_dense(struct sched *sched, uint32_t tokens)
+{
+    must(tokens > 0 && tokens <= sched->options.tokens_max);
+    sched->dense = tokens;
 }
 
 void sched_hold(struct sched *sched, uint32_t request, bool held)
@@ -193,7 +214,7 @@ static void yield_pages(struct sched *sched, uint32_t request)
     sched->recomputed_tokens += entry->computed;
     tell_close(sched, entry, request);
     vacate(sched, request);
-    enqueue(sched, request);
+    queue_again(sched, request);
 }
 
 /* Makes room for one more page of a running request; false when it had to yield itself. */
@@ -270,7 +291,7 @@ static void form_decodes(struct sched *sched, struct sched_step *step)
         if (entry->waits || entry->tokens - entry->computed != 1) {
             continue;
         }
-        const bool room = entry->page_count >= pages_for(sched, entry->tokens);
+        const bool room = entry->page_count >= sched_pages_for(sched, entry->tokens);
         if (room || extend(sched, request)) {
             add_row(sched, step, request, 1);
         }
@@ -280,10 +301,10 @@ static void form_decodes(struct sched *sched, struct sched_step *step)
 static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t request)
 {
     const struct sched_entry *entry = &sched->entry[request];
-    const uint32_t budget = sched->options.tokens_max - step->token_count;
-    if (entry->waits || budget == 0) {
+    if (entry->waits || step->token_count >= sched->dense) {
         return;
     }
+    const uint32_t budget = sched->dense - step->token_count;
     const uint32_t left = match_claim(sched, request) - entry->computed;
     const uint32_t tokens = bound_scores(entry, step, left < budget ? left : budget);
     if (tokens > 0) { /* Else an older one has just claimed the page, or judges enough. */
@@ -291,76 +312,30 @@ static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t re
     }
 }
 
-/* The queue's head takes a slot and pages for its tokens and the one after them. When the step is
- * full, only a head that can borrow enters: whoever has the pages may be gone by the next step. */
+/* Lets the queue's head in. When the step is full, only one that can borrow enters: whoever has the
+ * pages may be gone by the next step. */
 static bool admit_head(struct sched *sched, struct sched_step *step)
 {
-    const uint32_t request = sched->waiting_first;
-    if (request == SCHED_NONE || sched->free_slot_count == 0) {
+    const bool full = step->token_count >= sched->dense;
+    const uint32_t request = enter_head(sched, full);
+    if (request == SCHED_NONE) {
         return false;
     }
-    struct sched_entry *entry = &sched->entry[request];
-    uint32_t want = pages_for(sched, (uint64_t)entry->tokens + 1);
-    const uint32_t most = pages_for(sched, sched->options.context_max);
-    want = want < most ? want : most;
-    want = want < sched->options.page_count ? want : sched->options.page_count;
-    const struct match match = match_find(sched, entry);
-    const bool borrows = match.pages > 0 || match.tail_page != PREFIX_NONE;
-    if (!borrows && step->token_count == sched->options.tokens_max) {
-        return false;
-    }
-    if (entry->open_cells > SCHED_OPEN_CELLS_MAX - sched->open_cells) {
-        return false;
-    }
-    if (pages_take(&sched->pages, want - match.pages, entry->pages + match.pages)) {
-        return false;
-    }
-    match_take(sched, request, &match);
-    dequeue(sched, request);
-    entry->state = SCHED_RUNNING;
-    entry->page_count = want;
-    entry->slot = sched->free_slots[--sched->free_slot_count];
-    sched->generation[entry->slot]++;
-    uint32_t at = sched->running_count++;
-    while (at > 0 && sched->entry[sched->running[at - 1]].order > entry->order) {
-        sched->running[at] = sched->running[at - 1];
-        at--;
-    }
-    sched->running[at] = request;
-    sched->opens[sched->open_count++] =
-        (struct sched_slot){request, entry->slot, sched->generation[entry->slot]};
-    sched->open_cells += entry->open_cells;
-    entry->waits =
-        step->token_count == sched->options.tokens_max || !match_settle(sched, step, request);
+    sched->entry[request].waits = full || !match_settle(sched, step, request);
     form_chunk(sched, step, request);
     return true;
 }
 
-static void pin(struct sched *sched, uint32_t page)
+/* From now on every page that loses its last owner waits for this step's end (match.c). */
+static void begin_flight(struct sched *sched, const struct sched_step *step)
 {
-    if (sched->pages.page[page].in_flight == 0) { /* Several rows may read one page. */
-        pages_pin(&sched->pages, page);
-        sched->pinned[sched->pinned_count++] = page;
-    }
-}
-
-static void pin_step(struct sched *sched, const struct sched_step *step)
-{
-    sched->pinned_count = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
-        const struct sched_entry *entry = &sched->entry[step->rows[i].request];
-        for (uint32_t p = 0; p < entry->page_count; p++) {
-            pin(sched, entry->pages[p]);
-        }
-    }
+    sched->in_flight = true;
     for (uint32_t i = 0; i < step->copy_count; i++) {
-        pin(sched, step->copies[i].source);
         match_drop_page(sched, step->copies[i].source); /* What the request owned it for. */
     }
-    sched->in_flight = true;
 }
 
-static void unpin_step(struct sched *sched)
+static void end_flight(struct sched *sched)
 {
     for (uint32_t i = 0; i < sched->pinned_count; i++) {
         pages_unpin(&sched->pages, sched->pinned[i]);
@@ -383,7 +358,10 @@ bool sched_form(struct sched *sched, struct sched_step *step)
             form_chunk(sched, step, sched->running[i]);
         }
     }
-    while (admit_head(sched, step)) {
+    if (sched->fair.waiting_count > 0) {
+        outlook_begin(sched);
+        while (admit_head(sched, step)) {
+        }
     }
     if (step->row_count == 0) {
         must(step->copy_count == 0); /* A copy has a row behind it, or the budget is spent. */
@@ -396,7 +374,7 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     step->close_count = sched->close_count;
     memcpy(step->closes, sched->closes, sched->close_count * sizeof step->closes[0]);
     sched->close_count = 0;
-    pin_step(sched, step);
+    begin_flight(sched, step);
     return true;
 }
 
@@ -410,7 +388,7 @@ bool sched_row_current(const struct sched *sched, const struct sched_row *row)
 void sched_commit(struct sched *sched, const struct sched_step *step)
 {
     must(sched->in_flight);
-    unpin_step(sched);
+    end_flight(sched);
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct sched_entry *entry = &sched->entry[row->request];
@@ -421,6 +399,7 @@ void sched_commit(struct sched *sched, const struct sched_step *step)
                 entry->score_next = row->position + row->score_first + row->score_count;
             }
             entry->tokens += row->sample;
+            fair_charge(&sched->fair, row->request, row->sample ? FAIR_ANSWER_COST : 0);
             entry->last_on_worker = row->sample;
         }
     }
@@ -429,13 +408,13 @@ void sched_commit(struct sched *sched, const struct sched_step *step)
 void sched_reset(struct sched *sched)
 {
     if (sched->in_flight) {
-        unpin_step(sched);
+        end_flight(sched);
     }
     while (sched->running_count > 0) {
         const uint32_t request = sched->running[sched->running_count - 1];
         sched->recomputed_tokens += sched->entry[request].computed;
         vacate(sched, request);
-        enqueue(sched, request);
+        queue_again(sched, request);
     }
     sched->open_count = 0;
     sched->open_cells = 0;
@@ -447,24 +426,18 @@ void sched_move(struct sched *from, struct sched *to, uint32_t request)
     struct sched_entry *entry = &to->entry[request];
     uint32_t *pages = entry->pages;
     must(from->entry[request].state == SCHED_WAITING && entry->state == SCHED_ABSENT);
+    const bool returned = from->fair.node[request].returned;
     dequeue(from, request);
+    fair_leave(&from->fair, request);
     *entry = from->entry[request];
     entry->pages = pages; /* Without any: it waits. */
     from->entry[request].state = SCHED_ABSENT;
-    enqueue(to, request);
-}
-
-static void verify_queue(const struct sched *sched)
-{
-    uint32_t waiting = 0;
-    uint64_t order = 0;
-    for (uint32_t i = sched->waiting_first; i != SCHED_NONE; i = sched->entry[i].after) {
-        must(sched->entry[i].state == SCHED_WAITING && sched->entry[i].page_count == 0);
-        must(waiting == 0 || sched->entry[i].order > order);
-        order = sched->entry[i].order;
-        waiting++;
+    to->waiting_tokens += entry->tokens;
+    fair_join(&to->fair, request, entry->tenant, entry->order);
+    if (returned) {
+        fair_take(&to->fair, request);
+        fair_return(&to->fair, request);
     }
-    must(waiting == sched->waiting_count);
 }
 
 void sched_verify(const struct sched *sched)
@@ -472,12 +445,12 @@ void sched_verify(const struct sched *sched)
     uint64_t owned = 0;
     uint64_t owners = 0;
     pages_verify(&sched->pages);
-    verify_queue(sched);
+    fair_verify(&sched->fair);
     for (uint32_t i = 0; i < sched->running_count; i++) {
         const struct sched_entry *entry = &sched->entry[sched->running[i]];
         must(entry->state == SCHED_RUNNING && entry->computed < entry->tokens);
         must(i == 0 || entry->order > sched->entry[sched->running[i - 1]].order);
-        must(entry->page_count >= pages_for(sched, entry->computed));
+        must(entry->page_count >= sched_pages_for(sched, entry->computed));
         owned += entry->page_count + (entry->tail_page != PREFIX_NONE);
     }
     for (uint32_t i = 0; i < sched->pages.count; i++) {

@@ -2,12 +2,12 @@
  * sched.h - which rows run in the next step. Pure: no clock, no I/O, no randomness; the core feeds
  * it in its loop, tests with a fake worker.
  *
- * Continuous batching: decode rows first, then prompts in chunks up to the token budget, first come
- * first served. A request enters when pages for all its known tokens and one more are free, less
- * those it can borrow (match.h). When a decode row needs a page and none is free, the youngest
- * running request gives all of its pages back, returns to its place in the queue and is later
- * computed again from its token log. The oldest therefore always proceeds, and admission refuses
- * what could never fit: everything finishes.
+ * Continuous batching: decode rows first, then prompts in chunks up to the token budget, in the
+ * order of the queue (fair.h). A request enters when pages for all its known tokens and one more
+ * are free, less those it can borrow (enter.h, match.h). When a decode row needs a page and none is
+ * free, the youngest running request gives all of its pages back, returns to its place in the queue
+ * and is later computed again from its token log. The oldest therefore always proceeds, and
+ * admission refuses what could never fit: everything finishes.
  *
  *   ABSENT -> WAITING -> RUNNING -> ABSENT          RUNNING -> WAITING (preempted, worker lost)
  */
@@ -17,6 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/fair.h"
+#include "agent/outlook.h"
+#include "agent/sched_step.h"
 #include "base/arena.h"
 #include "base/limits.h"
 #include "base/must.h"
@@ -33,7 +36,7 @@ enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
 
 struct sched_entry { /* One request, by its index in the core's table. */
     enum sched_state state;
-    uint64_t order;    /* Arrival: smaller is older, kept over preemption. */
+    uint64_t order;    /* Age, with its priority: smaller is older, kept over preemption. */
     uint32_t tokens;   /* Known ids: prompt and generated. */
     uint32_t computed; /* Positions whose KV this residency has. */
     uint32_t row_end;  /* Where its last row ended, in this residency. */
@@ -49,49 +52,14 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint32_t open_cells; /* Records that its opening takes. */
     uint32_t score_next; /* Positions [score_next, score_end): the token behind is to be judged. */
     uint32_t score_end;
-    bool last_on_worker; /* The newest token was sampled in this residency. */
-    bool held;           /* Its reader is behind: once caught up, it keeps its pages idle. */
-    bool waits;          /* For the writer of a borrowed page, in the step being formed. */
-    uint32_t before;     /* Neighbours in the queue, when WAITING. */
-    uint32_t after;
-};
-
-struct sched_row {
-    uint32_t request;
-    uint32_t slot;
-    uint32_t generation;
-    uint32_t position;
-    uint32_t tokens;
-    bool from_last; /* Source: the token sampled last. */
-    bool sample;
-    bool skips;           /* Its pages hold what lies between the slot's last row and it. */
-    uint32_t score_first; /* Of its tokens, those whose successor is judged: a SCORE each. */
-    uint32_t score_count;
-};
-
-struct sched_slot { /* A slot opened or closed by this step. */
-    uint32_t request;
-    uint32_t slot;
-    uint32_t generation;
-};
-
-struct sched_copy { /* The worker copies a page of every layer before the step runs. */
-    uint32_t source;
-    uint32_t target;
-};
-
-/* What the worker is told: closes, opens, new pages of the rows, copies, then the rows. */
-struct sched_step {
-    struct sched_row *rows; /* [slots_max] */
-    uint32_t row_count;
-    uint32_t token_count;
-    uint32_t score_count;     /* Over the rows, at most LIMIT_STEP_SCORES_MAX. */
-    struct sched_slot *opens; /* [slots_max] */
-    uint32_t open_count;
-    struct sched_slot *closes; /* [slots_max] */
-    uint32_t close_count;
-    struct sched_copy *copies; /* [slots_max] */
-    uint32_t copy_count;
+    bool last_on_worker;    /* The newest token was sampled in this residency. */
+    bool held;              /* Its reader is behind: once caught up, it keeps its pages idle. */
+    bool waits;             /* For the writer of a borrowed page, in the step being formed. */
+    uint32_t prompt_tokens; /* Known when it came. */
+    uint32_t tokens_max;    /* With the longest answer that it may have. */
+    uint32_t predicted_end; /* Its tokens then; 0: not predicted. */
+    bool outlived;          /* Its first prediction. */
+    uint64_t tenant;        /* Shares pages with its own alone. */
 };
 
 struct sched_options {
@@ -101,7 +69,8 @@ struct sched_options {
     uint32_t page_tokens;
     uint32_t page_count;
     uint32_t context_max;
-    struct hash_key salt; /* Of the prefix index. */
+    uint32_t forecast_percent; /* Quantile of answers' lengths to enter by; 0: known tokens. */
+    struct hash_key salt;      /* Of the prefix index. */
 };
 
 struct sched {
@@ -111,12 +80,12 @@ struct sched {
     struct sched_entry *entry; /* [requests_max] */
     uint32_t *running;         /* [slots_max], oldest first */
     uint32_t running_count;
+    uint32_t dense;       /* Tokens up to which prompts fill a step. */
     uint32_t *free_slots; /* [slots_max] */
     uint32_t free_slot_count;
-    uint32_t *generation;   /* [slots_max] of the slot's present or last residency */
-    uint32_t waiting_first; /* Oldest. */
-    uint32_t waiting_last;
-    uint32_t waiting_count;
+    uint32_t *generation; /* [slots_max] of the slot's present or last residency */
+    struct fair fair;     /* The queue. */
+    struct outlook outlook;
     uint64_t waiting_tokens;
     uint64_t next_order;
     uint64_t preemptions;
@@ -127,7 +96,7 @@ struct sched {
     uint32_t open_cells; /* Of all opens. */
     struct sched_slot *closes;
     uint32_t close_count;
-    uint32_t *pinned; /* Pages of the step in flight. */
+    uint32_t *pinned; /* [page_count] given up while a step is in flight */
     uint32_t pinned_count;
     bool in_flight;
 };
@@ -137,6 +106,8 @@ int sched_open(struct sched *sched, struct arena *arena,
 
 /* Bytes of arena that sched_open() takes. */
 size_t sched_bytes(const struct sched_options *options);
+
+uint32_t sched_pages_for(const struct sched *sched, uint64_t tokens);
 
 /* True when a request of so many tokens in all could ever run. */
 bool sched_fits(const struct sched *sched, uint64_t tokens);
@@ -150,8 +121,24 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
 void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells);
 void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens);
 
+/* After sched_add(), of one that waits: whose it is, and how urgent among those. */
+struct sched_terms {
+    uint64_t tenant;            /* Any number; 0 unless told. */
+    int32_t priority;           /* Lower goes first; 0 unless told. */
+    uint32_t answer_tokens_max; /* 0 or unless told: what the context leaves. */
+};
+void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms);
+
 /* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
 void sched_remove(struct sched *sched, uint32_t request);
+
+/* As sched_remove(), of one whose answer ended by itself, not by max_tokens: that is learnt from.
+ */
+void sched_end(struct sched *sched, uint32_t request);
+
+/* Steps to come hold so many tokens, 1 to tokens_max, as far as there is work: answers may exceed
+ * it, prompts not. */
+void sched_set_dense(struct sched *sched, uint32_t tokens);
 
 void sched_hold(struct sched *sched, uint32_t request, bool held);
 

@@ -30,8 +30,9 @@ static void add_workers(struct stats *stats, const struct core *core)
     for (uint32_t i = 0; i < core->placement.count; i++) {
         const struct sched *sched = &core->placement.sched[i];
         add_of(stats, "group", i, "requests_running", sched->running_count);
-        add_of(stats, "group", i, "requests_waiting", sched->waiting_count);
+        add_of(stats, "group", i, "requests_waiting", sched->fair.waiting_count);
         add_of(stats, "group", i, "pages_free", sched->pages.free_count);
+        add_of(stats, "group", i, "dense_tokens", sched->dense);
         add_of(stats, "group", i, "steps_total", core->groups[i].steps);
     }
 }
@@ -65,6 +66,8 @@ void stats_fill(struct core *core)
         {"preemptions_total", total.preemptions},
         {"recomputed_tokens_total", total.recomputed_tokens},
         {"shared_tokens_total", total.shared_tokens},
+        {"predictions_total", total.predictions},
+        {"predictions_short_total", total.predictions_short},
         {"moves_total", core->placement.moves},
         {"worker_losses_total", count->worker_losses},
         {"workers_ready", workers_ready(core)},

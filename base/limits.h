@@ -22,6 +22,9 @@ enum {
     LIMIT_CONTEXT_MAX = 1 << 20,   /* Tokens of one sequence. */
     LIMIT_PAGE_TOKENS_MAX = 64,    /* 16, 32 or 64. */
     LIMIT_PAGES_MAX = 1 << 24,     /* Pages of one device. */
+    LIMIT_TENANTS_MAX = 64,        /* With live requests; all are looked at for each that enters. */
+    LIMIT_PRIORITY_MAX = 100,      /* And down to minus this. */
+    LIMIT_TENANT_BYTES_MAX = 64,   /* A tenant's name. */
 
     /* One request. */
     LIMIT_REQUEST_ID_BYTES_MAX = 64,  /* Protocol: 1 to 64. */

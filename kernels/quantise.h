@@ -26,8 +26,8 @@ struct kern_quantise_args {
     enum kern_dtype dtype; /* Of x. */
 };
 
-/* y[r][c] = sum[r][c] * row_scale[r] * column_scale[c], or y += it with one rounding of the last
- * product and the sum. Units: rows. */
+/* y[r][c] = sum[r][c] * row_scale[r] * column_scale[c], or y += it, each product and the sum with a
+ * rounding of its own, as where a rank's product is gathered before it is added. Units: rows. */
 struct kern_rescale_args {
     const int32_t *sum;        /* [rows][cols] */
     const float *row_scale;    /* [rows] */

@@ -60,6 +60,12 @@ static void put_u64(struct codec *codec, const char *key, uint64_t value)
     put_number(codec, value);
 }
 
+static void put_i32(struct codec *codec, const char *key, int32_t value)
+{
+    put_key(codec, key);
+    must(msgpack_pack_int32(&codec->packer, value) == 0);
+}
+
 static void put_f64(struct codec *codec, const char *key, double value)
 {
     put_key(codec, key);
@@ -318,6 +324,8 @@ static size_t generate_pairs(const struct wire_generate *in)
         !in->skip_special,
         in->strict,
         in->timeout_ms > 0,
+        in->priority != 0,
+        in->tenant.bytes,
         in->stop_count > 0,
         in->stop_id_count > 0,
         in->n > 1,
@@ -404,6 +412,17 @@ static void put_adjust(struct codec *codec, const struct wire_generate *in)
     }
 }
 
+/* How the request stands to others. */
+static void put_terms(struct codec *codec, const struct wire_generate *in)
+{
+    if (in->priority != 0) {
+        put_i32(codec, "priority", in->priority);
+    }
+    if (in->tenant.bytes) {
+        put_text(codec, "tenant", in->tenant);
+    }
+}
+
 /* A flag whose default is the other value. */
 static void put_unusual(struct codec *codec, const char *key, bool value, bool usual)
 {
@@ -447,6 +466,7 @@ struct wire_bytes codec_encode_generate(struct codec *codec, const struct wire_g
     if (in->timeout_ms > 0) {
         put_u64(codec, "timeout_ms", in->timeout_ms);
     }
+    put_terms(codec, in);
     put_unusual(codec, "ignore_eos", in->ignore_eos, false);
     put_unusual(codec, "stream", in->stream, true);
     put_unusual(codec, "add_special", in->add_special, true);

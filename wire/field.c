@@ -30,6 +30,13 @@ static bool take_text(const msgpack_object *value, struct wire_text *out)
     return true;
 }
 
+static bool take_bounded_text(const msgpack_object *value, const struct field *field,
+                              struct wire_text *out)
+{
+    return take_text(value, out) && (field->max == 0 || ((double)out->count >= field->min &&
+                                                         (double)out->count <= field->max));
+}
+
 static bool take_ids(const msgpack_object *value, struct wire_bytes *out)
 {
     if (value->type != MSGPACK_OBJECT_BIN || value->via.bin.size == 0 ||
@@ -47,6 +54,18 @@ static bool take_u32(const msgpack_object *value, const struct field *field, uin
         return false;
     }
     *out = (uint32_t)value->via.u64;
+    return true;
+}
+
+static bool take_i32(const msgpack_object *value, const struct field *field, int32_t *out)
+{
+    const bool positive = value->type == MSGPACK_OBJECT_POSITIVE_INTEGER;
+    const double number = positive ? (double)value->via.u64 : (double)value->via.i64;
+    if ((!positive && value->type != MSGPACK_OBJECT_NEGATIVE_INTEGER) || number < field->min ||
+        number > field->max) {
+        return false;
+    }
+    *out = (int32_t)number;
     return true;
 }
 
@@ -257,11 +276,13 @@ static bool take_field(const struct field *field, const msgpack_object *value, b
 
     switch (field->kind) {
     case FIELD_TEXT:
-        return take_text(value, target);
+        return take_bounded_text(value, field, target);
     case FIELD_IDS:
         return take_ids(value, target);
     case FIELD_U32:
         return take_u32(value, field, target);
+    case FIELD_I32:
+        return take_i32(value, field, target);
     case FIELD_U64:
         if (value->type != MSGPACK_OBJECT_POSITIVE_INTEGER) {
             return false;

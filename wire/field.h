@@ -13,9 +13,10 @@
 #include "wire/message.h"
 
 enum field_kind {
-    FIELD_TEXT,     /* struct wire_text */
+    FIELD_TEXT,     /* struct wire_text; min and max count its bytes, max 0: any text */
     FIELD_IDS,      /* struct wire_bytes: bin of u32, at least one */
     FIELD_U32,      /* uint32_t */
+    FIELD_I32,      /* int32_t */
     FIELD_U64,      /* uint64_t */
     FIELD_F64,      /* double */
     FIELD_BOOL,     /* bool */
@@ -33,7 +34,7 @@ struct field {
     enum field_kind kind;
     uint32_t flag; /* Comes out set when the key was there. */
     size_t offset; /* In the struct; of FIELD_MESSAGES and what follows it: 0. */
-    double min;    /* Of FIELD_U32 and FIELD_F64. */
+    double min;    /* Of numbers and FIELD_TEXT. */
     double max;
     const char *rule; /* What a value must be: the text of the error. */
 };

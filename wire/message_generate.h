@@ -67,6 +67,8 @@ struct wire_generate {
     bool strict;              /* unknown keys are errors */
     bool events;              /* default false: DONE tells the request's lifetime */
     uint32_t timeout_ms;      /* 0: the server's */
+    int32_t priority;         /* -100..100, lower runs earlier; default 0 */
+    struct wire_text tenant;  /* "tenant" str of 1 to 64 bytes; bytes NULL: absent */
     uint32_t stop_count;      /* "stop": str or array of str */
     struct wire_text stop[LIMIT_STOP_STRINGS_MAX];
     uint32_t stop_id_count; /* "stop_ids": bin of u32, or an array of integers */

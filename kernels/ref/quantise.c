@@ -34,8 +34,8 @@ void ref_rescale(const struct kern_rescale_args *args, uint32_t first, uint32_t 
         float *y = args->y + r * args->y_stride;
         for (size_t c = 0; c < args->cols; c++) {
             const float row = (float)sum[c] * args->row_scale[r];
-            y[c] = args->accumulate ? fmaf(row, args->column_scale[c], y[c])
-                                    : row * args->column_scale[c];
+            const float product = row * args->column_scale[c];
+            y[c] = args->accumulate ? y[c] + product : product;
         }
     }
 }

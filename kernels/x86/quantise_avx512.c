@@ -50,9 +50,9 @@ void avx512_rescale(const struct kern_rescale_args *args, uint32_t first, uint32
             const __m512 row = _mm512_mul_ps(wide, scale);
             const __m512 column = _mm512_maskz_loadu_ps(mask, args->column_scale + c);
             const __m512 before = _mm512_maskz_loadu_ps(args->accumulate ? mask : 0, y + c);
-            const __m512 after = args->accumulate ? _mm512_fmadd_ps(row, column, before)
-                                                  : _mm512_mul_ps(row, column);
-            _mm512_mask_storeu_ps(y + c, mask, after);
+            const __m512 product = _mm512_mul_ps(row, column);
+            _mm512_mask_storeu_ps(y + c, mask,
+                                  args->accumulate ? _mm512_add_ps(before, product) : product);
         }
     }
 }

@@ -91,6 +91,10 @@ static struct wire_bytes encode_generate(struct codec *codec, const char *name)
     } else if (strcmp(name, "generate_n") == 0) {
         in->prompt = text_of("Once");
         in->n = 4;
+    } else if (strcmp(name, "generate_terms") == 0) {
+        in->prompt = text_of("Once");
+        in->priority = -5;
+        in->tenant = text_of("search");
     } else if (strcmp(name, "generate_messages") == 0) {
         in->message_count = 2;
         in->messages[0] = (struct wire_chat_message){text_of("system"), text_of("Be brief.")};
@@ -431,6 +435,7 @@ static const struct {
     {"generate_adjust", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_messages", WIRE_GENERATE, encode_generate, again_generate},
     {"generate_n", WIRE_GENERATE, encode_generate, again_generate},
+    {"generate_terms", WIRE_GENERATE, encode_generate, again_generate},
     {"cancel", WIRE_CANCEL, encode_small, again_empty},
     {"credit", WIRE_CREDIT, encode_small, again_credit},
     {"ping", WIRE_PING, encode_small, again_empty},

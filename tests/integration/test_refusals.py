@@ -91,6 +91,8 @@ BAD_FIELDS = [
     ("logit_bias", {"5": None}), ("logit_bias", {str(i): 1 for i in range(513)}),
     ("bad_ids", [[1, 2]]), ("bad_ids", list(range(513))), ("bad_ids", "x"),
     ("allowed_ids", []), ("allowed_ids", [-1]), ("allowed_ids", [1] * 1025), ("include_stop", 1),
+    ("priority", 101), ("priority", -101), ("priority", 0.5), ("priority", "high"),
+    ("tenant", ""), ("tenant", "x" * 65), ("tenant", 7),
     ("stream", 1), ("ignore_eos", "yes"), ("strict", 0), ("timeout_ms", -1),
     ("stop", 5), ("stop", [5]), ("stop", [""]), ("stop", ["x"] * 9), ("stop", "x" * 129),
     ("stop_ids", b"\x01\x00\x00"), ("stop_ids", ["a"]), ("stop_ids", [-1]),

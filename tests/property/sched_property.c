@@ -216,8 +216,9 @@ static void check_idle(const struct world *world)
     for (uint32_t i = 0; i < sched->running_count; i++) {
         must(world->client[sched->running[i]].held);
     }
-    if (sched->waiting_first != SCHED_NONE && sched->free_slot_count > 0) {
-        const uint32_t tokens = sched->entry[sched->waiting_first].tokens + 1;
+    const uint32_t head = fair_first(&sched->fair);
+    if (head != FAIR_NONE && sched->free_slot_count > 0) {
+        const uint32_t tokens = sched->entry[head].tokens + 1;
         must(sched->running_count > 0);
         must((uint64_t)sched->pages.free_count * sched->options.page_tokens < tokens);
     }
@@ -309,7 +310,7 @@ static void settle(struct world *world)
         must(steps < bound);
     }
     const struct sched *sched = &world->sched;
-    must(sched->running_count == 0 && sched->waiting_count == 0 && sched->waiting_tokens == 0);
+    must(sched->running_count == 0 && sched->fair.waiting_count == 0 && sched->waiting_tokens == 0);
     must(sched->pages.free_count == sched->options.page_count);
     must(sched->free_slot_count == sched->options.slots_max);
     for (uint32_t i = 0; i < REQUESTS_MAX; i++) {

@@ -58,6 +58,7 @@ MESSAGES = {
                      {"role": "user", "content": "Grüße, 世界"}],
         "max_tokens": 300}),
     "generate_n": (2, {"prompt": "Once", "n": 4}),
+    "generate_terms": (2, {"prompt": "Once", "priority": -5, "tenant": "search"}),
     "cancel": (3, {}),
     "credit": (4, {"tokens": 256}),
     "ping": (5, {}),

@@ -326,6 +326,28 @@ static void cancelled_answers_keep_what_has_left(void **state)
     assert_text(request, "a");
 }
 
+/* From when a reader has something to take, not from when the loop last looked. */
+static void a_stream_waits_from_its_token_on(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core *core = &fixture->core;
+    struct request *request = start(fixture, 4, 0, (const char *const[3]){NULL});
+    request->params.stream = true;
+    core->now_us = 70;
+    give(fixture, request, A);
+    assert_int_equal(request->progress_us, 70);
+    core->now_us = 80;
+    give(fixture, request, A); /* The first one waits longer. */
+    assert_int_equal(request->progress_us, 70);
+    request->sent_tokens = 2;
+    core->now_us = 90;
+    give(fixture, request, A);
+    assert_int_equal(request->progress_us, 90);
+    core->now_us = 95;
+    answer_cancel(core, request);
+    assert_int_equal(request->progress_us, 95); /* So does what its end has to say. */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +362,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(special_tokens_are_text_unless_skipped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_logits_fail_one_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_answers_keep_what_has_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stream_waits_from_its_token_on, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("answer", tests, NULL, NULL);
 }

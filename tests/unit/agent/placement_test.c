@@ -66,7 +66,7 @@ static void assert_live(const struct placement *placement, uint32_t group, uint3
                         uint32_t waiting)
 {
     assert_int_equal(placement->sched[group].running_count, running);
-    assert_int_equal(placement->sched[group].waiting_count, waiting);
+    assert_int_equal(placement->sched[group].fair.waiting_count, waiting);
 }
 
 static void requests_go_to_the_group_with_fewer(void **state)
@@ -158,7 +158,7 @@ static void what_a_dead_group_leaves_goes_on_elsewhere_by_age(void **state)
     assert_live(placement, 0, 0, 0);
     assert_live(placement, 1, 4, 2);
     assert_int_equal(placement->sched[1].running[0], 0);
-    assert_int_equal(placement->sched[1].waiting_first, 2);
+    assert_int_equal(fair_first(&placement->sched[1].fair), 2);
     placement_set_ready(placement, 0);
     run_step(&bench, 0); /* Back, it takes over both: 6 to 0, 5 to 1. */
     assert_live(placement, 0, 2, 0);

@@ -123,7 +123,7 @@ static void head_of_queue_waits_for_pages(void **state)
     sched_add(sched, 2, NULL, 1);  /* Would fit, but is not first. */
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
-    assert_int_equal(sched->waiting_count, 2);
+    assert_int_equal(sched->fair.waiting_count, 2);
     assert_int_equal(sched->waiting_tokens, 14);
     sched_remove(sched, 0);
     step(&bench);
@@ -156,7 +156,7 @@ static void youngest_yields(void **state)
     assert_int_equal(bench.closes[0].slot, slot);
     assert_int_equal(bench.closes[0].generation, generation);
     sched_add(sched, 0, NULL, 1); /* Younger: behind the one that yielded. */
-    assert_int_equal(sched->waiting_first, 1);
+    assert_int_equal(fair_first(&sched->fair), 1);
     sched_remove(sched, 3);
     step(&bench);
     assert_row(&bench, 0, 1, 0, 8); /* From its log: prompt and answer. */
@@ -253,8 +253,8 @@ static void lost_worker_sends_all_back_in_order(void **state)
     sched_reset(sched);
     sched_verify(sched);
     assert_int_equal(sched->pages.free_count, 32);
-    assert_int_equal(sched->waiting_first, 4);
-    assert_int_equal(sched->waiting_last, 2);
+    assert_int_equal(fair_first(&sched->fair), 4);
+    assert_int_equal(sched->fair.returned.last, 2);
     step(&bench);
     assert_row(&bench, 0, 4, 0, 4);
     assert_row(&bench, 1, 2, 0, 6);

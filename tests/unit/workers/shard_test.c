@@ -108,7 +108,7 @@ static void feed(void *context, uint32_t rank)
 }
 
 /* Logits of the whole run; the caller frees them. */
-static float *run(const char *path, uint32_t ranks, size_t *count)
+static float *run(const char *path, uint32_t ranks, enum matmul_weights weights, size_t *count)
 {
     struct job *job = calloc(1, sizeof *job);
     must(job);
@@ -118,6 +118,7 @@ static float *run(const char *path, uint32_t ranks, size_t *count)
     }
     for (uint32_t rank = 0; rank < ranks; rank++) {
         const struct engine_options options = {.dtype = KERN_F32,
+                                               .weights = weights,
                                                .isa = kern_isa_detect(),
                                                .tokens_max = TOKENS_MAX,
                                                .rank = rank,
@@ -142,19 +143,20 @@ static float *run(const char *path, uint32_t ranks, size_t *count)
     return logits;
 }
 
-static void assert_same_bits(const char *path, uint32_t ranks)
+static void assert_same_bits(const char *path, uint32_t ranks, enum matmul_weights weights)
 {
     size_t count;
     size_t shared_count;
-    float *alone = run(path, 1, &count);
-    float *shared = run(path, ranks, &shared_count);
+    float *alone = run(path, 1, weights, &count);
+    float *shared = run(path, ranks, weights, &shared_count);
     size_t differ = 0;
     assert_int_equal(count, shared_count);
     for (size_t i = 0; i < count; i++) {
         differ += memcmp(&alone[i], &shared[i], sizeof alone[i]) != 0;
     }
     if (differ > 0) {
-        fail_msg("%s, %u ranks: %zu of %zu logits differ", path, ranks, differ, count);
+        fail_msg("%s, %u ranks, weights %d: %zu of %zu logits differ", path, ranks, (int)weights,
+                 differ, count);
     }
     free(alone);
     free(shared);
@@ -197,7 +199,10 @@ static void tiny_models_give_the_same_bits(void **state)
         model.positions = 64;
         model.seed = 11 + i;
         tiny_model_write(&model, path);
-        assert_same_bits(path, cases[i].ranks);
+        assert_same_bits(path, cases[i].ranks, MATMUL_WEIGHTS_DTYPE);
+        if (kern_isa_detect() & KERN_ISA_AVX512_VNNI) {
+            assert_same_bits(path, cases[i].ranks, MATMUL_WEIGHTS_INT8);
+        }
         tiny_model_remove(path);
     }
 }
@@ -213,7 +218,7 @@ static void stories_gives_the_same_bits(void **state)
     }
     (void)snprintf(path, sizeof path, "%s/models/stories260K-hf", root);
     for (uint32_t ranks = 2; ranks <= RANKS_MAX; ranks += 2) {
-        assert_same_bits(path, ranks);
+        assert_same_bits(path, ranks, MATMUL_WEIGHTS_DTYPE);
     }
 }
 
