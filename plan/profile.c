@@ -174,6 +174,68 @@ int profile_read(struct profile *profile, const struct json *root,
     return reader.code;
 }
 
+static struct json *knots_json(const uint32_t *knot, uint32_t count)
+{
+    struct json *list = json_new_array();
+    for (uint32_t i = 0; i < count; i++) {
+        json_append(list, json_new_u64(knot[i]));
+    }
+    return list;
+}
+
+static struct json *numbers_json(const double *number, uint32_t count)
+{
+    struct json *list = json_new_array();
+    for (uint32_t i = 0; i < count; i++) {
+        json_append(list, json_new_f64(number[i]));
+    }
+    return list;
+}
+
+static struct json *operation_json(const struct profile *profile, uint32_t operation)
+{
+    struct json *shares = json_new_array();
+    for (uint32_t s = 0; s < profile->share_count; s++) {
+        struct json *list = json_new_array();
+        for (uint32_t c = 0; c < profile->context_count; c++) {
+            json_append(list,
+                        numbers_json(profile->duration_us[operation][s][c], profile->token_count));
+        }
+        json_append(shares, list);
+    }
+    return shares;
+}
+
+struct json *profile_json(const struct profile *profile)
+{
+    struct json *root = json_new_object(), *durations = json_new_object();
+    struct json *keep = json_new_object();
+    struct plan *whole = &(struct plan){0};
+    json_add(root, "profile", json_new_u64(1));
+    json_add(root, "model", json_new_string(profile->model, strlen(profile->model)));
+    json_add(root, "device", json_new_string(profile->device, strlen(profile->device)));
+    json_add(root, "layers", json_new_u64(profile->layers));
+    json_add(root, "units", json_new_u64(profile->units));
+    json_add(root, "shares", knots_json(profile->share, profile->share_count));
+    json_add(root, "contexts", knots_json(profile->context, profile->context_count));
+    json_add(root, "tokens", knots_json(profile->token, profile->token_count));
+    plan_sequential(whole, profile->experts);
+    for (uint32_t i = 0; i < whole->nano_count; i++) {
+        const uint16_t operation = whole->nano[i].operation;
+        json_add(durations, names[operation], operation_json(profile, operation));
+    }
+    for (uint32_t a = 0; a < PROFILE_CLASSES; a++) {
+        struct json *row = json_new_object();
+        for (uint32_t b = 0; b < PROFILE_CLASSES; b++) {
+            json_add(row, class_names[b], numbers_json(profile->keep[a][b], profile->share_count));
+        }
+        json_add(keep, class_names[a], row);
+    }
+    json_add(root, "duration_us", durations);
+    json_add(root, "keep", keep);
+    return root;
+}
+
 uint32_t profile_share(const struct profile *profile, uint32_t units)
 {
     uint32_t share = profile->share_count - 1;

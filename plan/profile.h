@@ -49,6 +49,9 @@ enum { PROFILE_ERROR_BYTES_MAX = 200 };
 int profile_read(struct profile *profile, const struct json *root,
                  char error[PROFILE_ERROR_BYTES_MAX]) MUST_CHECK;
 
+/* What profile_read() reads. The caller frees. */
+struct json *profile_json(const struct profile *profile);
+
 const char *profile_operation_name(enum plan_operation operation);
 
 /* Attention over the cache moves memory, the rest computes. */
