@@ -1,6 +1,6 @@
 /*
- * measure.h - the worker's measuring mode, `sluice-worker-cpu --measure MODEL`: times each operation
- * of a model on this machine over token counts, contexts and unit shares, and how compute and
+ * measure.h - the worker's measuring mode, `sluice-worker-cpu --measure`: times each operation of a
+ * model on this machine over token counts, contexts and unit shares, and how compute and
  * attention slow each other. sluice-tune profile starts it as a child and reads its lines; no agent
  * is there, nothing is served.
  */
