@@ -7,14 +7,17 @@
 #include <errno.h>
 #include <string.h>
 
-enum { GROUP_MAX = 4, UNITS_WANTED = 16 };
+#include "plan/graph.h"
+#include "plan/split.h"
+
+enum { GROUP_MAX = 6, UNITS_WANTED = 16 };
 
 struct group {
     uint32_t count;
     uint16_t operation[GROUP_MAX];
 };
 
-static const struct group attention = {2, {PLAN_DECODE_ATTENTION, PLAN_PREFILL_ATTENTION}};
+static const struct group attention = {2, {PLAN_PREFILL_ATTENTION, PLAN_DECODE_ATTENTION}};
 
 static const struct group groups[2][PROBLEM_OPERATIONS] = {
     {
@@ -26,16 +29,18 @@ static const struct group groups[2][PROBLEM_OPERATIONS] = {
     {
         [PROBLEM_KQV] = {3, {PLAN_ATTENTION_NORM, PLAN_KQV, PLAN_ROPE_APPEND}},
         [PROBLEM_O2] = {1, {PLAN_OUTPUT}},
-        [PROBLEM_UG] = {4, {PLAN_FFN_NORM, PLAN_ROUTE, PLAN_EXPERT_UP_GATE, PLAN_EXPERT_SILU_MUL}},
-        [PROBLEM_D] = {2, {PLAN_EXPERT_DOWN, PLAN_COMBINE}},
+        /* Experts are cut as their choice is. */
+        [PROBLEM_UG] = {6,
+                        {PLAN_FFN_NORM, PLAN_ROUTE, PLAN_EXPERT_UP_GATE, PLAN_EXPERT_SILU_MUL,
+                         PLAN_EXPERT_DOWN, PLAN_COMBINE}},
     },
 };
 
 static const struct problem_dep deps[] = {
-    {PROBLEM_KQV, PROBLEM_D, 1, false}, {PROBLEM_GEMV, PROBLEM_KQV, 0, true},
-    {PROBLEM_PF, PROBLEM_KQV, 0, true}, {PROBLEM_O2, PROBLEM_GEMV, 0, false},
-    {PROBLEM_O2, PROBLEM_PF, 0, false}, {PROBLEM_UG, PROBLEM_O2, 0, false},
-    {PROBLEM_D, PROBLEM_UG, 0, false},
+    {PROBLEM_KQV, PROBLEM_D, 1, false},   {PROBLEM_KQV, PROBLEM_UG, 1, false},
+    {PROBLEM_GEMV, PROBLEM_KQV, 0, true}, {PROBLEM_PF, PROBLEM_KQV, 0, true},
+    {PROBLEM_O2, PROBLEM_GEMV, 0, false}, {PROBLEM_O2, PROBLEM_PF, 0, false},
+    {PROBLEM_UG, PROBLEM_O2, 0, false},   {PROBLEM_D, PROBLEM_UG, 0, false},
 };
 
 static const struct group *group_of(enum problem_operation operation, bool experts)
@@ -80,15 +85,16 @@ void pipeline_problem(struct problem *problem, const struct profile *profile,
     uint32_t decode = (regime->decode_tokens + problem->grid / 2) / problem->grid;
     decode = decode > units ? units : decode;
     for (uint32_t i = 0; i < PROBLEM_OPERATIONS; i++) {
-        const bool gathers =
-            i == PROBLEM_AG_ATT || i == PROBLEM_AG_O || i == PROBLEM_AR_O || i == PROBLEM_AR_D;
+        const bool absent =
+            i == PROBLEM_AG_ATT || i == PROBLEM_AG_O || i == PROBLEM_AR_O || i == PROBLEM_AR_D ||
+            (profile->experts && i == PROBLEM_D);
         problem->operation[i].first = i == PROBLEM_PF ? decode : 0;
-        problem->operation[i].end = gathers ? 0 : i == PROBLEM_GEMV ? decode : units;
+        problem->operation[i].end = absent ? 0 : i == PROBLEM_GEMV ? decode : units;
         problem->operation[i].pieces_max = shape->pieces_max;
         problem->operation[i].stream = i == PROBLEM_GEMV ? PROBLEM_MEMORY
                                        : i == PROBLEM_PF ? shape->prefill
                                                          : PROBLEM_COMPUTE;
-        for (uint32_t u = 1; u <= units && !gathers && i != PROBLEM_O; u++) {
+        for (uint32_t u = 1; u <= units && !absent && i != PROBLEM_O; u++) {
             problem->operation[i].duration_us[u] =
                 group_duration(profile, shape->memory_units, i, regime->context, u * problem->grid);
         }
@@ -121,55 +127,10 @@ static bool add_group(struct plan *plan, const struct schedule_nano *nano,
     return true;
 }
 
-/* Operations that one waits for; of experts and of others, for a plan holds one kind. */
-static const struct {
-    uint16_t after;
-    uint16_t before;
-    uint16_t offset;
-    bool prefix;
-} needs[] = {
-    {PLAN_ATTENTION_NORM, PLAN_DOWN, 1, false},
-    {PLAN_ATTENTION_NORM, PLAN_COMBINE, 1, false},
-    {PLAN_KQV, PLAN_ATTENTION_NORM, 0, false},
-    {PLAN_ROPE_APPEND, PLAN_KQV, 0, false},
-    {PLAN_DECODE_ATTENTION, PLAN_ROPE_APPEND, 0, false},
-    {PLAN_PREFILL_ATTENTION, PLAN_ROPE_APPEND, 0, true},
-    {PLAN_OUTPUT, PLAN_DECODE_ATTENTION, 0, false},
-    {PLAN_OUTPUT, PLAN_PREFILL_ATTENTION, 0, false},
-    {PLAN_FFN_NORM, PLAN_OUTPUT, 0, false},
-    {PLAN_UP_GATE, PLAN_FFN_NORM, 0, false},
-    {PLAN_SILU_MUL, PLAN_UP_GATE, 0, false},
-    {PLAN_DOWN, PLAN_SILU_MUL, 0, false},
-    {PLAN_ROUTE, PLAN_FFN_NORM, 0, false},
-    {PLAN_EXPERT_UP_GATE, PLAN_ROUTE, 0, false},
-    {PLAN_EXPERT_SILU_MUL, PLAN_EXPERT_UP_GATE, 0, false},
-    {PLAN_EXPERT_DOWN, PLAN_EXPERT_SILU_MUL, 0, false},
-    {PLAN_COMBINE, PLAN_EXPERT_DOWN, 0, false},
-};
-
-static bool add_edges(struct plan *plan, uint32_t need)
-{
-    for (uint32_t a = 0; a < plan->nano_count; a++) {
-        for (uint32_t b = 0; b < plan->nano_count; b++) {
-            const struct plan_nano *after = &plan->nano[a], *before = &plan->nano[b];
-            if (after->operation != needs[need].after || before->operation != needs[need].before ||
-                before->first >= after->end ||
-                (!needs[need].prefix && before->end <= after->first)) {
-                continue;
-            }
-            if (plan->edge_count == PLAN_EDGE_MAX) {
-                return false;
-            }
-            plan->edge[plan->edge_count++] =
-                (struct plan_edge){(uint16_t)a, (uint16_t)b, needs[need].offset, PLAN_AFTER_END};
-        }
-    }
-    return true;
-}
-
 int pipeline_plan(struct plan *plan, const struct schedule *schedule, const struct problem *problem,
                   bool experts)
 {
+    struct graph graph;
     bool fits = true;
     memset(plan, 0, sizeof *plan);
     for (uint32_t s = 0; s < PROBLEM_STREAMS; s++) {
@@ -177,9 +138,6 @@ int pipeline_plan(struct plan *plan, const struct schedule *schedule, const stru
             fits = add_group(plan, &schedule->nano[schedule->order[s][i]], problem, experts);
         }
     }
-    for (uint32_t i = 0; i < sizeof needs / sizeof needs[0] && fits; i++) {
-        fits = add_edges(plan, i);
-    }
-    plan->hash = plan_hash(plan);
-    return fits ? 0 : -E2BIG;
+    graph_build(&graph, experts, 1, GRAPH_INSIDE);
+    return fits ? split_edges(plan, &graph) : -E2BIG;
 }

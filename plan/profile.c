@@ -10,24 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[PLAN_OPERATION_COUNT] = {
-    [PLAN_ATTENTION_NORM] = "attention_norm",
-    [PLAN_KQV] = "kqv",
-    [PLAN_ROPE_APPEND] = "rope_append",
-    [PLAN_PREFILL_ATTENTION] = "prefill_attention",
-    [PLAN_DECODE_ATTENTION] = "decode_attention",
-    [PLAN_OUTPUT] = "output",
-    [PLAN_FFN_NORM] = "ffn_norm",
-    [PLAN_UP_GATE] = "up_gate",
-    [PLAN_SILU_MUL] = "silu_mul",
-    [PLAN_DOWN] = "down",
-    [PLAN_ROUTE] = "route",
-    [PLAN_EXPERT_UP_GATE] = "expert_up_gate",
-    [PLAN_EXPERT_SILU_MUL] = "expert_silu_mul",
-    [PLAN_EXPERT_DOWN] = "expert_down",
-    [PLAN_COMBINE] = "combine",
-};
-
 static const char *const class_names[PROFILE_CLASSES] = {"compute", "memory"};
 
 struct reader {
@@ -43,11 +25,6 @@ static void refuse(struct reader *reader, const char *key, const char *why)
         (void)snprintf(reader->error, PROFILE_ERROR_BYTES_MAX, "%s %s", key, why);
         reader->code = -EINVAL;
     }
-}
-
-const char *profile_operation_name(enum plan_operation operation)
-{
-    return names[operation];
 }
 
 enum profile_class profile_class(enum plan_operation operation)
@@ -114,7 +91,8 @@ static bool read_times(const struct json *list, double *us, uint32_t count)
 static void read_operation(struct reader *reader, enum plan_operation operation)
 {
     struct profile *profile = reader->profile;
-    const struct json *shares = json_get(json_get(reader->root, "duration_us"), names[operation]);
+    const struct json *shares =
+        json_get(json_get(reader->root, "duration_us"), plan_operation_name(operation));
     bool good = json_count(shares) == profile->share_count;
     for (uint32_t s = 0; good && s < profile->share_count; s++) {
         const struct json *contexts = json_at(shares, s);
@@ -125,7 +103,8 @@ static void read_operation(struct reader *reader, enum plan_operation operation)
         }
     }
     if (!good) {
-        refuse(reader, names[operation], "must have a duration for each share, context and size");
+        refuse(reader, plan_operation_name(operation),
+               "must have a duration for each share, context and size");
     }
 }
 
@@ -165,7 +144,8 @@ int profile_read(struct profile *profile, const struct json *root,
     if (!reader.code && profile->share[profile->share_count - 1] != profile->units) {
         refuse(&reader, "shares", "must end with all units");
     }
-    profile->experts = json_get(json_get(root, "duration_us"), names[PLAN_ROUTE]) != NULL;
+    profile->experts =
+        json_get(json_get(root, "duration_us"), plan_operation_name(PLAN_ROUTE)) != NULL;
     plan_sequential(whole, profile->experts);
     for (uint32_t i = 0; i < whole->nano_count && !reader.code; i++) {
         read_operation(&reader, whole->nano[i].operation);
@@ -222,7 +202,7 @@ struct json *profile_json(const struct profile *profile)
     plan_sequential(whole, profile->experts);
     for (uint32_t i = 0; i < whole->nano_count; i++) {
         const uint16_t operation = whole->nano[i].operation;
-        json_add(durations, names[operation], operation_json(profile, operation));
+        json_add(durations, plan_operation_name(operation), operation_json(profile, operation));
     }
     for (uint32_t a = 0; a < PROFILE_CLASSES; a++) {
         struct json *row = json_new_object();

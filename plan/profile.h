@@ -52,8 +52,6 @@ int profile_read(struct profile *profile, const struct json *root,
 /* What profile_read() reads. The caller frees. */
 struct json *profile_json(const struct profile *profile);
 
-const char *profile_operation_name(enum plan_operation operation);
-
 /* Attention over the cache moves memory, the rest computes. */
 enum profile_class profile_class(enum plan_operation operation);
 

@@ -169,7 +169,7 @@ static int keep_time(struct measure *measure, uint32_t operation, double *us)
     if (*us > 0) {
         return 0;
     }
-    (void)snprintf(text, sizeof text, "%s", profile_operation_name(operation));
+    (void)snprintf(text, sizeof text, "%s", plan_operation_name(operation));
     return fail(text, "could not be measured: the clock saw no time pass in it");
 }
 
@@ -207,8 +207,8 @@ static int time_attention(struct measure *measure, uint32_t operation, uint32_t 
     int code = 0;
     for (uint32_t c = 0; c < profile->context_count && !code; c++) {
         (void)snprintf(what, sizeof what, "%s over %u tokens at %u, %u threads",
-                       profile_operation_name(operation), profile->token[token],
-                       profile->context[c], profile->share[share]);
+                       plan_operation_name(operation), profile->token[token], profile->context[c],
+                       profile->share[share]);
         tell_progress(measure, what);
         measure->plan = (struct plan){.id = 0};
         add_nano(&measure->plan, operation, 0, profile->share[share]);
@@ -256,7 +256,7 @@ static int time_interference(struct measure *measure, uint32_t share)
     const uint32_t memory_units = profile->share[share];
     double alone_us[2], other_us[2], both_us[2];
     char what[96];
-    (void)snprintf(what, sizeof what, "products beside decode_attention on %u threads",
+    (void)snprintf(what, sizeof what, "products beside decode-attention on %u threads",
                    memory_units);
     tell_progress(measure, what);
     time_pair(measure, memory_units, (const uint32_t[]){1, 0}, alone_us);

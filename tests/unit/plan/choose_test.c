@@ -23,10 +23,13 @@
 
 #include <cmocka.h>
 
+#include "plan/graph.h"
+#include "plan/verify.h"
+
 enum { UNITS = 10, TOKENS = 256, LAYERS = 32 };
 
 static const struct choose_effort effort = {
-    .seed = 3, .structure_tries = 40000, .share_tries = 4000};
+    .seed = 3, .structure_tries = 20000, .share_tries = 1500};
 
 struct truth {
     double compute_us; /* Of a layer on all units. */
@@ -44,8 +47,10 @@ static double share_of(uint32_t operation)
     case PLAN_OUTPUT:
         return 0.10;
     case PLAN_UP_GATE:
+    case PLAN_EXPERT_UP_GATE:
         return 0.45;
     case PLAN_DOWN:
+    case PLAN_EXPERT_DOWN:
         return 0.23;
     case PLAN_DECODE_ATTENTION:
     case PLAN_PREFILL_ATTENTION:
@@ -71,7 +76,7 @@ static void fill_operation(struct profile *profile, const struct truth *truth, u
     }
 }
 
-static struct profile *make_device(const struct truth *truth)
+static struct profile *make_model(const struct truth *truth, bool experts)
 {
     static const uint32_t shares[] = {1, 2, 5, 8, 9, UNITS};
     struct profile *profile = calloc(1, sizeof *profile);
@@ -85,7 +90,8 @@ static struct profile *make_device(const struct truth *truth)
     for (uint32_t tokens = 16; tokens <= TOKENS; tokens *= 2) {
         profile->token[profile->token_count++] = tokens;
     }
-    plan_sequential(all, false);
+    profile->experts = experts;
+    plan_sequential(all, experts);
     for (uint32_t i = 0; i < all->nano_count; i++) {
         fill_operation(profile, truth, all->nano[i].operation);
     }
@@ -96,6 +102,11 @@ static struct profile *make_device(const struct truth *truth)
     }
     free(all);
     return profile;
+}
+
+static struct profile *make_device(const struct truth *truth)
+{
+    return make_model(truth, false);
 }
 
 static struct choose_result *choose(const struct profile *profile, uint32_t decode_tokens)
@@ -158,6 +169,30 @@ static void overlap_that_does_not_pay_is_left(void **state)
         assert_int_equal(result->plan[0].hash, sequential->hash);
         assert_true(result->step_us[0] == result->sequential_us);
         free(sequential);
+        free(result);
+        free(profile);
+    }
+}
+
+/* Dense and with experts, all decode, all prompts, and mixed off the grid. */
+static void all_plans_pass_the_verifier(void **state)
+{
+    (void)state;
+    static const uint32_t decode_tokens[] = {TOKENS, 0, TOKENS / 2 + 7};
+    const struct truth truth = {
+        .compute_us = 800, .memory_us = 600, .saturates = 2, .keep = 0.95, .launch_us = 1};
+    for (uint32_t i = 0; i < 6; i++) {
+        char error[VERIFY_ERROR_BYTES_MAX] = "";
+        struct graph graph;
+        struct profile *profile = make_model(&truth, i % 2);
+        struct choose_result *result = choose(profile, decode_tokens[i / 2]);
+        graph_build(&graph, i % 2, 1, GRAPH_INSIDE);
+        assert_true(result->count > 2);
+        for (uint32_t p = 0; p < result->count; p++) {
+            if (verify_plan(&result->plan[p], &graph, UNITS, error)) {
+                fail_msg("case %u, plan %u: %s", i, p, error);
+            }
+        }
         free(result);
         free(profile);
     }
@@ -348,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overlap_that_pays_is_found),
         cmocka_unit_test(overlap_that_does_not_pay_is_left),
+        cmocka_unit_test(all_plans_pass_the_verifier),
         cmocka_unit_test(one_seed_gives_one_choice),
         cmocka_unit_test(device_runs_as_predicted),
     };
