@@ -365,11 +365,10 @@ static int open_engine(struct measure *measure, const struct weights *weights)
         .device_pages = PAGES,
     };
     if (measure->context_max <= measure->tokens_max) {
-        return fail(measure->path, "has no positions beyond a batch of --tokens-max");
+        return fail("the model", "has no positions beyond a batch of --tokens-max");
     }
-    return engine_open(&measure->engine, weights, &options, &error)
-               ? fail(measure->path, error.text)
-               : 0;
+    return engine_open(&measure->engine, weights, &options, &error) ? fail("the model", error.text)
+                                                                    : 0;
 }
 
 static int prepare(struct measure *measure)
@@ -377,7 +376,7 @@ static int prepare(struct measure *measure)
     struct model_error error = {"out of memory"};
     struct weights *weights = NULL;
     if (weights_open(&weights, measure->path, &error)) {
-        return fail(measure->path, error.text);
+        return fail("the model", error.text);
     }
     const int code = open_engine(measure, weights);
     if (!code) {
