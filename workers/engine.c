@@ -18,6 +18,7 @@
 #include "workers/batch.h"
 #include "workers/load_llama.h"
 #include "workers/pipe.h"
+#include "workers/poison.h"
 
 struct engine {
     struct engine_options options;
@@ -328,6 +329,8 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->llama.page_tokens = options->page_tokens;
     engine->pipe.model = &engine->llama;
     engine->pipe.layers = hparams->layers;
+    engine->pipe.poison_all = poison_all;
+    engine->pipe.poison = poison_used;
     for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
         const bool here = moe_operations[i].stage[0] != NULL;
         engine->pipe.operation[i] = here ? &moe_operations[i] : &llama_operations[i];
@@ -383,7 +386,11 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     batch_fill(llama, batch, &engine->options);
     pipe_run_stage(&engine->pipe, llama_embed, 0, llama->batch.tokens);
     const uint64_t embed_ns = clock_now_ns();
-    pipe_run(&engine->pipe, batch->plan, &llama->batch.cuts);
+    if (batch->chaos_seed != 0) {
+        pipe_run_chaos(&engine->pipe, batch->plan, &llama->batch.cuts, batch->chaos_seed);
+    } else {
+        pipe_run(&engine->pipe, batch->plan, &llama->batch.cuts);
+    }
     const uint64_t head_ns = clock_now_ns();
     run_head(engine);
     engine->profile.embed_ns += embed_ns - start_ns;

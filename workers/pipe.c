@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "base/prng.h"
 
 static_assert((int)PLAN_LANE_MAX <= (int)CREW_LANES_MAX, "the crew has the lanes");
 
@@ -189,6 +190,42 @@ void pipe_run(struct pipe *pipe, const struct plan *plan, const struct cuts *cut
     crew_run_lanes(pipe->crew, &(struct crew_lanes){next, pipe, pipe->lane_count});
 }
 
+/* The instances that may start, lanes or not; each nano-operation's layers stay in their order. */
+static uint32_t list_ready(const struct pipe *pipe, uint16_t ready[PLAN_NANO_MAX])
+{
+    uint32_t count = 0;
+    for (uint16_t i = 0; i < pipe->plan->nano_count; i++) {
+        const uint32_t layer = atomic_load_explicit(&pipe->ended[i], memory_order_relaxed);
+        if (layer < pipe->layers && may_start(pipe, i, layer)) {
+            ready[count++] = i;
+        }
+    }
+    return count;
+}
+
+void pipe_run_chaos(struct pipe *pipe, const struct plan *plan, const struct cuts *cuts,
+                    uint64_t seed)
+{
+    uint64_t throws = 0;
+    struct pipe_lane *lane = &pipe->lane[0];
+    uint16_t ready[PLAN_NANO_MAX];
+    prepare(pipe, plan, cuts);
+    pipe->poison_all(pipe->model);
+    for (;;) {
+        const uint32_t count = list_ready(pipe, ready);
+        if (count == 0) {
+            return;
+        }
+        const uint32_t nano = ready[prng_bits(seed, throws++, 0) % count];
+        start(pipe, lane, nano, atomic_load_explicit(&pipe->ended[nano], memory_order_relaxed));
+        while (next_stage(pipe, lane, nano)) {
+            crew_run(pipe->crew, &lane->task.job);
+        }
+        pipe->poison(&lane->task, plan->nano[nano].operation);
+        end(pipe, lane, nano);
+    }
+}
+
 void pipe_run_stage(struct pipe *pipe, void (*stage)(struct pipe_task *task), uint32_t first,
                     uint32_t end)
 {
@@ -209,135 +246,4 @@ void pipe_take_spent(struct pipe *pipe, uint64_t spent_ns[PLAN_OPERATION_COUNT])
             pipe->lane[j].spent_ns[i] = 0;
         }
     }
-}
-
-/* ---- What a pipe accepts ---- */
-
-static bool in_bounds(const struct plan *plan)
-{
-    if (plan->nano_count == 0 || plan->nano_count > PLAN_NANO_MAX ||
-        plan->edge_count > PLAN_EDGE_MAX) {
-        return false;
-    }
-    for (uint32_t i = 0; i < plan->nano_count; i++) {
-        const struct plan_nano *nano = &plan->nano[i];
-        if (nano->operation >= PLAN_OPERATION_COUNT || nano->lane >= PLAN_LANE_MAX ||
-            nano->lag > PLAN_LAG_MAX || nano->first >= nano->end || nano->end > PLAN_WHOLE) {
-            return false;
-        }
-    }
-    for (uint32_t i = 0; i < plan->edge_count; i++) {
-        const struct plan_edge *edge = &plan->edge[i];
-        if (edge->after >= plan->nano_count || edge->before >= plan->nano_count ||
-            edge->kind > PLAN_AFTER_START) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The nano-operation of an operation whose range begins at first, or NULL. */
-static const struct plan_nano *begins_at(const struct plan *plan, uint32_t operation,
-                                         uint32_t first)
-{
-    for (uint32_t i = 0; i < plan->nano_count; i++) {
-        if (plan->nano[i].operation == operation && plan->nano[i].first == first) {
-            return &plan->nano[i];
-        }
-    }
-    return NULL;
-}
-
-/* Every token once, and experts by the ranges in which they were chosen. */
-static bool tiles(const struct plan *plan, uint32_t operation)
-{
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < plan->nano_count; i++) {
-        left += plan->nano[i].operation == operation;
-    }
-    uint32_t at = 0;
-    for (; left > 0; left--) {
-        const struct plan_nano *nano = begins_at(plan, operation, at);
-        const struct plan_nano *route = begins_at(plan, PLAN_ROUTE, at);
-        if (!nano || (operation > PLAN_ROUTE && (!route || route->end != nano->end))) {
-            return false;
-        }
-        at = nano->end;
-    }
-    return at == PLAN_WHOLE;
-}
-
-struct trial { /* A run in which everything takes no time. */
-    uint32_t ended[PLAN_NANO_MAX];
-    uint32_t round[PLAN_LANE_MAX];
-    uint32_t at[PLAN_LANE_MAX]; /* Next in the plan's list, of this lane or not. */
-};
-
-static bool trial_may_start(const struct trial *trial, const struct plan *plan, uint32_t nano,
-                            uint32_t layer)
-{
-    for (uint32_t i = 0; i < plan->edge_count; i++) {
-        const struct plan_edge *edge = &plan->edge[i];
-        if (edge->after == nano && trial->ended[edge->before] + edge->offset < layer + 1) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* As far as the lane comes now. */
-static bool trial_moves(struct trial *trial, const struct plan *plan, uint32_t lane,
-                        uint32_t layers)
-{
-    const uint32_t rounds = layers + lag_of(plan);
-    bool moved = false;
-    for (; trial->round[lane] < rounds; trial->round[lane]++, trial->at[lane] = 0) {
-        for (; trial->at[lane] < plan->nano_count; trial->at[lane]++) {
-            const uint32_t nano = trial->at[lane];
-            const uint32_t layer = trial->round[lane] - plan->nano[nano].lag;
-            if (plan->nano[nano].lane != lane || layer >= layers) {
-                continue;
-            }
-            if (!trial_may_start(trial, plan, nano, layer)) {
-                return moved;
-            }
-            trial->ended[nano]++;
-            moved = true;
-        }
-    }
-    return moved;
-}
-
-/* What starts also ends, so an order that ends once ends however long things take. */
-static bool comes_to_an_end(const struct plan *plan, uint32_t layers)
-{
-    struct trial trial = {0};
-    bool moved = true;
-    while (moved) {
-        moved = false;
-        for (uint32_t lane = 0; lane < PLAN_LANE_MAX; lane++) {
-            moved = trial_moves(&trial, plan, lane, layers) || moved;
-        }
-    }
-    for (uint32_t i = 0; i < plan->nano_count; i++) {
-        if (trial.ended[i] != layers) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool pipe_accepts(const struct plan *plan, bool experts, uint32_t layers)
-{
-    if (!in_bounds(plan)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        const bool dense_only = i >= PLAN_UP_GATE && i <= PLAN_DOWN;
-        const bool has = experts ? !dense_only : i < PLAN_ROUTE;
-        if (has ? !tiles(plan, i) : begins_at(plan, i, 0) != NULL) {
-            return false;
-        }
-    }
-    return comes_to_an_end(plan, layers);
 }

@@ -66,6 +66,8 @@ struct pipe {
     void *model;
     struct crew *crew;
     uint32_t layers;
+    void (*poison_all)(void *model); /* Before chaos: what operations hand to each other, and */
+    void (*poison)(const struct pipe_task *task, uint32_t operation); /* what this one used up. */
 
     /* Of the run. */
     const struct plan *plan;
@@ -81,13 +83,15 @@ struct pipe {
     _Atomic uint32_t ended[PLAN_NANO_MAX];
 };
 
-/* A plan that a pipe can run to its end, for a model with experts or without: its numbers are in
- * their bounds, its ranges tile the batch, and no lane waits for ever. Whether the edges name all
- * dependencies is the planner's business. */
-bool pipe_accepts(const struct plan *plan, bool experts, uint32_t layers);
-
-/* Every layer, every nano-operation. The plan was accepted; cuts are those of the plan. */
+/* Every layer, every nano-operation. The plan passes workers/trial.h; cuts are those of the plan.
+ */
 void pipe_run(struct pipe *pipe, const struct plan *plan, const struct cuts *cuts);
+
+/* The same in a random one of the orders that the edges allow, one instance at a time, whatever the
+ * lanes. What an instance leaves behind for nobody is poisoned, so that a plan without one of the
+ * edges it needs gives wrong numbers in some orders. For tests. */
+void pipe_run_chaos(struct pipe *pipe, const struct plan *plan, const struct cuts *cuts,
+                    uint64_t seed);
 
 /* One stage outside any plan, over rows [first, end). */
 void pipe_run_stage(struct pipe *pipe, void (*stage)(struct pipe_task *task), uint32_t first,

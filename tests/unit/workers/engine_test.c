@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/workers/tiny_model.h"
-#include "workers/pipe.h"
+#include "workers/trial.h"
 
 enum { LAYERS = 2, POSITIONS = 128, HUGE_PAGES = 1 << 24 };
 
@@ -100,12 +100,12 @@ static void accepts_what_it_can_run_to_the_end(void **state)
     (void)state;
     struct plan plan;
     plan_sequential(&plan, false);
-    assert_true(pipe_accepts(&plan, false, LAYERS));
-    assert_false(pipe_accepts(&plan, true, LAYERS));
+    assert_true(trial_passes(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, true, LAYERS));
     plan.nano[1].lane = 1;
-    assert_true(pipe_accepts(&plan, false, LAYERS));
+    assert_true(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, true);
-    assert_true(pipe_accepts(&plan, true, LAYERS));
+    assert_true(trial_passes(&plan, true, LAYERS));
     assert_int_equal(plan.nano[plan.nano_count - 1].operation, PLAN_COMBINE);
 }
 
@@ -115,14 +115,14 @@ static void refuses_ranges_that_do_not_tile(void **state)
     struct plan plan;
     plan_sequential(&plan, false);
     plan.nano[3].end /= 2; /* A hole. */
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, false);
     plan.nano[plan.nano_count++] = plan.nano[3]; /* Twice. */
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, true); /* Experts in two halves that were routed as one. */
     plan.nano[plan.nano_count] = plan.nano[8];
     plan.nano[8].end = plan.nano[plan.nano_count++].first = PLAN_WHOLE / 2;
-    assert_false(pipe_accepts(&plan, true, LAYERS));
+    assert_false(trial_passes(&plan, true, LAYERS));
 }
 
 static void refuses_numbers_out_of_bounds(void **state)
@@ -131,16 +131,16 @@ static void refuses_numbers_out_of_bounds(void **state)
     struct plan plan;
     plan_sequential(&plan, false);
     plan.nano[0].lane = PLAN_LANE_MAX;
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, false);
     plan.nano[0].lag = PLAN_LAG_MAX + 1;
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, false);
     plan.edge[0].before = (uint16_t)plan.nano_count;
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, false);
     plan.nano_count = PLAN_NANO_MAX + 1;
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
 }
 
 /* In its lane's order, and across lanes. */
@@ -155,12 +155,12 @@ static void refuses_plans_that_wait_for_ever(void **state)
     plan.edge[0] = (struct plan_edge){.after = 0, .before = 1};
     plan.edge[1] = (struct plan_edge){.after = 1, .before = 9, .offset = 1};
     plan.edge[2] = (struct plan_edge){.after = 2, .before = 0};
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
     plan.nano[1].lane = 1;
-    assert_true(pipe_accepts(&plan, false, LAYERS));
+    assert_true(trial_passes(&plan, false, LAYERS));
     plan.edge[1].before = 0;
     plan.edge[1].offset = 0;
-    assert_false(pipe_accepts(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, false, LAYERS));
 }
 
 int main(void)
