@@ -37,7 +37,7 @@ struct structure {
 
 struct chooser {
     const struct profile *profile;
-    const struct simulate_regime *regime;
+    const struct regime *regime;
     const struct choose_effort *effort;
     struct choose_result *result;
     uint64_t draws;
@@ -132,7 +132,7 @@ static double divide_units(struct chooser *chooser)
     double best_us = step_of(chooser, &chooser->now);
     chooser->best = chooser->now;
     for (uint32_t s = 0; s + 1 < profile->share_count; s++) {
-        const uint32_t rest = profile->units - profile->share[s];
+        const uint32_t rest = profile->key.units - profile->share[s];
         set_class(chooser, PROFILE_MEMORY, profile->share[s]);
         set_class(chooser, PROFILE_COMPUTE, profile->share[profile_share(profile, rest)]);
         const double us = step_of(chooser, &chooser->now);
@@ -226,7 +226,7 @@ static int by_step(const void *left, const void *right)
 }
 
 int choose_plans(struct choose_result *result, const struct profile *profile,
-                 const struct simulate_regime *regime, const struct choose_effort *effort)
+                 const struct regime *regime, const struct choose_effort *effort)
 {
     struct chooser *chooser = calloc(1, sizeof *chooser);
     if (!chooser) {

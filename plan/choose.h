@@ -33,7 +33,6 @@ struct choose_result {
 
 /* -ENOMEM. */
 int choose_plans(struct choose_result *result, const struct profile *profile,
-                 const struct simulate_regime *regime,
-                 const struct choose_effort *effort) MUST_CHECK;
+                 const struct regime *regime, const struct choose_effort *effort) MUST_CHECK;
 
 #endif /* PLAN_CHOOSE_H */

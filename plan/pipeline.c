@@ -54,7 +54,7 @@ static double group_duration(const struct profile *profile, uint32_t memory_unit
 {
     const bool memory = operation == PROBLEM_GEMV || operation == PROBLEM_PF;
     const uint32_t units =
-        memory || memory_units == 0 ? memory_units : profile->units - memory_units;
+        memory || memory_units == 0 ? memory_units : profile->key.units - memory_units;
     const uint32_t share = profile_share(profile, units);
     const struct group *group = group_of(operation, profile->experts);
     double us = 0;
@@ -77,17 +77,16 @@ static void set_grid(struct problem *problem, const struct profile *profile, uin
 }
 
 void pipeline_problem(struct problem *problem, const struct profile *profile,
-                      const struct simulate_regime *regime, const struct pipeline_shape *shape)
+                      const struct regime *regime, const struct pipeline_shape *shape)
 {
     *problem = (struct problem){0};
     set_grid(problem, profile, regime->tokens);
     const uint32_t units = problem->units;
-    uint32_t decode = (regime->decode_tokens + problem->grid / 2) / problem->grid;
+    uint32_t decode = (regime->decode + problem->grid / 2) / problem->grid;
     decode = decode > units ? units : decode;
     for (uint32_t i = 0; i < PROBLEM_OPERATIONS; i++) {
-        const bool absent =
-            i == PROBLEM_AG_ATT || i == PROBLEM_AG_O || i == PROBLEM_AR_O || i == PROBLEM_AR_D ||
-            (profile->experts && i == PROBLEM_D);
+        const bool absent = i == PROBLEM_AG_ATT || i == PROBLEM_AG_O || i == PROBLEM_AR_O ||
+                            i == PROBLEM_AR_D || (profile->experts && i == PROBLEM_D);
         problem->operation[i].first = i == PROBLEM_PF ? decode : 0;
         problem->operation[i].end = absent ? 0 : i == PROBLEM_GEMV ? decode : units;
         problem->operation[i].pieces_max = shape->pieces_max;

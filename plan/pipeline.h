@@ -27,7 +27,7 @@ struct pipeline_shape { /* What kind of pipeline a search is to look for. */
 
 /* Durations alone, with the shape's division of units. */
 void pipeline_problem(struct problem *problem, const struct profile *profile,
-                      const struct simulate_regime *regime, const struct pipeline_shape *shape);
+                      const struct regime *regime, const struct pipeline_shape *shape);
 
 /* Lanes and lags as in the schedule, all units for each, every edge. -E2BIG: does not fit. */
 int pipeline_plan(struct plan *plan, const struct schedule *schedule, const struct problem *problem,

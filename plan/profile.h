@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/must.h"
 #include "plan/plan.h"
+#include "plan/planfile.h"
 
 enum profile_class { PROFILE_COMPUTE, PROFILE_MEMORY, PROFILE_CLASSES };
 
@@ -20,15 +21,12 @@ enum {
     PROFILE_CONTEXTS_MAX = 6,
     PROFILE_TOKENS_MAX = 16,
     PROFILE_UNITS_MAX = 1024,
-    PROFILE_NAME_BYTES_MAX = 128,
 };
 
 struct profile {
-    char model[PROFILE_NAME_BYTES_MAX];
-    char device[PROFILE_NAME_BYTES_MAX];
+    struct planfile_key key; /* Whose; its units are all that the device has. */
     uint32_t layers;
     bool experts;
-    uint32_t units;                     /* Of the device: threads, or SMs. */
     uint32_t share[PROFILE_SHARES_MAX]; /* Units that were measured: ascending, the last is all. */
     uint32_t share_count;
     uint32_t context[PROFILE_CONTEXTS_MAX]; /* Mean tokens that a row attends to: ascending. */

@@ -43,15 +43,15 @@ static uint32_t scale(uint32_t part, uint32_t tokens)
     return (uint32_t)(((uint64_t)part * tokens + PLAN_WHOLE / 2) / PLAN_WHOLE);
 }
 
-uint32_t simulate_tokens(const struct plan_nano *nano, const struct simulate_regime *regime)
+uint32_t simulate_tokens(const struct plan_nano *nano, const struct regime *regime)
 {
     uint32_t first = scale(nano->first, regime->tokens);
     uint32_t end = scale(nano->end, regime->tokens);
-    if (nano->operation == PLAN_DECODE_ATTENTION && end > regime->decode_tokens) {
-        end = regime->decode_tokens;
+    if (nano->operation == PLAN_DECODE_ATTENTION && end > regime->decode) {
+        end = regime->decode;
     }
-    if (nano->operation == PLAN_PREFILL_ATTENTION && first < regime->decode_tokens) {
-        first = regime->decode_tokens;
+    if (nano->operation == PLAN_PREFILL_ATTENTION && first < regime->decode) {
+        first = regime->decode;
     }
     return end > first ? end - first : 0;
 }
@@ -71,7 +71,7 @@ static void sort_edges(struct state *state)
     state->edge_first[plan->nano_count] = (uint16_t)count;
 }
 
-static void prepare(struct state *state, const struct simulate_regime *regime)
+static void prepare(struct state *state, const struct regime *regime)
 {
     const struct plan *plan = state->plan;
     const struct profile *profile = state->profile;
@@ -90,7 +90,7 @@ static void prepare(struct state *state, const struct simulate_regime *regime)
         state->alone_us[i] = profile_duration(profile, nano->operation, share, regime->context,
                                               simulate_tokens(nano, regime));
     }
-    state->free_units = profile->units;
+    state->free_units = profile->key.units;
     state->layers = profile->layers < SIMULATE_LAYERS_MAX ? profile->layers : SIMULATE_LAYERS_MAX;
     state->rounds = state->layers + lag_max;
     for (uint32_t l = 0; l < state->layers; l++) {
@@ -229,7 +229,7 @@ static double steady_interval(const struct state *state)
 }
 
 int simulate_plan(const struct plan *plan, const struct profile *profile,
-                  const struct simulate_regime *regime, struct simulate_run *run)
+                  const struct regime *regime, struct simulate_run *run)
 {
     struct state state = {.plan = plan, .profile = profile, .run = run};
     prepare(&state, regime);

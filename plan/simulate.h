@@ -16,14 +16,9 @@
 #include "base/must.h"
 #include "plan/plan.h"
 #include "plan/profile.h"
+#include "plan/regime.h"
 
 enum { SIMULATE_LAYERS_MAX = 12 };
-
-struct simulate_regime { /* What a step is made of; its rows of decode come first. */
-    uint32_t tokens;
-    uint32_t decode_tokens;
-    uint32_t context; /* Mean tokens that a row attends to. */
-};
 
 struct simulate_run {
     double start_us[SIMULATE_LAYERS_MAX][PLAN_NANO_MAX];
@@ -32,11 +27,12 @@ struct simulate_run {
     double step_us;     /* All layers of the model, with filling and draining. */
 };
 
-/* Tokens of a nano-operation in this regime; 0: it finds no work. */
-uint32_t simulate_tokens(const struct plan_nano *nano, const struct simulate_regime *regime);
+/* Tokens of a nano-operation in this regime, whose single tokens come first in the batch; 0: it
+ * finds no work. */
+uint32_t simulate_tokens(const struct plan_nano *nano, const struct regime *regime);
 
 /* -EDEADLK: orders, lags and edges contradict each other. */
 int simulate_plan(const struct plan *plan, const struct profile *profile,
-                  const struct simulate_regime *regime, struct simulate_run *run) MUST_CHECK;
+                  const struct regime *regime, struct simulate_run *run) MUST_CHECK;
 
 #endif /* PLAN_SIMULATE_H */

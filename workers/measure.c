@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/json.h"
 #include "model/weights.h"
 #include "plan/profile.h"
@@ -48,6 +49,7 @@ struct measure {
     uint32_t *ids;
     struct engine_row *rows;
     uint32_t context_max;
+    enum kern_dtype dtype;
     uint64_t end_us; /* When all should be done. */
     uint32_t done;
     uint32_t total;
@@ -230,7 +232,7 @@ static void time_pair(struct measure *measure, uint32_t memory_units, const uint
     measure->plan = (struct plan){.id = 0};
     for (uint32_t i = 0; i < times[0]; i++) {
         for (uint32_t p = 0; p < sizeof products / sizeof products[0]; p++) {
-            add_nano(&measure->plan, products[p], 0, profile->units - memory_units);
+            add_nano(&measure->plan, products[p], 0, profile->key.units - memory_units);
         }
     }
     for (uint32_t i = 0; i < times[1]; i++) {
@@ -268,7 +270,7 @@ static int time_interference(struct measure *measure, uint32_t share)
     const uint32_t times[2] = {times_of(alone_us[1], alone_us[0]),
                                times_of(alone_us[0], alone_us[1])};
     time_pair(measure, memory_units, times, both_us);
-    const uint32_t rest = profile_share(profile, profile->units - memory_units);
+    const uint32_t rest = profile_share(profile, profile->key.units - memory_units);
     const double compute = alone_us[0] * times[0] / both_us[0];
     const double memory = alone_us[1] * times[1] / both_us[1];
     profile->keep[PROFILE_COMPUTE][PROFILE_MEMORY][share] = compute < 1 ? compute : 1;
@@ -302,35 +304,25 @@ static int measure_all(struct measure *measure)
     return code;
 }
 
-/* The machine's name of its CPU. */
-static void name_device(char name[PROFILE_NAME_BYTES_MAX])
+/* What plan files of this machine are for, as the core will ask. */
+static void name_key(struct planfile_key *key, enum kern_dtype dtype, const struct hparams *hparams)
 {
-    char line[256];
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    (void)snprintf(name, PROFILE_NAME_BYTES_MAX, "cpu");
-    while (file && fgets(line, sizeof line, file)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon && colon[1] == ' ') {
-            line[strcspn(line, "\n")] = '\0';
-            (void)snprintf(name, PROFILE_NAME_BYTES_MAX, "%.100s", colon + 2);
-            break;
-        }
-    }
-    if (file) {
-        (void)fclose(file);
-    }
+    char text[HPARAMS_TEXT_BYTES_MAX];
+    hparams_text(hparams, text);
+    (void)snprintf(key->model, sizeof key->model, "%s", text);
+    (void)snprintf(key->dtype, sizeof key->dtype, "%s", dtype == KERN_BF16 ? "bf16" : "f32");
+    cpu_name(key->device, sizeof key->device);
+    (void)snprintf(key->versions, sizeof key->versions, "sluice %s", SLUICE_VERSION);
+    key->tp = 1;
 }
 
 static void set_knots(struct measure *measure, const struct hparams *hparams)
 {
     struct profile *profile = &measure->profile;
-    const char *name = strrchr(measure->path, '/');
-    (void)snprintf(profile->model, sizeof profile->model, "%.100s",
-                   name && name[1] ? name + 1 : measure->path);
-    name_device(profile->device);
+    name_key(&profile->key, measure->dtype, hparams);
     profile->layers = hparams->layers;
     profile->experts = hparams->experts > 0;
-    profile->units = measure->threads;
+    profile->key.units = measure->threads;
     const uint32_t shares = measure->threads < SHARES ? measure->threads : SHARES;
     for (uint32_t i = 1; i <= shares; i++) {
         profile->share[profile->share_count++] = measure->threads * i / shares;
@@ -354,8 +346,9 @@ static int open_engine(struct measure *measure, const struct weights *weights)
     struct model_error error = {"out of memory"};
     const uint32_t wanted = longest + measure->tokens_max;
     measure->context_max = wanted < hparams->positions_max ? wanted : hparams->positions_max;
+    measure->dtype = isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
     const struct engine_options options = {
-        .dtype = isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32,
+        .dtype = measure->dtype,
         .isa = isa,
         .threads = measure->threads,
         .tokens_max = measure->tokens_max,

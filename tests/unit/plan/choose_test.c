@@ -83,7 +83,7 @@ static struct profile *make_model(const struct truth *truth, bool experts)
     struct plan *all = calloc(1, sizeof *all);
     assert_true(profile && all);
     profile->layers = LAYERS;
-    profile->units = UNITS;
+    profile->key.units = UNITS;
     memcpy(profile->share, shares, sizeof shares);
     profile->share_count = sizeof shares / sizeof shares[0];
     profile->context[profile->context_count++] = 512;
@@ -111,7 +111,7 @@ static struct profile *make_device(const struct truth *truth)
 
 static struct choose_result *choose(const struct profile *profile, uint32_t decode_tokens)
 {
-    const struct simulate_regime regime = {TOKENS, decode_tokens, 512};
+    const struct regime regime = {TOKENS, decode_tokens, 512};
     struct choose_result *result = calloc(1, sizeof *result);
     assert_non_null(result);
     assert_int_equal(choose_plans(result, profile, &regime, &effort), 0);
@@ -215,7 +215,7 @@ static void one_seed_gives_one_choice(void **state)
 struct fake {
     const struct plan *plan;
     const struct profile *profile;
-    struct simulate_regime regime;
+    struct regime regime;
     uint32_t lane_at[PLAN_LANE_MAX]; /* Instances of the lane that have started, in its order. */
     uint32_t running[PLAN_LANE_MAX]; /* Nano + 1; 0: nothing. */
     uint32_t layer[PLAN_LANE_MAX];
@@ -340,7 +340,7 @@ static void compare_timelines(const struct plan *plan, const struct profile *pro
     assert_true(fake && run);
     fake->plan = plan;
     fake->profile = profile;
-    fake->regime = (struct simulate_regime){TOKENS, decode_tokens, 512};
+    fake->regime = (struct regime){TOKENS, decode_tokens, 512};
     assert_int_equal(simulate_plan(plan, profile, &fake->regime, run), 0);
     for (uint32_t i = 0; i < SIMULATE_LAYERS_MAX * PLAN_NANO_MAX; i++) {
         fake->end_us[i / PLAN_NANO_MAX][i % PLAN_NANO_MAX] = -1;
