@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "tools/options.h"
+#include "tools/tune_plan.h"
 #include "tools/tune_profile.h"
 #include "tools/tune_search.h"
 
 static const char usage[] = "usage: sluice-tune COMMAND [options]\n\n"
                             "  profile       measure a model's operations on this machine\n"
+                            "  plan          choose plans for a profiled device\n"
                             "  search        find a pipeline for a planning problem\n\n"
                             "sluice-tune COMMAND --help tells the options of a command.\n";
 
@@ -19,6 +21,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"profile", tune_profile_main},
+    {"plan", tune_plan_main},
     {"search", tune_search_main},
 };
 
