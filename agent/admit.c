@@ -245,6 +245,7 @@ static void add_siblings(struct core *core, const struct request *first)
         request->progress_us = first->progress_us;
         request->events = first->events;
         request->credit = first->credit;
+        request->credit_explicit = first->credit_explicit; /* It may come while they are text. */
         memcpy(request->ids, first->ids, first->prompt_tokens * sizeof first->ids[0]);
         core->counters.requests++;
         activate(core, request, request_index(&core->requests, first), first->prompt_tokens);

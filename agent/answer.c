@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "agent/slo.h"
+
 static bool is_stop_id(const struct request *request, uint32_t id)
 {
     for (uint32_t i = 0; i < request->params.stop_id_count; i++) {
@@ -104,6 +106,7 @@ static void leave(struct core *core, struct request *request)
         placement_remove(&core->placement, index);
     }
     request->events.finished_us = core->now_us;
+    request->progress_us = core->now_us; /* What its end has to say waits from now on. */
     request_move(&core->requests, request, REQUEST_ENDING);
 }
 
@@ -149,6 +152,9 @@ static void copy_logprobs(const struct device *device, const struct record_resul
 static void answer_token(struct core *core, struct request *request, const struct device *device,
                          const struct record_result *result)
 {
+    if (request->sent_tokens == request->answer_tokens) { /* Nothing waited for its reader. */
+        request->progress_us = core->now_us;
+    }
     const uint32_t at = request->answer_tokens++;
     if (at == 0) {
         const uint32_t index = request_index(&core->requests, request);
@@ -198,15 +204,18 @@ static bool answer_scores(const struct device *device, struct request *request,
 
 void answer_step(struct core *core, struct group *group)
 {
-    const struct sched_step *step = &group->step;
+    struct sched *sched = &core->placement.sched[group->index];
+    const struct sched_step *step = group_oldest(group, sched);
     const struct device *device = &group->ranks[0]; /* The rank that samples. */
     const struct record_result *result = device->results;
     const struct record_result *scores = device->scores;
-    struct sched *sched = &core->placement.sched[group->index];
     sched_commit(sched, step);
-    group->steps++;
+    slo_learn(group, step, device->compute_us);
+    group->answered++;
     core->counters.steps++;
-    core->counters.last_step_us = core->now_us - group->sent_us;
+    core->counters.last_step_us = core->now_us - group->since_us;
+    core->counters.compute_us += device->compute_us;
+    core->counters.wait_us += step->rested ? 0 : device->wait_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct request *request = &core->requests.request[row->request];

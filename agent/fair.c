@@ -14,23 +14,28 @@ static_assert(LIMIT_PRIORITY_MAX < FAIR_LEVELS / 2, "a level fits its byte");
 
 size_t fair_bytes(uint32_t requests_max)
 {
-    return requests_max * sizeof(struct fair_node) + 64;
+    return requests_max * sizeof(struct fair_node) +
+           LIMIT_TENANTS_MAX * sizeof(struct fair_tenant) + 2 * (size_t)64;
 }
 
 int fair_open(struct fair *fair, struct arena *arena, uint32_t requests_max)
 {
     *fair = (struct fair){.returned = {FAIR_NONE, FAIR_NONE}};
     fair->node = arena_alloc(arena, requests_max, sizeof fair->node[0]);
+    fair->tenant = arena_alloc(arena, LIMIT_TENANTS_MAX, sizeof fair->tenant[0]);
+    if (!fair->node || !fair->tenant) {
+        return -ENOMEM;
+    }
     for (uint32_t i = 0; i < LIMIT_TENANTS_MAX; i++) {
         fair->tenant[i].waiting = (struct fair_list){FAIR_NONE, FAIR_NONE};
     }
-    return fair->node ? 0 : -ENOMEM;
+    return 0;
 }
 
 uint64_t fair_order(uint64_t arrival, int32_t priority)
 {
     must(priority >= -LIMIT_PRIORITY_MAX && priority <= LIMIT_PRIORITY_MAX);
-    const uint64_t level = (uint64_t)(priority + FAIR_LEVELS / 2);
+    const uint64_t level = (uint64_t)((int64_t)priority + FAIR_LEVELS / 2);
     return (arrival + level * FAIR_LEVEL_ARRIVALS) * FAIR_LEVELS + level;
 }
 

@@ -5,8 +5,9 @@
  * Language Models", OSDI 2024): each is charged a unit for a token of a prompt, when the request
  * enters, and FAIR_ANSWER_COST for one of an answer, when it is there. Next is the first request of
  * the waiting tenant that was charged least. A tenant that comes to wait is lifted to the least of
- * those that wait: idling saves nothing up. Between two tenants that both wait all the time the
- * charges differ by at most 2 max(longest prompt, FAIR_ANSWER_COST x tokens of the pool).
+ * those that wait: idling saves nothing up. Of two tenants that both always have something waiting
+ * one gets ahead of the other by at most its longest prompt and FAIR_ANSWER_COST times the answers
+ * of all slots: what those cost that entered while it was the least charged.
  *
  * Within a tenant the lower priority goes first, and age makes up for it: a level counts as much as
  * FAIR_LEVEL_ARRIVALS later arrivals. So a request is overtaken by at most that many later ones of
@@ -55,8 +56,8 @@ struct fair_tenant {
 struct fair {
     struct fair_node *node; /* [requests_max] */
     struct fair_list returned;
-    struct fair_tenant tenant[LIMIT_TENANTS_MAX];
-    uint32_t served; /* The tenant whose request left the queue last. */
+    struct fair_tenant *tenant; /* [LIMIT_TENANTS_MAX] */
+    uint32_t served;            /* The tenant whose request left the queue last. */
     uint32_t waiting_count;
 };
 

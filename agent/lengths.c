@@ -56,7 +56,8 @@ bool lengths_enough(const struct lengths *lengths)
 
 uint32_t lengths_predict(const struct lengths *lengths, uint32_t produced, uint32_t percent)
 {
-    const uint32_t first = lengths_bucket(produced + 1);
+    const uint32_t first =
+        produced < LIMIT_CONTEXT_MAX ? lengths_bucket(produced + 1) : LENGTHS_BUCKETS;
     const float wanted = 1 - (float)percent / 100;
     float at_risk = 0;
     float survive = 1;

@@ -72,6 +72,7 @@ void match_drop_page(struct sched *sched, uint32_t page)
 {
     if (sched->pages.page[page].owners == 1) {
         prefix_remove(&sched->prefix, page);
+        flight_retire(&sched->flight, &sched->pages, page);
     }
     pages_drop(&sched->pages, page);
 }

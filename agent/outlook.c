@@ -11,16 +11,19 @@
 
 size_t outlook_bytes(void)
 {
-    return LIMIT_TENANTS_MAX * (sizeof(struct lengths) + sizeof(uint64_t)) + 2 * (size_t)64;
+    return sizeof(struct forecast) + sizeof(struct lengths) +
+           LIMIT_TENANTS_MAX * (sizeof(struct lengths) + sizeof(uint64_t)) + 4 * (size_t)64;
 }
 
 int outlook_open(struct outlook *outlook, struct arena *arena)
 {
     *outlook = (struct outlook){
+        .forecast = arena_alloc(arena, 1, sizeof(struct forecast)),
+        .all = arena_alloc(arena, 1, sizeof(struct lengths)),
         .tenant = arena_alloc(arena, LIMIT_TENANTS_MAX, sizeof(struct lengths)),
         .key = arena_alloc(arena, LIMIT_TENANTS_MAX, sizeof(uint64_t)),
     };
-    return outlook->tenant && outlook->key ? 0 : -ENOMEM;
+    return outlook->forecast && outlook->all && outlook->tenant && outlook->key ? 0 : -ENOMEM;
 }
 
 /* What the request's tenant is known by: its place may have been another's. */
@@ -44,15 +47,16 @@ static uint32_t steps_left(struct sched *sched, uint32_t request)
         return entry->predicted_end - entry->tokens;
     }
     const struct lengths *own = lengths_of(sched, request);
-    const struct lengths *lengths = lengths_enough(own) ? own : &sched->outlook.all;
+    const struct lengths *lengths = lengths_enough(own) ? own : sched->outlook.all;
     if (!lengths_enough(lengths)) {
         return 1;
     }
     const uint32_t most = entry->tokens_max - entry->prompt_tokens;
     const uint32_t answer = lengths_predict(lengths, entry->tokens - entry->prompt_tokens,
                                             sched->options.forecast_percent);
-    entry->outlived = entry->predicted_end != 0;
     entry->predicted_end = entry->prompt_tokens + (answer < most ? answer : most);
+    entry->first_predicted_end =
+        entry->first_predicted_end ? entry->first_predicted_end : entry->predicted_end;
     return entry->predicted_end > entry->tokens ? entry->predicted_end - entry->tokens : 1;
 }
 
@@ -72,17 +76,17 @@ void outlook_begin(struct sched *sched)
         const uint32_t own = entry->page_count - entry->shared_pages;
         held -= held < own ? held : own;
     }
-    forecast_begin(&sched->outlook.forecast, sched->options.page_tokens, held);
+    forecast_begin(sched->outlook.forecast, sched->options.page_tokens, held);
     for (uint32_t i = 0; i < sched->running_count; i++) {
         const uint32_t request = sched->running[i];
-        forecast_add(&sched->outlook.forecast, own_tokens(sched, &sched->entry[request]),
+        forecast_add(sched->outlook.forecast, own_tokens(sched, &sched->entry[request]),
                      steps_left(sched, request));
     }
 }
 
 bool outlook_admits(struct sched *sched, uint32_t request, uint32_t own_tokens)
 {
-    struct forecast *forecast = &sched->outlook.forecast;
+    struct forecast *forecast = sched->outlook.forecast;
     if (sched->options.forecast_percent == 0) {
         return true;
     }
@@ -102,10 +106,10 @@ void outlook_learn(struct sched *sched, uint32_t request, bool cut)
     if (answer == 0 || sched->options.forecast_percent == 0) {
         return;
     }
-    lengths_learn(&sched->outlook.all, answer, cut);
+    lengths_learn(sched->outlook.all, answer, cut);
     lengths_learn(lengths_of(sched, request), answer, cut);
-    sched->outlook.predictions += !cut && entry->predicted_end > 0;
-    sched->outlook.predictions_short +=
-        !cut &&
-        (entry->outlived || (entry->predicted_end > 0 && entry->tokens > entry->predicted_end));
+    if (!cut && entry->first_predicted_end > 0) {
+        sched->outlook.predictions++;
+        sched->outlook.predictions_short += entry->tokens > entry->first_predicted_end;
+    }
 }

@@ -23,8 +23,8 @@
 struct sched;
 
 struct outlook {
-    struct forecast forecast; /* Of the running requests, in the step being formed. */
-    struct lengths all;
+    struct forecast *forecast; /* Of the running requests, in the step being formed. */
+    struct lengths *all;
     struct lengths *tenant;     /* [LIMIT_TENANTS_MAX] by the places of fair.h */
     uint64_t *key;              /* [LIMIT_TENANTS_MAX] whose the lengths are */
     uint64_t predictions;       /* Answers that ended by themselves and had been predicted. */

@@ -51,6 +51,7 @@ struct config {
         uint32_t tokens_max;       /* Dense batch of one step. */
         uint32_t slots_max;        /* Requests running at one time. */
         uint32_t forecast_percent; /* Quantile of answers' lengths; 0: known tokens alone. */
+        uint32_t steps_in_flight;  /* Of a group: formed and not answered. */
     } batch;
     struct {
         uint32_t page_tokens; /* 16, 32 or 64. */
@@ -62,6 +63,10 @@ struct config {
         uint32_t retry_after_ms; /* Told to a refused client. */
         uint32_t timeout_ms;     /* Default and upper bound of a request's life. */
     } queue;
+    struct {
+        uint32_t ttft_ms; /* Targets of a step's size; 0: none. */
+        uint32_t tpot_ms;
+    } slo;
     struct {
         uint32_t credit_tokens;    /* Window of a client that never sends CREDIT. */
         uint32_t stall_timeout_ms; /* A reader that takes nothing for so long is cut. */

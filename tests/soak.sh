@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # soak.sh - the long counts, after a release build: kills of the worker (SLUICE_KILLS, 100 of each
-# kind) and, where a fuzz build exists, FUZZ_SECONDS (300) of every target. Each run is a line of
+# kind), seeds of the simulation (SLUICE_SEEDS, 100,000) and, where a fuzz build exists,
+# FUZZ_SECONDS (300) of every target. Each run is a line of
 # tests/ledger.csv.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -24,6 +25,9 @@ soak kills "$kills" timeout 7200 /usr/bin/python3 -B -m pytest -s tests/fault/te
 half=$((kills / 2))
 soak "group kills" "$half" env SLUICE_KILLS="$half" timeout 7200 \
   /usr/bin/python3 -B -m pytest -s tests/fault/test_kill_group.py
+seeds=${SLUICE_SEEDS:-100000}
+soak "sim seeds" "$seeds" timeout 7200 build/release/tests/sluice_sim --seeds "$seeds" \
+  --jobs "$(nproc)"
 if [ -d build/fuzz/fuzz ]; then
   seconds=${FUZZ_SECONDS:-300}
   soak "fuzz seconds a target" "$seconds" tests/fuzz/smoke.sh build/fuzz "$seconds"

@@ -12,7 +12,7 @@ build=(
 )
 test=(
   libcmocka-dev python3-msgpack python3-numpy python3-pytest python3-zmq
-  clang clang-format clang-tidy gcovr libclang-rt-14-dev llvm systemd systemd-container
+  clang clang-format clang-tidy gcovr libclang-rt-14-dev llvm patch systemd systemd-container
 )
 
 case "${1:-all}" in

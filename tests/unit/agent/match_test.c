@@ -132,6 +132,35 @@ static void shares_up_to_the_fork(void **state)
     arena_close(&bench.arena);
 }
 
+/* The step has no room for the row behind a copy, and its request leaves: the page that is written
+ * to stays out of use until the step has ended. */
+static void a_copy_keeps_its_target(void **state)
+{
+    (void)state;
+    static const uint32_t one_more[5] = {1, 2, 3, 4, 50};
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 4, 40);
+    sched_add(sched, 0, text, 8);
+    sched_add(sched, 1, fork_after_6, 12);
+    sched_add(sched, 2, one_more, 5);
+    sched_add(sched, 3, one_more, 5);
+    step(&bench);
+    step(&bench);
+    assert_true(sched_form(sched, &bench.step));
+    assert_int_equal(bench.step.copy_count, 1);
+    for (uint32_t i = 0; i < bench.step.row_count; i++) {
+        assert_int_not_equal(bench.rows[i].request, 1);
+    }
+    const struct page *target = &sched->pages.page[bench.copies[0].target];
+    sched_remove(sched, 1);
+    assert_int_equal(target->owners, 0);
+    assert_int_equal(target->in_flight, 1);
+    sched_commit(sched, &bench.step);
+    assert_int_equal(target->in_flight, 0);
+    sched_verify(sched);
+    arena_close(&bench.arena);
+}
+
 static void without_ids_nothing_is_shared(void **state)
 {
     (void)state;
@@ -145,28 +174,52 @@ static void without_ids_nothing_is_shared(void **state)
     arena_close(&bench.arena);
 }
 
-/* The writer leaves before its step has ended: the oldest of those that wait writes, the others
- * wait for it. */
+/* The writer leaves half way: the oldest of those that wait writes, the others wait for it. */
 static void heir_writes_what_was_left(void **state)
 {
     (void)state;
     struct bench bench;
-    struct sched *sched = open_bench(&bench, 32, 40);
+    struct sched *sched = open_bench(&bench, 10, 40);
     for (uint32_t i = 0; i < 3; i++) {
         sched_add(sched, i, text, 17);
     }
-    assert_true(sched_form(sched, &bench.step));
-    assert_int_equal(bench.step.row_count, 1);
-    assert_row(&bench, 0, 0, 0, 17);
-    sched_remove(sched, 0);
-    sched_commit(sched, &bench.step);
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
-    assert_row(&bench, 0, 1, 0, 17);
+    assert_row(&bench, 0, 0, 0, 10);
+    sched_remove(sched, 0);
+    step(&bench); /* Two pages are there, the third is written anew. */
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 1, 8, 9);
     step(&bench);
     assert_row(&bench, 0, 1, 17, 1);
     assert_row(&bench, 1, 2, 16, 1);
     assert_int_equal(bench.step.copy_count, 0);
+    arena_close(&bench.arena);
+}
+
+/* Steps run in order: what one in flight writes is there for the next, whoever leaves. */
+static void borrows_from_a_step_in_flight(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, text, 12);
+    assert_true(sched_form(sched, &bench.step));
+    assert_row(&bench, 0, 0, 0, 12);
+    const struct sched_step first = bench.step;
+    sched_remove(sched, 0);
+    assert_true(sched_form(sched, &bench.step));
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 1, 11, 1);
+    assert_int_equal(bench.step.copy_count, 1);
+    const struct page *source = &sched->pages.page[bench.copies[0].source];
+    sched_commit(sched, &(struct sched_step){.number = first.number});
+    assert_int_equal(source->owners, 0); /* Of nobody, and still read. */
+    assert_int_equal(source->in_flight, 1);
+    sched_commit(sched, &bench.step);
+    assert_int_equal(source->in_flight, 0);
+    sched_verify(sched);
     arena_close(&bench.arena);
 }
 
@@ -220,8 +273,10 @@ int main(void)
         cmocka_unit_test(equal_prompts_cost_one_token_each),
         cmocka_unit_test(enters_a_full_step_to_borrow),
         cmocka_unit_test(shares_up_to_the_fork),
+        cmocka_unit_test(a_copy_keeps_its_target),
         cmocka_unit_test(without_ids_nothing_is_shared),
         cmocka_unit_test(heir_writes_what_was_left),
+        cmocka_unit_test(borrows_from_a_step_in_flight),
         cmocka_unit_test(page_lives_as_long_as_it_has_owners),
         cmocka_unit_test(worker_lost_while_others_wait),
     };

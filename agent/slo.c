@@ -1,0 +1,53 @@
+/*
+ * slo.c - see slo.h. Called by the core's loop on its thread; owns nothing, the model of a group's
+ * steps is the group's. Invariant: without a target every step may hold batch.tokens_max.
+ */
+#include "agent/slo.h"
+
+/* Of those that run: rows that are due in any case, and prompts. */
+static void add_running(const struct core *core, const struct sched *sched, struct pace_load *load)
+{
+    for (uint32_t i = 0; i < sched->running_count; i++) {
+        const uint32_t request = sched->running[i];
+        const struct sched_entry *entry = &sched->entry[request];
+        const uint32_t left = entry->tokens - entry->computed;
+        if (left == 1) {
+            load->answer_rows += !(entry->held && entry->last_on_worker);
+            load->context += entry->tokens;
+        } else {
+            const uint64_t queued_us = core->requests.request[request].events.queued_us;
+            const uint64_t waited_us = core->now_us - queued_us;
+            const bool first = core->requests.request[request].answer_tokens == 0;
+            load->prompt_tokens += left;
+            load->waited_us = first && waited_us > load->waited_us ? waited_us : load->waited_us;
+        }
+    }
+}
+
+void slo_set_dense(struct core *core, const struct group *group)
+{
+    struct sched *sched = &core->placement.sched[group->index];
+    const struct pace_target target = {.ttft_us = (uint64_t)core->config->slo.ttft_ms * 1000,
+                                       .tpot_us = (uint64_t)core->config->slo.tpot_ms * 1000};
+    struct pace_load load = {.tokens_max = sched->options.tokens_max,
+                             .prompt_tokens = sched->waiting_tokens};
+    if (target.ttft_us == 0 && target.tpot_us == 0) {
+        return;
+    }
+    const uint32_t head = fair_first(&sched->fair);
+    if (head != FAIR_NONE) {
+        load.waited_us = core->now_us - core->requests.request[head].events.queued_us;
+    }
+    add_running(core, sched, &load);
+    sched_set_dense(sched, pace_dense(&group->pace, &target, &load));
+}
+
+void slo_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
+{
+    uint64_t context = 0;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        context += row->tokens * (row->position + (uint64_t)row->tokens / 2);
+    }
+    pace_learn(&group->pace, step->token_count, context, compute_us);
+}
