@@ -12,6 +12,7 @@
 #include "agent/front.h"
 #include "agent/group.h"
 #include "agent/placement.h"
+#include "agent/plans.h"
 #include "agent/request.h"
 #include "agent/scribe.h"
 #include "agent/stats.h"
@@ -36,6 +37,8 @@ struct core_counters {
     uint64_t malformed_frames;
     uint64_t replies_dropped;
     uint64_t last_step_us;
+    uint64_t compute_us; /* Of all steps, as the ranks that sample tell. */
+    uint64_t wait_us;    /* That they waited for steps although there was something to run. */
 };
 
 enum { CORE_REFUSALS_MAX = 512, CORE_MESSAGE_BYTES = 128 }; /* All our messages are shorter. */
@@ -64,6 +67,7 @@ struct core {
     struct scribe *scribe;
     struct placement placement;
     struct group groups[LIMIT_WORKERS_MAX]; /* Replicas; as many as placement has. */
+    struct plans plans;
     struct device devices[LIMIT_WORKERS_MAX];
     uint32_t device_count;
     struct death_watch *watch;

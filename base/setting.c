@@ -60,10 +60,21 @@ static const struct setting setting_table[] = {
      "A request enters when the pages last for all that run, were answers as long as this "
      "percentage of those before; 0: when there are pages for its known tokens.",
      "80", NULL, SETTING_NUMBER, 0, 99, AT(batch.forecast_percent)},
+    {"batch.steps_in_flight",
+     "2: a step is formed while the one before runs, so that a worker never waits; 1: after it, so "
+     "that a new request may wait a step less.",
+     "2", NULL, SETTING_NUMBER, 1, LIMIT_STEPS_IN_FLIGHT_MAX, AT(batch.steps_in_flight)},
     {"kv.page_tokens", "Tokens of one KV page.", "16", "16 32 64", SETTING_NUMBER, 16,
      LIMIT_PAGE_TOKENS_MAX, AT(kv.page_tokens)},
     {"kv.device_pages", "KV pages of one worker.", "4160", NULL, SETTING_NUMBER, 1, LIMIT_PAGES_MAX,
      AT(kv.device_pages)},
+    {"plan.mode",
+     "How steps run: auto takes the plan that was measured fastest for the like, sequential one "
+     "operation after the other, nano a plan's nano-batches on one lane, overlap its lanes side by "
+     "side.",
+     "auto", "auto sequential nano overlap", SETTING_CHOICE, 0, 0, AT(plan.mode)},
+    {"plan.dir", "Directory of plan files (*.json) of sluice-tune; empty: none.", "", NULL,
+     SETTING_TEXT, 0, LIMIT_PATH_BYTES_MAX, AT(plan.dir)},
     {"queue.requests_max", "Requests that wait; above it: overloaded.", "1024", NULL,
      SETTING_NUMBER, 1, LIMIT_QUEUE_MAX, AT(queue.requests_max)},
     {"queue.tokens_max", "Prompt tokens that wait; above it: overloaded.", "1048576", NULL,

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cpu.h"
 #include "model/weights.h"
+#include "plan/plankey.h"
 
 enum { PAGE_TOKENS = 16, PAGES = 4096 };
 
@@ -132,11 +132,12 @@ struct engine_batch rig_batch(struct rig *rig, const struct regime *regime, cons
 void rig_key(const struct rig *rig, struct planfile_key *key)
 {
     char text[HPARAMS_TEXT_BYTES_MAX];
+    struct config *config = calloc(1, sizeof *config); /* As an agent's of one such worker. */
+    must(config);
+    config->workers.count = config->workers.tp = 1;
+    config->workers.threads = rig->threads;
+    config->model.dtype = rig->dtype == KERN_BF16 ? CONFIG_DTYPE_BF16 : CONFIG_DTYPE_F32;
     hparams_text(engine_hparams(rig->engine), text);
-    (void)snprintf(key->model, sizeof key->model, "%s", text);
-    (void)snprintf(key->dtype, sizeof key->dtype, "%s", rig->dtype == KERN_BF16 ? "bf16" : "f32");
-    cpu_name(key->device, sizeof key->device);
-    (void)snprintf(key->versions, sizeof key->versions, "sluice %s", SLUICE_VERSION);
-    key->tp = 1;
-    key->units = rig->threads;
+    plankey_here(key, text, config);
+    free(config);
 }
