@@ -1,0 +1,100 @@
+/*
+ * tune_profile.c - sluice-tune profile: lets the worker's binary measure a model
+ * (workers/measure.h) and writes the profile. Runs once; owns the child. Invariant: what is written
+ * was read back as a profile.
+ */
+#include "tools/tune_profile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "plan/profile.h"
+#include "tools/options.h"
+#include "tools/tune_worker.h"
+
+#define COMMAND "sluice-tune profile"
+
+enum {
+    SECONDS_MAX = 3600,
+    TOKENS_MIN = 16,
+    NUMBER_BYTES = 16,
+};
+
+struct run {
+    const char *model;
+    const char *out;
+    uint32_t tokens_max;
+    uint32_t threads;
+    uint32_t seconds;
+};
+
+static int say(const char *what, const char *why)
+{
+    (void)fprintf(stderr, COMMAND ": %s: %s\n", what, why);
+    return EXIT_STATUS_FAILED;
+}
+
+static int write_profile(void *context, const struct json *line)
+{
+    const struct run *run = context;
+    char error[PROFILE_ERROR_BYTES_MAX];
+    struct profile *profile = calloc(1, sizeof *profile);
+    must(profile);
+    const bool good = profile_read(profile, line, error) == 0;
+    free(profile);
+    if (!good) {
+        return say("the worker's profile", error);
+    }
+    char *text = json_dump(line);
+    FILE *file = fopen(run->out, "wb");
+    bool written = file && fprintf(file, "%s\n", text) > 0;
+    written = file && fclose(file) == 0 && written;
+    free(text);
+    return written ? EXIT_STATUS_DONE : say(run->out, "cannot be written");
+}
+
+static int profile_model(struct run *run)
+{
+    char tokens[NUMBER_BYTES], threads[NUMBER_BYTES], seconds[NUMBER_BYTES];
+    (void)snprintf(tokens, sizeof tokens, "%u", run->tokens_max);
+    (void)snprintf(threads, sizeof threads, "%u", run->threads);
+    (void)snprintf(seconds, sizeof seconds, "%u", run->seconds);
+    const char *const arguments[] = {"--measure", run->model, tokens, threads, seconds, NULL};
+    const struct tune_worker worker = {.command = COMMAND,
+                                       .arguments = arguments,
+                                       .seconds = run->seconds,
+                                       .take = write_profile,
+                                       .context = run};
+    return tune_worker_run(&worker);
+}
+
+int tune_profile_main(int argc, char **argv)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct run run = {
+        .tokens_max = 512, .threads = cores > 0 ? (uint32_t)cores : 1, .seconds = 120};
+    const struct options_row rows[] = {
+        {"model", OPTIONS_TEXT, 0, &run.model, "PATH", "the model, as in model.path"},
+        {"json", OPTIONS_TEXT, 0, &run.out, "OUT", "write the profile to this file"},
+        {"tokens-max", OPTIONS_U32, 0, &run.tokens_max, "N",
+         "the largest dense batch, as in batch.tokens_max; default 512"},
+        {"threads", OPTIONS_U32, 0, &run.threads, "N", "as in workers.threads; default all cores"},
+        {"seconds", OPTIONS_U32, 0, &run.seconds, "S", "how long to measure; default 120"},
+    };
+    const struct options options = {COMMAND, "Measures a model's operations on this machine.", rows,
+                                    sizeof rows / sizeof rows[0]};
+    uint32_t flags;
+    int status;
+    if (!options_parse(&options, argc, argv, &flags, &status)) {
+        return status;
+    }
+    if (!run.model || !run.out) {
+        return options_wrong(COMMAND, "--model and --json are needed");
+    }
+    if (run.tokens_max < TOKENS_MIN || run.threads < 1 || run.seconds < 1 ||
+        run.seconds > SECONDS_MAX) {
+        return options_wrong(COMMAND, "--tokens-max is at least 16, --seconds 1 to 3600");
+    }
+    return profile_model(&run);
+}
