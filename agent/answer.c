@@ -204,16 +204,18 @@ static bool answer_scores(const struct device *device, struct request *request,
 
 void answer_step(struct core *core, struct group *group)
 {
-    const struct sched_step *step = &group->step;
+    struct sched *sched = &core->placement.sched[group->index];
+    const struct sched_step *step = group_oldest(group, sched);
     const struct device *device = &group->ranks[0]; /* The rank that samples. */
     const struct record_result *result = device->results;
     const struct record_result *scores = device->scores;
-    struct sched *sched = &core->placement.sched[group->index];
     sched_commit(sched, step);
     slo_learn(group, step, device->compute_us);
-    group->steps++;
+    group->answered++;
     core->counters.steps++;
-    core->counters.last_step_us = core->now_us - group->sent_us;
+    core->counters.last_step_us = core->now_us - group->since_us;
+    core->counters.compute_us += device->compute_us;
+    core->counters.wait_us += step->rested ? 0 : device->wait_us;
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct request *request = &core->requests.request[row->request];

@@ -7,7 +7,7 @@
 #include "agent/core.h"
 #include "ipc/record.h"
 
-/* The group's step in flight is done: appends every result to its token log and ends what is
+/* The group's oldest step in flight is done: appends every result to its token log and ends what is
  * finished. */
 void answer_step(struct core *core, struct group *group);
 

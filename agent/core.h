@@ -36,6 +36,8 @@ struct core_counters {
     uint64_t malformed_frames;
     uint64_t replies_dropped;
     uint64_t last_step_us;
+    uint64_t compute_us; /* Of all steps, as the ranks that sample tell. */
+    uint64_t wait_us;    /* That they waited for steps although there was something to run. */
 };
 
 enum { CORE_REFUSALS_MAX = 512, CORE_MESSAGE_BYTES = 128 }; /* All our messages are shorter. */

@@ -6,13 +6,23 @@
  */
 #include "agent/device.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
-enum { DEVICE_PAIRS_A_ROW = 1 + LIMIT_TOP_LOGPROBS_MAX };
+enum {
+    DEVICE_PAIRS_A_ROW = 1 + LIMIT_TOP_LOGPROBS_MAX,
+    DEVICE_STEP_CELLS_MAX = LIMIT_SLOTS_MAX /* CLOSE */ + SCHED_OPEN_CELLS_MAX +
+                            SCHED_PAGE_CELLS_MAX + LIMIT_SLOTS_MAX / RECORD_COPIES_PER_CELL + 1 +
+                            1 /* STEP */ + LIMIT_STEP_ROWS_MAX +
+                            LIMIT_STEP_TOKENS_MAX / RECORD_IDS_PER_CELL + 1,
+};
+
+static_assert(DEVICE_STEP_CELLS_MAX * FLIGHT_STEPS_MAX <= RING_CELLS,
+              "all steps in flight fit the ring");
 
 size_t device_bytes(uint32_t slots_max)
 {
@@ -201,7 +211,7 @@ static int push_open(struct device *device, const struct sched_slot *slot,
 static int push_pages(struct device *device, const struct sched_entry *entry,
                       const struct sched_row *row)
 {
-    uint32_t told = entry->pages_told;
+    uint32_t told = row->pages_told;
     int code = 0;
     while (told < entry->page_count && !code) {
         union record cell = {.pages = {.head = head_of(device, RECORD_PAGES),
@@ -309,19 +319,15 @@ static int push_ids(struct device *device, const struct sched_step *step,
 }
 
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests, uint64_t number)
+                const struct requests *requests)
 {
-    device->step = number;
     const union record head = {.step = {.head = head_of(device, RECORD_STEP),
-                                        .step = number,
+                                        .step = step->number,
                                         .plan_hash = device->plan.hash,
                                         .plan_id = device->plan.id,
                                         .row_count = step->row_count,
                                         .token_count = step->token_count,
                                         .ids_count = listed_ids(step)}};
-    device->result_count = 0;
-    device->score_count = 0;
-    device->pair_count = 0;
     int code = push_slots(device, sched, step, requests);
     code = code ? code : push_copies(device, step);
     code = code ? code : ring_push(&device->link.out, &head);
@@ -399,20 +405,42 @@ static int check_scores(const struct device *device, const struct sched_step *st
     return at == device->score_count ? 0 : -EBADMSG;
 }
 
-/* One checked cell. 1: the step is done. */
+static void begin_answer(struct device *device, uint64_t number)
+{
+    device->reading = number;
+    device->result_count = 0;
+    device->score_count = 0;
+    device->pair_count = 0;
+}
+
+static int take_done(struct device *device, const struct sched_step *step,
+                     const struct record_done *done)
+{
+    if (done->step == step->number && (done->head.flags & RECORD_DONE_STALLED)) {
+        device->late = done->late;
+        return -ETIMEDOUT;
+    }
+    if (done->step != step->number || check_results(device, step) || check_scores(device, step)) {
+        return -EBADMSG;
+    }
+    device->answered = step->number;
+    device->compute_us = done->compute_us;
+    device->wait_us = done->wait_us;
+    return 0;
+}
+
+/* One checked cell of the answer to a step. */
 static int take_cell(struct device *device, const struct sched_step *step, const union record *cell)
 {
     switch ((enum record_kind)cell->head.kind) {
-    case RECORD_READY:
-        return take_ready(device, &cell->ready);
     case RECORD_RESULT:
-        if (device->result_count == step->row_count || cell->result.step != device->step) {
+        if (device->result_count == step->row_count || cell->result.step != step->number) {
             return -EBADMSG;
         }
         device->results[device->result_count++] = cell->result;
         return 0;
     case RECORD_SCORE:
-        if (device->score_count == step->score_count || cell->result.step != device->step) {
+        if (device->score_count == step->score_count || cell->result.step != step->number) {
             return -EBADMSG;
         }
         device->scores[device->score_count++] = cell->result;
@@ -420,17 +448,7 @@ static int take_cell(struct device *device, const struct sched_step *step, const
     case RECORD_LOGPROBS:
         return take_logprobs(device, &cell->logprobs);
     case RECORD_DONE:
-        if (cell->done.step == device->step && (cell->head.flags & RECORD_DONE_STALLED)) {
-            device->late = cell->done.late;
-            return -ETIMEDOUT;
-        }
-        if (cell->done.step != device->step || device->answered == device->step ||
-            check_results(device, step) || check_scores(device, step)) {
-            return -EBADMSG;
-        }
-        device->answered = device->step;
-        device->compute_us = cell->done.compute_us;
-        return 1;
+        return take_done(device, step, &cell->done);
     default:
         return -EBADMSG;
     }
@@ -439,25 +457,28 @@ static int take_cell(struct device *device, const struct sched_step *step, const
 int device_collect(struct device *device, const struct sched_step *step)
 {
     uint64_t rings;
+    int code = 0;
     if (device->state < DEVICE_LOADING) {
         return 0;
     }
     ssize_t got = read(device->link.bell, &rings, sizeof rings);
     (void)got; /* EAGAIN: we came for another reason. */
-    for (;;) {
+    if (step && device->reading != step->number) {
+        begin_answer(device, step->number);
+    }
+    while (!code && !(step && device->answered == step->number)) {
         union record cell;
-        int code = ring_take(&device->link.in, &cell);
-        if (code == -EAGAIN) {
+        code = ring_take(&device->link.in, &cell);
+        code = code ? code : record_check_reply(&cell, &device->bounds);
+        if (code == -EAGAIN || code == -ESTALE) {
             return 0;
         }
-        code = code ? code : record_check_reply(&cell, &device->bounds);
-        if (code == -ESTALE) {
-            continue;
+        if (!code && cell.head.kind == RECORD_READY) {
+            code = take_ready(device, &cell.ready);
+        } else if (!code) {
+            code = step ? take_cell(device, step, &cell) : -EBADMSG;
         }
-        code = code ? code : take_cell(device, step, &cell);
         ring_release(&device->link.in);
-        if (code) {
-            return code;
-        }
     }
+    return code;
 }

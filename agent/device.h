@@ -1,5 +1,5 @@
 /*
- * device.h - the core's view of a worker: the link of its present epoch and the step in flight. A
+ * device.h - the core's view of a worker: the link of its present epoch and the steps in flight. A
  * group's steps go out as records, the same to each of its ranks; results come back from rank 0,
  * checked. Anything that does not fit the step that was sent fences the epoch.
  */
@@ -34,9 +34,9 @@ struct device {
     struct death_watch *watch; /* The core's. */
     struct record_bounds bounds;
     struct plan plan;
-    uint64_t step;                 /* Number of the step in flight or last sent. */
+    uint64_t reading;              /* Number of the step whose answer is being read, or was last. */
     uint64_t answered;             /* Number of the step that it answered last. */
-    struct record_result *results; /* [slots_max] of the step in flight */
+    struct record_result *results; /* [slots_max] of the step that is being read */
     struct record_result *scores;  /* [LIMIT_STEP_SCORES_MAX] likewise */
     struct record_logprob *pairs;  /* [pairs_max] likewise */
     uint32_t result_count;
@@ -46,7 +46,8 @@ struct device {
     struct sibling_offer offer; /* For the other ranks, while PAIRING. */
     int offer_fd;               /* -1: has not come. */
     uint32_t late;              /* Rank that this one waited for in vain, after -ETIMEDOUT. */
-    uint64_t compute_us;        /* Of the step that finished last. */
+    uint64_t compute_us;        /* Of the step that finished last, */
+    uint64_t wait_us;           /* and how long the worker had waited for it. */
 };
 
 struct device_options {
@@ -77,13 +78,13 @@ uint32_t device_open_cells(const struct request *request);
 /* Takes what the worker offers to its siblings, when it has come. 0, or -errno: fence it. */
 int device_take_offer(struct device *device) MUST_CHECK;
 
-/* Sends a step under its number. 0, or -errno: fence it. */
+/* Sends the step that was formed last. 0, or -errno: fence it. */
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests, uint64_t number) MUST_CHECK;
+                const struct requests *requests) MUST_CHECK;
 
-/* Reads what has come. 1: the step in flight is answered, results hold it on rank 0; 0: nothing
- * whole yet; -ETIMEDOUT: rank `late` hangs; another -errno: fence it. A READY record moves LOADING
- * to READY. */
+/* Reads what has come for the oldest step in flight, NULL when there is none, and nothing beyond
+ * it. 0: `answered` says whether it is whole, results then hold it on rank 0; -ETIMEDOUT: rank
+ * `late` hangs; another -errno: fence it. A READY record moves LOADING to READY. */
 int device_collect(struct device *device, const struct sched_step *step) MUST_CHECK;
 
 /* True when the worker's life word says that it died. */

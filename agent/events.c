@@ -14,9 +14,8 @@ static void note_preemption(struct request *request, uint64_t now_us)
     events->preempted_count++;
 }
 
-void events_step(struct core *core, const struct group *group)
+void events_step(struct core *core, const struct group *group, const struct sched_step *step)
 {
-    const struct sched_step *step = &group->step;
     for (uint32_t i = 0; i < step->close_count; i++) {
         struct request *request = &core->requests.request[step->closes[i].request];
         const bool here = core->placement.group[step->closes[i].request] == group->index;

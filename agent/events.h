@@ -7,8 +7,8 @@
 
 #include "agent/core.h"
 
-/* The group has formed a step: who entered by it, and who had to leave. */
-void events_step(struct core *core, const struct group *group);
+/* The group has formed this step: who entered by it, and who had to leave. */
+void events_step(struct core *core, const struct group *group, const struct sched_step *step);
 
 /* The group is lost, and its scheduler does not know yet: all that run leave. */
 void events_lost(struct core *core, const struct group *group);

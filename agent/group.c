@@ -1,6 +1,6 @@
 /*
- * group.c - see group.h. Used by the core's loop thread; owns the step of its group, the devices
- * are the core's. Invariant: all ranks have been told the same, or the group is fenced.
+ * group.c - see group.h. Used by the core's loop thread; owns the steps of its group, the
+ * devices are the core's. Invariant: all ranks have been told the same, or the group is fenced.
  */
 #include "agent/group.h"
 
@@ -9,19 +9,28 @@
 
 size_t group_bytes(uint32_t slots_max)
 {
-    return slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
-                        sizeof(struct sched_copy)) +
-           4 * (size_t)64;
+    return FLIGHT_STEPS_MAX *
+           (slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
+                         sizeof(struct sched_copy)) +
+            4 * (size_t)64);
 }
 
-int group_open(struct group *group, struct arena *arena, uint32_t slots_max)
+static int open_step(struct sched_step *step, struct arena *arena, uint32_t slots_max)
 {
-    struct sched_step *step = &group->step;
     step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
     step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
     step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
     step->copies = arena_alloc(arena, slots_max, sizeof step->copies[0]);
     return step->rows && step->opens && step->closes && step->copies ? 0 : -ENOMEM;
+}
+
+int group_open(struct group *group, struct arena *arena, uint32_t slots_max)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < FLIGHT_STEPS_MAX && !code; i++) {
+        code = open_step(&group->steps[i], arena, slots_max);
+    }
+    return code;
 }
 
 bool group_ready(const struct group *group)
@@ -66,32 +75,32 @@ int group_pair(struct group *group)
     return code;
 }
 
-int group_send(struct group *group, const struct sched *sched, const struct requests *requests,
-               uint64_t now_us)
+struct sched_step *group_next(struct group *group, const struct sched *sched)
+{
+    return &group->steps[(sched->flight.formed + 1) % FLIGHT_STEPS_MAX];
+}
+
+const struct sched_step *group_oldest(const struct group *group, const struct sched *sched)
+{
+    return flight_steps(&sched->flight) > 0
+               ? &group->steps[(sched->flight.ended + 1) % FLIGHT_STEPS_MAX]
+               : NULL;
+}
+
+int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
+               const struct requests *requests)
 {
     int code = 0;
-    group->number++;
-    group->sent_us = now_us;
     for (uint32_t i = 0; i < group->rank_count && !code; i++) {
-        code = device_send(&group->ranks[i], sched, &group->step, requests, group->number);
-    }
-    for (uint32_t i = 0; i < group->step.row_count; i++) {
-        struct sched_entry *entry = &sched->entry[group->step.rows[i].request];
-        entry->pages_told = entry->page_count; /* By device_send(), to all ranks. */
+        code = device_send(&group->ranks[i], sched, step, requests);
     }
     return code;
 }
 
-int group_collect(struct group *group, uint32_t rank)
-{
-    const int code = device_collect(&group->ranks[rank], &group->step);
-    return code < 0 ? code : 0;
-}
-
-bool group_answered(const struct group *group)
+bool group_answered(const struct group *group, const struct sched_step *step)
 {
     for (uint32_t i = 0; i < group->rank_count; i++) {
-        if (group->ranks[i].answered != group->number) {
+        if (group->ranks[i].answered != step->number) {
             return false;
         }
     }

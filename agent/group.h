@@ -19,17 +19,22 @@ struct group {
     uint32_t index;
     struct device *ranks; /* [rank_count], borrowed */
     uint32_t rank_count;
-    uint32_t epoch;         /* Of its links. */
-    struct sched_step step; /* In flight when its scheduler says so. */
-    uint64_t number;        /* Of that step, or of the last one. */
+    uint32_t epoch;                            /* Of its links. */
+    struct sched_step steps[FLIGHT_STEPS_MAX]; /* By number: its scheduler knows which. */
     uint64_t linked_us;
-    uint64_t sent_us;
-    uint64_t steps;   /* Answered. */
-    struct pace pace; /* What those took. */
+    uint64_t since_us; /* The oldest step in flight could run from then on. */
+    uint64_t answered; /* Steps. */
+    struct pace pace;  /* What those took. */
 };
 
 int group_open(struct group *group, struct arena *arena, uint32_t slots_max) MUST_CHECK;
 size_t group_bytes(uint32_t slots_max);
+
+/* Where its scheduler forms the next step. */
+struct sched_step *group_next(struct group *group, const struct sched *sched);
+
+/* The oldest step in flight, or NULL. */
+const struct sched_step *group_oldest(const struct group *group, const struct sched *sched);
 
 bool group_ready(const struct group *group);
 
@@ -37,16 +42,12 @@ bool group_ready(const struct group *group);
  */
 int group_pair(struct group *group) MUST_CHECK;
 
-/* Sends the step to every rank. 0, or -errno: fence the group. */
-int group_send(struct group *group, const struct sched *sched, const struct requests *requests,
-               uint64_t now_us) MUST_CHECK;
+/* Sends the step that was formed last to every rank. 0, or -errno: fence the group. */
+int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
+               const struct requests *requests) MUST_CHECK;
 
-/* Reads what rank `rank` has sent. 0; -ETIMEDOUT: the rank that it names `late` hangs; another
- * -errno: fence the group. */
-int group_collect(struct group *group, uint32_t rank) MUST_CHECK;
-
-/* True when every rank has answered the step that was sent last. */
-bool group_answered(const struct group *group);
+/* True when every rank has answered the step. */
+bool group_answered(const struct group *group, const struct sched_step *step);
 
 /* True for a rank that keeps its group from being ready: none is further behind. */
 bool group_waits_for(const struct group *group, uint32_t rank);

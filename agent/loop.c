@@ -125,10 +125,10 @@ static void stage_control(struct core *core)
 }
 
 /* Every rank that has not answered is to blame. */
-static void blame_late(struct core *core, struct group *group)
+static void blame_late(struct core *core, struct group *group, const struct sched_step *step)
 {
     for (uint32_t i = 0; i < group->rank_count; i++) {
-        if (group->ranks[i].answered != group->number) {
+        if (group->ranks[i].answered != step->number) {
             accuse(core, &group->ranks[i], "a step passed workers.step_timeout_ms");
         }
     }
@@ -194,22 +194,31 @@ static void tell_limits(const struct core *core)
     }
 }
 
-static void collect_group(struct core *core, struct group *group)
+/* Reads what the ranks tell of the oldest step in flight. True when they all have answered it. */
+static bool collect_step(struct core *core, struct group *group)
 {
+    const struct sched_step *step = group_oldest(group, &core->placement.sched[group->index]);
     for (uint32_t i = 0; i < group->rank_count; i++) {
-        const int code = group_collect(group, i);
+        const int code = device_collect(&group->ranks[i], step);
         const uint32_t late = group->ranks[i].late;
         if (code == -ETIMEDOUT && late != i && late < group->rank_count) {
             lose_worker(core, group, late, "its siblings wait for it in vain");
-            return;
+            return false;
         }
         if (code) {
             lose_worker(core, group, i, "a record does not fit the step in flight");
-            return;
+            return false;
         }
     }
-    if (core->placement.sched[group->index].in_flight && group_answered(group)) {
+    return step && group_answered(group, step);
+}
+
+/* The next step's answer may have come with this one's: the bell tells of both. */
+static void collect_group(struct core *core, struct group *group)
+{
+    while (collect_step(core, group)) {
         answer_step(core, group);
+        group->since_us = core->now_us;
     }
     if (group_ready(group)) {
         placement_set_ready(&core->placement, group->index);
@@ -244,8 +253,9 @@ static void stage_deadline(struct core *core)
     const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
     for (uint32_t i = 0; i < core->placement.count; i++) {
         struct group *group = &core->groups[i];
-        if (core->placement.sched[i].in_flight && core->now_us - group->sent_us > timeout_us) {
-            blame_late(core, group);
+        const struct sched_step *step = group_oldest(group, &core->placement.sched[i]);
+        if (step && core->now_us - group->since_us > timeout_us) {
+            blame_late(core, group, step);
         }
     }
 }
@@ -265,21 +275,32 @@ static void stage_expire(struct core *core)
     stream_expire(core);
 }
 
+/* The next step is formed and sent while the one before runs. */
+static void form_steps(struct core *core, struct group *group)
+{
+    struct sched *sched = &core->placement.sched[group->index];
+    while (flight_steps(&sched->flight) < core->config->batch.steps_in_flight) {
+        struct sched_step *step = group_next(group, sched);
+        slo_set_dense(core, group);
+        if (!placement_form(&core->placement, group->index, step)) {
+            return;
+        }
+        if (flight_steps(&sched->flight) == 1) {
+            group->since_us = clock_now_us();
+        }
+        events_step(core, group, step);
+        if (group_send(group, sched, step, &core->requests)) {
+            lose_worker(core, group, 0, "the ring does not take the step");
+            return;
+        }
+    }
+}
+
 static void stage_step(struct core *core)
 {
     for (uint32_t i = 0; i < core->placement.count; i++) {
-        struct group *group = &core->groups[i];
-        struct placement *placement = &core->placement;
-        if (placement->sched[i].in_flight || !placement->ready[i]) {
-            continue;
-        }
-        slo_set_dense(core, group);
-        if (!placement_form(placement, i, &group->step)) {
-            continue;
-        }
-        events_step(core, group);
-        if (group_send(group, &placement->sched[i], &core->requests, clock_now_us())) {
-            lose_worker(core, group, 0, "the ring does not take the step");
+        if (core->placement.ready[i]) {
+            form_steps(core, &core->groups[i]);
         }
     }
 }

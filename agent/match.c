@@ -72,10 +72,7 @@ void match_drop_page(struct sched *sched, uint32_t page)
 {
     if (sched->pages.page[page].owners == 1) {
         prefix_remove(&sched->prefix, page);
-        if (sched->in_flight) { /* Whether or not that step uses it: few pages are in doubt. */
-            pages_pin(&sched->pages, page);
-            sched->pinned[sched->pinned_count++] = page;
-        }
+        flight_retire(&sched->flight, &sched->pages, page);
     }
     pages_drop(&sched->pages, page);
 }

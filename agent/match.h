@@ -36,7 +36,7 @@ bool match_settle(struct sched *sched, struct sched_step *step, uint32_t request
 /* Claims what comes next. Position up to which the request may compute in this step. */
 uint32_t match_claim(struct sched *sched, uint32_t request);
 
-/* Positions [first, first + count) of a running request are in its pages. */
+/* Positions [first, first + count) of a running request are in its pages, for all later steps. */
 void match_written(struct sched *sched, uint32_t request, uint32_t first, uint32_t count);
 
 /* The request is about to give its pages back. */

@@ -5,11 +5,17 @@
  */
 #include "agent/sched.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
 #include "agent/enter.h"
 #include "agent/match.h"
+#include "ipc/record_slot.h"
+
+static_assert(LIMIT_CONTEXT_MAX / LIMIT_PAGE_TOKENS_MIN / RECORD_PAGES_PER_CELL <
+                  SCHED_PAGE_CELLS_MAX,
+              "any request has a row when it is alone");
 
 uint32_t sched_pages_for(const struct sched *sched, uint64_t tokens)
 {
@@ -46,13 +52,12 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
         .generation = arena_alloc(arena, slots, sizeof(uint32_t)),
         .opens = arena_alloc(arena, slots, sizeof(struct sched_slot)),
         .closes = arena_alloc(arena, slots, sizeof(struct sched_slot)),
-        .pinned = arena_alloc(arena, options->page_count, sizeof(uint32_t)),
         .free_slot_count = options->slots_max,
         .dense = options->tokens_max,
     };
     uint32_t *tables = arena_alloc(arena, options->requests_max * table, sizeof(uint32_t));
     if (!sched->entry || !sched->running || !sched->free_slots || !sched->generation ||
-        !sched->opens || !sched->closes || !sched->pinned || !tables) {
+        !sched->opens || !sched->closes || !tables) {
         return -ENOMEM;
     }
     for (uint32_t i = 0; i < options->requests_max; i++) {
@@ -65,6 +70,7 @@ int sched_open(struct sched *sched, struct arena *arena, const struct sched_opti
                            &options->salt);
     code = code ? code : fair_open(&sched->fair, arena, options->requests_max);
     code = code ? code : outlook_open(&sched->outlook, arena);
+    code = code ? code : flight_open(&sched->flight, arena, options->page_count);
     return code ? code : pages_open(&sched->pages, arena, options->page_count);
 }
 
@@ -131,7 +137,8 @@ void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens)
     sched->entry[request].score_end = tokens;
 }
 
-/* Gives slot and pages back and takes the request off the running list. */
+/* Gives slot and pages back and takes the request off the running list. What steps in flight would
+ * have told of it is lost. */
 static void vacate(struct sched *sched, uint32_t request)
 {
     struct sched_entry *entry = &sched->entry[request];
@@ -150,6 +157,9 @@ static void vacate(struct sched *sched, uint32_t request)
     entry->page_count = 0;
     entry->shared_pages = 0;
     entry->pages_told = 0;
+    entry->tokens -= entry->to_come;
+    entry->to_come = 0;
+    entry->score_next = entry->score_known;
     entry->computed = 0;
     entry->row_end = 0;
     entry->last_on_worker = false;
@@ -217,11 +227,15 @@ static void yield_pages(struct sched *sched, uint32_t request)
     queue_again(sched, request);
 }
 
-/* Makes room for one more page of a running request; false when it had to yield itself. */
+/* Makes room for one more page of a running request; false when it had to yield itself, or when a
+ * page is on its way back from the steps in flight: then it has no row in this step. */
 static bool extend(struct sched *sched, uint32_t request)
 {
     struct sched_entry *entry = &sched->entry[request];
     while (pages_take(&sched->pages, 1, &entry->pages[entry->page_count])) {
+        if (flight_claim(&sched->flight)) {
+            return false;
+        }
         const uint32_t youngest = sched->running[sched->running_count - 1];
         yield_pages(sched, youngest);
         if (youngest == request) {
@@ -256,6 +270,18 @@ static uint32_t bound_scores(const struct sched_entry *entry, const struct sched
     return scores <= room ? tokens : score_first(entry) + room - entry->computed;
 }
 
+/* Records that tell the worker of an entry's new pages. */
+static uint32_t page_cells(const struct sched_entry *entry)
+{
+    const uint32_t pages = entry->page_count - entry->pages_told;
+    return (pages + RECORD_PAGES_PER_CELL - 1) / RECORD_PAGES_PER_CELL;
+}
+
+static bool ring_takes_row(const struct sched_step *step, const struct sched_entry *entry)
+{
+    return page_cells(entry) <= SCHED_PAGE_CELLS_MAX - step->page_cells;
+}
+
 static void add_row(struct sched *sched, struct sched_step *step, uint32_t request, uint32_t tokens)
 {
     struct sched_entry *entry = &sched->entry[request];
@@ -271,10 +297,13 @@ static void add_row(struct sched *sched, struct sched_step *step, uint32_t reque
         .from_last = sample && tokens == 1 && entry->last_on_worker,
         .sample = sample,
         .skips = entry->row_end != entry->computed,
+        .pages_told = entry->pages_told,
         .score_first = score_count > 0 ? score - entry->computed : 0,
         .score_count = score_count,
     };
     step->score_count += score_count;
+    step->page_cells += page_cells(entry);
+    entry->pages_told = entry->page_count;
     entry->row_end = entry->computed + tokens;
     step->token_count += tokens;
 }
@@ -288,11 +317,12 @@ static void form_decodes(struct sched *sched, struct sched_step *step)
         entry->waits = (entry->held && entry->last_on_worker) ||
                        step->token_count == sched->options.tokens_max ||
                        !match_settle(sched, step, request);
-        if (entry->waits || entry->tokens - entry->computed != 1) {
+        if (entry->waits || entry->tokens - entry->computed != 1 ||
+            entry->tokens == entry->tokens_max) {
             continue;
         }
         const bool room = entry->page_count >= sched_pages_for(sched, entry->tokens);
-        if (room || extend(sched, request)) {
+        if ((room || extend(sched, request)) && ring_takes_row(step, entry)) {
             add_row(sched, step, request, 1);
         }
     }
@@ -307,7 +337,10 @@ static void form_chunk(struct sched *sched, struct sched_step *step, uint32_t re
     const uint32_t budget = sched->dense - step->token_count;
     const uint32_t left = match_claim(sched, request) - entry->computed;
     const uint32_t tokens = bound_scores(entry, step, left < budget ? left : budget);
-    if (tokens > 0) { /* Else an older one has just claimed the page, or judges enough. */
+    if (tokens == 0) { /* An older one has just claimed the page, or judges enough. */
+        return;
+    }
+    if (ring_takes_row(step, entry)) {
         add_row(sched, step, request, tokens);
     }
 }
@@ -326,30 +359,35 @@ static bool admit_head(struct sched *sched, struct sched_step *step)
     return true;
 }
 
-/* From now on every page that loses its last owner waits for this step's end (match.c). */
-static void begin_flight(struct sched *sched, const struct sched_step *step)
+/* The formed step is in flight: what it will have done holds for all that comes after it. */
+static void take_off(struct sched *sched, struct sched_step *step)
 {
-    sched->in_flight = true;
+    step->number = flight_begin(&sched->flight);
     for (uint32_t i = 0; i < step->copy_count; i++) {
         match_drop_page(sched, step->copies[i].source); /* What the request owned it for. */
     }
-}
-
-static void end_flight(struct sched *sched)
-{
-    for (uint32_t i = 0; i < sched->pinned_count; i++) {
-        pages_unpin(&sched->pages, sched->pinned[i]);
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        struct sched_entry *entry = &sched->entry[row->request];
+        match_written(sched, row->request, row->position, row->tokens);
+        entry->computed += row->tokens;
+        if (row->score_count > 0) {
+            entry->score_next = row->position + row->score_first + row->score_count;
+        }
+        entry->tokens += row->sample;
+        entry->to_come += row->sample;
+        entry->last_on_worker = row->sample;
     }
-    sched->pinned_count = 0;
-    sched->in_flight = false;
 }
 
 bool sched_form(struct sched *sched, struct sched_step *step)
 {
-    must(!sched->in_flight);
+    must(flight_steps(&sched->flight) < FLIGHT_STEPS_MAX);
+    sched->flight.claims = 0;
     step->row_count = 0;
     step->token_count = 0;
     step->score_count = 0;
+    step->page_cells = 0;
     step->copy_count = 0;
     form_decodes(sched, step);
     const uint32_t resident = sched->running_count;
@@ -365,8 +403,11 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     }
     if (step->row_count == 0) {
         must(step->copy_count == 0); /* A copy has a row behind it, or the budget is spent. */
+        sched->resting = flight_steps(&sched->flight) == 0;
         return false;
     }
+    step->rested = sched->resting;
+    sched->resting = false;
     step->open_count = sched->open_count;
     memcpy(step->opens, sched->opens, sched->open_count * sizeof step->opens[0]);
     sched->open_count = 0;
@@ -374,7 +415,7 @@ bool sched_form(struct sched *sched, struct sched_step *step)
     step->close_count = sched->close_count;
     memcpy(step->closes, sched->closes, sched->close_count * sizeof step->closes[0]);
     sched->close_count = 0;
-    begin_flight(sched, step);
+    take_off(sched, step);
     return true;
 }
 
@@ -387,29 +428,24 @@ bool sched_row_current(const struct sched *sched, const struct sched_row *row)
 
 void sched_commit(struct sched *sched, const struct sched_step *step)
 {
-    must(sched->in_flight);
-    end_flight(sched);
+    flight_end(&sched->flight, &sched->pages);
+    must(step->number == sched->flight.ended);
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         struct sched_entry *entry = &sched->entry[row->request];
         if (sched_row_current(sched, row)) {
-            match_written(sched, row->request, row->position, row->tokens);
-            entry->computed += row->tokens;
             if (row->score_count > 0) {
-                entry->score_next = row->position + row->score_first + row->score_count;
+                entry->score_known = row->position + row->score_first + row->score_count;
             }
-            entry->tokens += row->sample;
+            entry->to_come -= row->sample;
             fair_charge(&sched->fair, row->request, row->sample ? FAIR_ANSWER_COST : 0);
-            entry->last_on_worker = row->sample;
         }
     }
 }
 
 void sched_reset(struct sched *sched)
 {
-    if (sched->in_flight) {
-        end_flight(sched);
-    }
+    flight_lose(&sched->flight, &sched->pages);
     while (sched->running_count > 0) {
         const uint32_t request = sched->running[sched->running_count - 1];
         sched->recomputed_tokens += sched->entry[request].computed;
@@ -449,6 +485,7 @@ void sched_verify(const struct sched *sched)
     for (uint32_t i = 0; i < sched->running_count; i++) {
         const struct sched_entry *entry = &sched->entry[sched->running[i]];
         must(entry->state == SCHED_RUNNING && entry->computed < entry->tokens);
+        must(entry->to_come <= flight_steps(&sched->flight));
         must(i == 0 || entry->order > sched->entry[sched->running[i - 1]].order);
         must(entry->page_count >= sched_pages_for(sched, entry->computed));
         owned += entry->page_count + (entry->tail_page != PREFIX_NONE);

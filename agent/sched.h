@@ -9,6 +9,12 @@
  * and is later computed again from its token log. The oldest therefore always proceeds, and
  * admission refuses what could never fit: everything finishes.
  *
+ * A step may be formed while the one before runs. It takes for granted that each row of that one
+ * that samples yields a token and goes on, as the worker keeps that token and runs steps in order;
+ * so the state here is the one after all steps in flight. What ends a request earlier, a stop or a
+ * cancel, is seen when it has a row in flight already: that row is then not current, and its token
+ * nobody's. `tokens_max` is known ahead and costs no row.
+ *
  *   ABSENT -> WAITING -> RUNNING -> ABSENT          RUNNING -> WAITING (preempted, worker lost)
  */
 #ifndef AGENT_SCHED_H
@@ -18,6 +24,7 @@
 #include <stdint.h>
 
 #include "agent/fair.h"
+#include "agent/flight.h"
 #include "agent/outlook.h"
 #include "agent/sched_step.h"
 #include "base/arena.h"
@@ -27,7 +34,9 @@
 #include "kv/prefix.h"
 
 enum {
-    SCHED_OPEN_CELLS_MAX = 8192, /* Of a step: a quarter of the ring; a slot with long lists 260. */
+    /* Records of a step for what is not bounded by its rows: device.c proves that two steps fit. */
+    SCHED_OPEN_CELLS_MAX = 8192,  /* A slot with long lists takes 260. */
+    SCHED_PAGE_CELLS_MAX = 10000, /* The longest context's block table takes 7282. */
 };
 
 enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
@@ -37,12 +46,13 @@ enum sched_state { SCHED_ABSENT, SCHED_WAITING, SCHED_RUNNING };
 struct sched_entry { /* One request, by its index in the core's table. */
     enum sched_state state;
     uint64_t order;    /* Age, with its priority: smaller is older, kept over preemption. */
-    uint32_t tokens;   /* Known ids: prompt and generated. */
-    uint32_t computed; /* Positions whose KV this residency has. */
+    uint32_t tokens;   /* Ids: prompt and generated, known or to come. */
+    uint32_t to_come;  /* Of them, those that steps in flight sample in this residency. */
+    uint32_t computed; /* Positions whose KV this residency has after all steps in flight. */
     uint32_t row_end;  /* Where its last row ended, in this residency. */
     uint32_t slot;
     uint32_t page_count;
-    uint32_t pages_told;    /* Of them, known to the worker. */
+    uint32_t pages_told;    /* Of them, known to the worker after all steps in flight. */
     uint32_t *pages;        /* Block table, [pages_per_request]. */
     const uint32_t *ids;    /* [tokens] the token log; NULL: shares nothing. */
     uint32_t shared_pages;  /* The first of `pages`, borrowed: match.h. */
@@ -52,14 +62,15 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint32_t open_cells; /* Records that its opening takes. */
     uint32_t score_next; /* Positions [score_next, score_end): the token behind is to be judged. */
     uint32_t score_end;
+    uint32_t score_known;   /* Positions below were judged by steps that have ended. */
     bool last_on_worker;    /* The newest token was sampled in this residency. */
     bool held;              /* Its reader is behind: once caught up, it keeps its pages idle. */
     bool waits;             /* For the writer of a borrowed page, in the step being formed. */
     uint32_t prompt_tokens; /* Known when it came. */
     uint32_t tokens_max;    /* With the longest answer that it may have. */
     uint32_t predicted_end; /* Its tokens then; 0: not predicted. */
-    bool outlived;          /* Its first prediction. */
-    uint64_t tenant;        /* Shares pages with its own alone. */
+    uint32_t first_predicted_end; /* Before it outlived that. */
+    uint64_t tenant;              /* Shares pages with its own alone. */
 };
 
 struct sched_options {
@@ -96,9 +107,8 @@ struct sched {
     uint32_t open_cells; /* Of all opens. */
     struct sched_slot *closes;
     uint32_t close_count;
-    uint32_t *pinned; /* [page_count] given up while a step is in flight */
-    uint32_t pinned_count;
-    bool in_flight;
+    struct flight flight;
+    bool resting; /* Nothing is in flight, and there was nothing to run. */
 };
 
 int sched_open(struct sched *sched, struct arena *arena,
@@ -129,7 +139,7 @@ struct sched_terms {
 };
 void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms);
 
-/* Request leaves, whatever its state. Its pages are free once the step in flight has ended. */
+/* Request leaves, whatever its state. Its pages are free once the steps in flight have ended. */
 void sched_remove(struct sched *sched, uint32_t request);
 
 /* As sched_remove(), of one whose answer ended by itself, not by max_tokens: that is learnt from.
@@ -142,12 +152,12 @@ void sched_set_dense(struct sched *sched, uint32_t tokens);
 
 void sched_hold(struct sched *sched, uint32_t request, bool held);
 
-/* Forms the next step; none may be in flight. False when there is nothing to run; closes of slots
- * then wait for the next step. */
+/* Forms the next step, with less than FLIGHT_STEPS_MAX in flight. False when there is nothing to
+ * run; closes of slots then wait for the next step. */
 bool sched_form(struct sched *sched, struct sched_step *step);
 
-/* The step in flight has ended: its rows are computed. sampled rows gain one token each unless the
- * request has been removed meanwhile. Call before sched_remove() of those that finished by it. */
+/* The oldest step in flight has ended, and the tokens it sampled for rows that are still current
+ * are known. Call before sched_remove() of those that finished by it. */
 void sched_commit(struct sched *sched, const struct sched_step *step);
 
 /* True when the row's request is still in the residency that the row was formed for. */
@@ -156,7 +166,7 @@ bool sched_row_current(const struct sched *sched, const struct sched_row *row);
 /* A request that waits leaves `from` and waits in `to`, at the place of its age. */
 void sched_move(struct sched *from, struct sched *to, uint32_t request);
 
-/* The worker is gone: the step in flight did not happen, everyone running waits again. */
+/* The worker is gone: no step in flight happened, everyone running waits again. */
 void sched_reset(struct sched *sched);
 
 /* must()s the invariants, for tests. */

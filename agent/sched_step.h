@@ -17,6 +17,7 @@ struct sched_row {
     bool from_last; /* Source: the token sampled last. */
     bool sample;
     bool skips;           /* Its pages hold what lies between the slot's last row and it. */
+    uint32_t pages_told;  /* Of its request's block table, known to the worker before this step. */
     uint32_t score_first; /* Of its tokens, those whose successor is judged: a SCORE each. */
     uint32_t score_count;
 };
@@ -34,16 +35,19 @@ struct sched_copy { /* The worker copies a page of every layer before the step r
 
 /* What the worker is told: closes, opens, new pages of the rows, copies, then the rows. */
 struct sched_step {
+    uint64_t number;        /* Of its scheduler's, from 1 on. */
     struct sched_row *rows; /* [slots_max] */
     uint32_t row_count;
     uint32_t token_count;
     uint32_t score_count;     /* Over the rows, at most LIMIT_STEP_SCORES_MAX. */
+    uint32_t page_cells;      /* Likewise, at most SCHED_PAGE_CELLS_MAX. */
     struct sched_slot *opens; /* [slots_max] */
     uint32_t open_count;
     struct sched_slot *closes; /* [slots_max] */
     uint32_t close_count;
     struct sched_copy *copies; /* [slots_max] */
     uint32_t copy_count;
+    bool rested; /* There was nothing to run before: the worker has not waited for the core. */
 };
 
 #endif /* AGENT_SCHED_STEP_H */

@@ -33,7 +33,7 @@ static void add_workers(struct stats *stats, const struct core *core)
         add_of(stats, "group", i, "requests_waiting", sched->fair.waiting_count);
         add_of(stats, "group", i, "pages_free", sched->pages.free_count);
         add_of(stats, "group", i, "dense_tokens", sched->dense);
-        add_of(stats, "group", i, "steps_total", core->groups[i].steps);
+        add_of(stats, "group", i, "steps_total", core->groups[i].answered);
     }
 }
 
@@ -63,6 +63,8 @@ void stats_fill(struct core *core)
         {"tokens_generated_total", count->generated_tokens},
         {"steps_total", count->steps},
         {"step_us_last", count->last_step_us},
+        {"compute_us_total", count->compute_us},
+        {"wait_us_total", count->wait_us},
         {"preemptions_total", total.preemptions},
         {"recomputed_tokens_total", total.recomputed_tokens},
         {"shared_tokens_total", total.shared_tokens},

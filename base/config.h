@@ -51,6 +51,7 @@ struct config {
         uint32_t tokens_max;       /* Dense batch of one step. */
         uint32_t slots_max;        /* Requests running at one time. */
         uint32_t forecast_percent; /* Quantile of answers' lengths; 0: known tokens alone. */
+        uint32_t steps_in_flight;  /* Of a group: formed and not answered. */
     } batch;
     struct {
         uint32_t page_tokens; /* 16, 32 or 64. */

@@ -18,13 +18,15 @@ enum {
     LIMIT_QUEUE_MAX = 65536,       /* Requests waiting for admission. */
     LIMIT_STEP_TOKENS_MAX = 65536, /* Dense batch; also bounds worker activations. */
     LIMIT_STEP_ROWS_MAX = 4096,    /* One row a slot. */
+    LIMIT_STEPS_IN_FLIGHT_MAX = 2, /* One runs, one waits: a third would only add latency. */
     LIMIT_STEP_SCORES_MAX = 1024,  /* Prompt tokens judged in a step: their answer fits the ring. */
     LIMIT_CONTEXT_MAX = 1 << 20,   /* Tokens of one sequence. */
-    LIMIT_PAGE_TOKENS_MAX = 64,    /* 16, 32 or 64. */
-    LIMIT_PAGES_MAX = 1 << 24,     /* Pages of one device. */
-    LIMIT_TENANTS_MAX = 64,        /* With live requests; all are looked at for each that enters. */
-    LIMIT_PRIORITY_MAX = 100,      /* And down to minus this. */
-    LIMIT_TENANT_BYTES_MAX = 64,   /* A tenant's name. */
+    LIMIT_PAGE_TOKENS_MIN = 16,
+    LIMIT_PAGE_TOKENS_MAX = 64,  /* 16, 32 or 64. */
+    LIMIT_PAGES_MAX = 1 << 24,   /* Pages of one device. */
+    LIMIT_TENANTS_MAX = 64,      /* With live requests; all are looked at for each that enters. */
+    LIMIT_PRIORITY_MAX = 100,    /* And down to minus this. */
+    LIMIT_TENANT_BYTES_MAX = 64, /* A tenant's name. */
 
     /* One request. */
     LIMIT_REQUEST_ID_BYTES_MAX = 64,  /* Protocol: 1 to 64. */

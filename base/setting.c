@@ -60,6 +60,10 @@ static const struct setting setting_table[] = {
      "A request enters when the pages last for all that run, were answers as long as this "
      "percentage of those before; 0: when there are pages for its known tokens.",
      "80", NULL, SETTING_NUMBER, 0, 99, AT(batch.forecast_percent)},
+    {"batch.steps_in_flight",
+     "2: a step is formed while the one before runs, so that a worker never waits; 1: after it, so "
+     "that a new request may wait a step less.",
+     "2", NULL, SETTING_NUMBER, 1, LIMIT_STEPS_IN_FLIGHT_MAX, AT(batch.steps_in_flight)},
     {"kv.page_tokens", "Tokens of one KV page.", "16", "16 32 64", SETTING_NUMBER, 16,
      LIMIT_PAGE_TOKENS_MAX, AT(kv.page_tokens)},
     {"kv.device_pages", "KV pages of one worker.", "4160", NULL, SETTING_NUMBER, 1, LIMIT_PAGES_MAX,

@@ -137,8 +137,9 @@ struct record_done {
     uint32_t result_count;
     uint32_t logprob_count;
     uint32_t score_count;
-    uint32_t late; /* STALLED: the rank that did not come. */
-    uint32_t reserved[6];
+    uint32_t late;    /* STALLED: the rank that did not come. */
+    uint64_t wait_us; /* From publishing the one before to taking this; 0 when none was before. */
+    uint32_t reserved[4];
 };
 
 union record {

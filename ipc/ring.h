@@ -16,7 +16,9 @@
 #include "base/must.h"
 #include "ipc/record.h"
 
-enum { RING_CELLS = 32768 }; /* 2 MiB a direction: a step of 65536 listed ids needs 5462 + rows. */
+enum {
+    RING_CELLS = 65536
+}; /* 4 MiB a direction: two steps of the largest kind, or their answers. */
 
 struct ring_words { /* Lives in the writer's segment of each word. */
     _Alignas(

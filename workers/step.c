@@ -16,8 +16,8 @@
 enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
 
 static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_CELLS) + 1 <=
-                  RING_CELLS,
-              "the answer of one step fits the ring");
+                  RING_CELLS / 2,
+              "the answers of two steps fit the ring");
 
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
               uint32_t page_tokens)
@@ -74,6 +74,7 @@ void step_attach(struct step *step, struct link *link, struct comm *comm)
     engine_join(step->engine, comm);
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
+    step->end_us = 0;
     slots_reset(&step->slots);
 }
 
@@ -262,8 +263,8 @@ static void advance_slots(struct step *step, uint32_t row_count)
         slot->sampled = false;
         if (samples(step, i)) {
             const struct sample_result *result = &step->results[sampled++];
-            slot->sampled = !result->invalid;
-            slot->last_id = result->id;
+            slot->sampled = true; /* The core may have sent the next row already. */
+            slot->last_id = result->invalid ? 0 : result->id;
         }
     }
 }
@@ -326,13 +327,16 @@ static void answer(struct step *step, uint64_t number, uint32_t sampled)
                                        .logprob_first = logprobs};
         logprobs = push_result(step, &record, score->row, &score->result);
     }
+    const uint64_t wait_us = step->end_us > 0 ? step->start_us - step->end_us : 0;
+    step->end_us = clock_now_us();
     union record record = {0};
     record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
                                        .step = number,
-                                       .compute_us = clock_now_us() - step->start_us,
+                                       .compute_us = step->end_us - step->start_us,
                                        .result_count = results,
                                        .logprob_count = logprobs,
-                                       .score_count = scores};
+                                       .score_count = scores,
+                                       .wait_us = wait_us};
     push(step, &record);
     failpoint_pass(&step->failpoint, "publish");
     link_worker_publish(step->link);

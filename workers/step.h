@@ -53,7 +53,8 @@ struct step {
     struct arena arena;
     struct slots slots;
     struct history history;
-    uint64_t start_us; /* When the step in work was taken. */
+    uint64_t start_us; /* When the step in work was taken, */
+    uint64_t end_us;   /* and when the one before was published; 0: there is none. */
 
     struct step_row *rows;          /* [bounds.rows] */
     struct engine_row *engine_rows; /* [bounds.rows] */

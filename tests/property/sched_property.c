@@ -37,6 +37,8 @@ struct totals { /* Over all seeds, in memory that the children share. */
     uint64_t replays;
     uint64_t shared_tokens;
     uint64_t copies;
+    uint64_t built_on; /* Steps formed while one was in flight. */
+    uint64_t dropped;  /* Tokens sampled for nobody: their request had ended before. */
 };
 
 struct client { /* A request and its token log, as the core keeps them. */
@@ -47,6 +49,7 @@ struct client { /* A request and its token log, as the core keeps them. */
     uint32_t prompt_tokens;
     uint32_t tokens; /* Known. */
     uint32_t end;    /* tokens when it is finished. */
+    bool stops;      /* Which nobody knows ahead. */
     uint32_t ids[CONTEXT_MAX];
 };
 
@@ -57,10 +60,11 @@ struct world {
     uint64_t arrivals;
     struct arena arena;
     struct sched sched;
-    struct sched_step step;
+    uint32_t steps_max; /* In flight. */
+    struct sched_step step[FLIGHT_STEPS_MAX];
     struct worker worker;
-    struct worker_step sent;
-    uint64_t due_turn; /* Of the step in flight. */
+    struct worker_step sent[FLIGHT_STEPS_MAX];
+    uint64_t due_turn; /* Of the oldest step in flight. */
     struct client client[REQUESTS_MAX];
     struct sched_row lost[SLOTS_MAX]; /* Rows of the last step that a worker took with it. */
     uint32_t lost_count;
@@ -86,11 +90,15 @@ static void open_world(struct world *world)
     const size_t slots = options.slots_max;
     must(arena_open(&world->arena, sched_bytes(&options) + 8192) == 0);
     must(sched_open(&world->sched, &world->arena, &options) == 0);
-    world->step.rows = arena_alloc(&world->arena, slots, sizeof world->step.rows[0]);
-    world->step.opens = arena_alloc(&world->arena, slots, sizeof world->step.opens[0]);
-    world->step.closes = arena_alloc(&world->arena, slots, sizeof world->step.closes[0]);
-    world->step.copies = arena_alloc(&world->arena, slots, sizeof world->step.copies[0]);
-    must(world->step.rows && world->step.opens && world->step.closes && world->step.copies);
+    world->steps_max = 1 + draw(world, FLIGHT_STEPS_MAX);
+    for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {
+        struct sched_step *step = &world->step[i];
+        step->rows = arena_alloc(&world->arena, slots, sizeof step->rows[0]);
+        step->opens = arena_alloc(&world->arena, slots, sizeof step->opens[0]);
+        step->closes = arena_alloc(&world->arena, slots, sizeof step->closes[0]);
+        step->copies = arena_alloc(&world->arena, slots, sizeof step->copies[0]);
+        must(step->rows && step->opens && step->closes && step->copies);
+    }
     worker_start(&world->worker, &options);
 }
 
@@ -111,12 +119,19 @@ static void arrive(struct world *world)
         .prompt_tokens = prompt_tokens,
         .tokens = prompt_tokens,
         .end = end,
+        .stops = draw(world, 2) == 0,
     };
     for (uint32_t i = 0; i < prompt_tokens; i++) {
         client->ids[i] = worker_token(client->prompt, i);
     }
     const bool shares = draw(world, 8) != 0;
     sched_add(&world->sched, index, shares ? client->ids : NULL, prompt_tokens);
+    uint32_t most = end; /* Of a stop, the pool and the context are told. */
+    while (client->stops && sched_fits(&world->sched, most + 1)) {
+        most++;
+    }
+    sched_set_terms(&world->sched, index,
+                    &(struct sched_terms){.answer_tokens_max = most - prompt_tokens});
 }
 
 static void cancel(struct world *world)
@@ -128,7 +143,7 @@ static void cancel(struct world *world)
     const bool waiting = world->sched.entry[index].state == SCHED_WAITING;
     world->totals->cancels_waiting += waiting;
     world->totals->cancels_running += !waiting;
-    world->totals->cancels_in_flight += !waiting && world->sched.in_flight;
+    world->totals->cancels_in_flight += !waiting && flight_steps(&world->sched.flight) > 0;
     sched_remove(&world->sched, index);
     world->client[index].live = false;
 }
@@ -141,12 +156,19 @@ static void hold(struct world *world, uint32_t index, bool held)
     }
 }
 
+static struct sched_step *step_of(struct world *world, uint64_t number)
+{
+    return &world->step[number % FLIGHT_STEPS_MAX];
+}
+
 static void kill_worker(struct world *world)
 {
-    world->totals->deaths_in_flight += world->sched.in_flight;
-    if (world->sched.in_flight) {
-        world->lost_count = world->step.row_count;
-        memcpy(world->lost, world->step.rows, world->step.row_count * sizeof world->lost[0]);
+    const uint32_t steps = flight_steps(&world->sched.flight);
+    world->totals->deaths_in_flight += steps;
+    if (steps > 0) {
+        const struct sched_step *step = step_of(world, world->sched.flight.formed);
+        world->lost_count = step->row_count;
+        memcpy(world->lost, step->rows, step->row_count * sizeof world->lost[0]);
     }
     sched_reset(&world->sched);
     worker_start(&world->worker, &world->sched.options);
@@ -172,11 +194,40 @@ static void disturb(struct world *world)
     }
 }
 
-/* What device_send() does: the worker's view of the step, and the pages it does not know yet. */
-static void send(struct world *world)
+/* Tokens that steps in flight before this one sample for a row's request. */
+static uint32_t tokens_to_come(struct world *world, const struct sched_step *step,
+                               const struct sched_row *row)
 {
-    const struct sched_step *step = &world->step;
-    struct worker_step *sent = &world->sent;
+    uint32_t count = 0;
+    for (uint64_t number = world->sched.flight.ended + 1; number < step->number; number++) {
+        const struct sched_step *before = step_of(world, number);
+        for (uint32_t i = 0; i < before->row_count; i++) {
+            count += before->rows[i].request == row->request && before->rows[i].sample &&
+                     sched_row_current(&world->sched, &before->rows[i]);
+        }
+    }
+    return count;
+}
+
+/* Only what is known is listed, only what may be wanted is computed. */
+static void check_row(struct world *world, const struct sched_step *step,
+                      const struct sched_row *row)
+{
+    const struct client *client = &world->client[row->request];
+    const uint32_t to_come = tokens_to_come(world, step, row);
+    const uint32_t end = row->position + row->tokens;
+    must(client->live && end <= client->tokens + to_come);
+    must(row->from_last || end <= client->tokens);
+    must(!client->held || !row->from_last); /* It may catch up, no more. */
+    must(row->sample == (end == client->tokens + to_come));
+    must(!row->from_last || end > client->prompt_tokens);
+    must(end < client->end + (client->stops && to_come > 0));
+}
+
+/* What device_send() does: the worker's view of the step, and the pages it does not know yet. */
+static void send(struct world *world, const struct sched_step *step)
+{
+    struct worker_step *sent = &world->sent[step->number % FLIGHT_STEPS_MAX];
     *sent = (struct worker_step){
         .row_count = step->row_count,
         .open_count = step->open_count,
@@ -193,18 +244,15 @@ static void send(struct world *world)
     }
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
+        const struct sched_entry *entry = &world->sched.entry[row->request];
+        check_row(world, step, row);
         const struct client *client = &world->client[row->request];
-        struct sched_entry *entry = &world->sched.entry[row->request];
-        must(client->live && row->position + row->tokens <= client->tokens);
-        must(!client->held || !row->from_last); /* It may catch up, no more. */
-        must(row->sample == (row->position + row->tokens == client->tokens));
-        must(!row->from_last || client->tokens > client->prompt_tokens);
         memcpy(sent->ids[i], client->ids + row->position, row->tokens * sizeof client->ids[0]);
         if (row->from_last) {
             sent->ids[i][0] = 0; /* It is not told. */
         }
-        while (entry->pages_told < entry->page_count) {
-            sent->new_pages[i][sent->new_page_count[i]++] = entry->pages[entry->pages_told++];
+        for (uint32_t p = row->pages_told; p < entry->page_count; p++) {
+            sent->new_pages[i][sent->new_page_count[i]++] = entry->pages[p];
         }
     }
 }
@@ -226,17 +274,21 @@ static void check_idle(const struct world *world)
 
 static void collect(struct world *world)
 {
-    worker_run(&world->worker, &world->sent);
-    sched_commit(&world->sched, &world->step);
-    for (uint32_t i = 0; i < world->step.row_count; i++) {
-        const struct sched_row *row = &world->step.rows[i];
+    const uint64_t number = world->sched.flight.ended + 1;
+    const struct sched_step *step = step_of(world, number);
+    struct worker_step *sent = &world->sent[number % FLIGHT_STEPS_MAX];
+    worker_run(&world->worker, sent);
+    sched_commit(&world->sched, step);
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
         struct client *client = &world->client[row->request];
         if (!row->sample || !sched_row_current(&world->sched, row)) {
+            world->totals->dropped += row->sample;
             continue;
         }
         must(client->live && client->tokens == row->position + row->tokens);
-        must(world->sent.results[i] == worker_token(client->prompt, client->tokens));
-        client->ids[client->tokens] = world->sent.results[i];
+        must(sent->results[i] == worker_token(client->prompt, client->tokens));
+        client->ids[client->tokens] = sent->results[i];
         if (++client->tokens == client->end) {
             sched_remove(&world->sched, row->request);
             client->live = false;
@@ -255,7 +307,7 @@ static void check(const struct world *world)
         const struct client *client = &world->client[i];
         const struct sched_entry *entry = &sched->entry[i];
         must(client->live == (entry->state != SCHED_ABSENT));
-        must(!client->live || entry->tokens == client->tokens);
+        must(!client->live || entry->tokens - entry->to_come == client->tokens);
         if (entry->state == SCHED_RUNNING && client->arrival > youngest_running) {
             youngest_running = client->arrival;
         }
@@ -269,6 +321,21 @@ static void check(const struct world *world)
     }
 }
 
+static bool form(struct world *world)
+{
+    const uint32_t steps = flight_steps(&world->sched.flight);
+    struct sched_step *step = step_of(world, world->sched.flight.formed + 1);
+    const bool formed = sched_form(&world->sched, step);
+    if (formed) {
+        send(world, step);
+        world->totals->built_on += steps > 0;
+    } else if (steps == 0) {
+        check_idle(world);
+    }
+    check(world);
+    return formed;
+}
+
 /* One turn of the clock. True when a step was formed. */
 static bool turn(struct world *world, bool faulty)
 {
@@ -278,24 +345,25 @@ static bool turn(struct world *world, bool faulty)
         disturb(world);
         check(world);
     }
-    if (world->sched.in_flight && world->turn >= world->due_turn) {
+    if (flight_steps(&world->sched.flight) > 0 && world->turn >= world->due_turn) {
         collect(world);
+        world->due_turn = world->turn + 1 + (faulty ? draw(world, 3) : 0);
         check(world);
     }
-    if (!world->sched.in_flight) {
-        formed = sched_form(&world->sched, &world->step);
-        if (formed) {
-            send(world);
+    while (flight_steps(&world->sched.flight) < world->steps_max && form(world)) {
+        formed = true;
+        if (flight_steps(&world->sched.flight) == 1) {
             world->due_turn = world->turn + 1 + (faulty ? draw(world, 3) : 0);
-        } else {
-            check_idle(world);
         }
-        check(world);
+        if (faulty && draw(world, 3) == 0) {
+            break; /* The core has other things to do. */
+        }
     }
     return formed;
 }
 
-/* The oldest one computes at least a token in each step and never yields: that is the bound. */
+/* The oldest one never yields and computes at least a token in each step, unless it waits for a
+ * page until the steps in flight have ended: that is the bound. */
 static void settle(struct world *world)
 {
     uint64_t bound = 0;
@@ -303,11 +371,9 @@ static void settle(struct world *world)
         hold(world, i, false);
         bound += world->client[i].live ? world->client[i].end : 0;
     }
-    while (world->sched.in_flight && world->turn < world->due_turn) {
-        world->turn++;
-    }
-    for (uint64_t steps = 0; turn(world, false); steps++) {
-        must(steps < bound);
+    for (uint64_t steps = 0; turn(world, false) || flight_steps(&world->sched.flight) > 0;) {
+        must(steps < (1 + FLIGHT_STEPS_MAX) * (bound + FLIGHT_STEPS_MAX));
+        steps++;
     }
     const struct sched *sched = &world->sched;
     must(sched->running_count == 0 && sched->fair.waiting_count == 0 && sched->waiting_tokens == 0);
@@ -373,12 +439,14 @@ static void every_request_gets_its_answer(void **state)
         }
     }
     print_message("%llu seeds: %llu finished, %llu yielded, %llu cancelled in flight, "
-                  "%llu workers lost in flight, %llu tokens shared, %llu pages copied\n",
+                  "%llu steps lost in flight, %llu tokens shared, %llu pages copied, "
+                  "%llu steps built on others, %llu tokens dropped\n",
                   (unsigned long long)count, (unsigned long long)totals->finished,
                   (unsigned long long)totals->preemptions,
                   (unsigned long long)totals->cancels_in_flight,
                   (unsigned long long)totals->deaths_in_flight,
-                  (unsigned long long)totals->shared_tokens, (unsigned long long)totals->copies);
+                  (unsigned long long)totals->shared_tokens, (unsigned long long)totals->copies,
+                  (unsigned long long)totals->built_on, (unsigned long long)totals->dropped);
     assert_int_equal(failed, 0);
     if (count >= 100) { /* The trouble that this is about did happen. */
         assert_true(totals->finished > count && totals->preemptions > count);
@@ -386,6 +454,7 @@ static void every_request_gets_its_answer(void **state)
         assert_true(totals->cancels_in_flight > 0 && totals->deaths_in_flight > 0);
         assert_true(totals->replays > 0);
         assert_true(totals->shared_tokens > count && totals->copies > 0);
+        assert_true(totals->built_on > count && totals->dropped > count);
     }
     assert_int_equal(munmap(totals, sizeof *totals), 0);
 }

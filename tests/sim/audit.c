@@ -88,7 +88,7 @@ static void audit_place(const struct core *core, const struct request *request)
             continue;
         }
         must(core->placement.group[index] == i);
-        must(entry->tokens == request->prompt_tokens + request->answer_tokens);
+        must(entry->tokens - entry->to_come == request->prompt_tokens + request->answer_tokens);
         known++;
     }
     must(known == (request->state == REQUEST_ACTIVE));
@@ -191,8 +191,8 @@ static void audit_requests(struct world *world)
 static void audit_deadline(const struct core *core, uint32_t group)
 {
     const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
-    must(!core->placement.sched[group].in_flight ||
-         core->now_us - core->groups[group].sent_us <= timeout_us);
+    must(flight_steps(&core->placement.sched[group].flight) == 0 ||
+         core->now_us - core->groups[group].since_us <= timeout_us);
 }
 
 void audit_turn(struct world *world)

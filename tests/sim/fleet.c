@@ -62,9 +62,9 @@ struct fleet_worker {
     uint64_t done_us;                     /* When it looks whether it is done. */
     uint64_t stall_us;                    /* It gives a sibling up. */
     uint64_t die_us;                      /* UINT64_MAX: it lives. */
-    bool lied;                            /* In its last answer. */
-    uint32_t generation[WORLD_PAGES_MAX]; /* Of the pages when the step began. */
+    uint64_t lied_step;                   /* Whose answer was nonsense; 0: none. */
     bool dies_after;                      /* Once the step is published. */
+    uint32_t generation[WORLD_PAGES_MAX]; /* Of the pages when the step began. */
 };
 
 struct fleet {
@@ -217,7 +217,7 @@ int fleet_begin(struct world *world, struct link *link, uint32_t epoch)
     worker->memory = calloc(1, sizeof *worker->memory);
     must(worker->memory);
     struct fleet_memory *memory = worker->memory;
-    worker->lied = false;
+    worker->lied_step = 0;
     worker->in = (struct ring_reader){
         .cells = memory->out, .tail = &memory->out_tail, .head = &memory->out_head};
     worker->out = (struct ring_writer){
@@ -311,7 +311,8 @@ static bool strikes(struct world *world, bool enabled, uint32_t permille)
 static void begin_step(struct world *world, struct fleet_worker *worker)
 {
     struct fake_device *device = &worker->device;
-    must(!worker->lied); /* Nobody who does is given another step. */
+    /* Nobody who does is given another step, but what was on its way. */
+    must(worker->lied_step == 0 || device->step < worker->lied_step + FLIGHT_STEPS_MAX);
     const struct pages *pages = &world->core->placement.sched[worker->group].pages;
     for (uint32_t i = 0; i < pages->count; i++) {
         worker->generation[i] = pages->page[i].generation;
@@ -375,7 +376,7 @@ static void end_step(struct world *world, struct fleet_worker *worker)
     }
     if (strikes(world, world->faults.wrong_records && worker->rank == 0, WRONG_PERMILLE)) {
         world_note(world, "worker %u answers nonsense", worker->index);
-        worker->lied = true;
+        worker->lied_step = worker->lied_step ? worker->lied_step : worker->device.step;
         world->totals->wrong_records++;
         fake_device_spoil(&worker->device, world_bits(world));
     }

@@ -32,10 +32,10 @@ enum { CONTEXT = 64, ROWS = 2, PROMPT = 1, IDS_MAX = 16 };
 
 struct fixture {
     struct core core;
-    struct sched_row rows[ROWS];
-    struct sched_slot opens[ROWS];
-    struct sched_slot closes[ROWS];
-    struct sched_copy copies[ROWS];
+    struct sched_row rows[FLIGHT_STEPS_MAX][ROWS];
+    struct sched_slot opens[FLIGHT_STEPS_MAX][ROWS];
+    struct sched_slot closes[FLIGHT_STEPS_MAX][ROWS];
+    struct sched_copy copies[FLIGHT_STEPS_MAX][ROWS];
     struct record_result results[ROWS];
 };
 
@@ -71,10 +71,12 @@ static int set_up(void **state)
     code = code ? code : placement_open(&core->placement, &core->arena, &options, 1);
     core->groups[0].ranks = core->devices;
     core->groups[0].rank_count = 1;
-    core->groups[0].step = (struct sched_step){.rows = fixture->rows,
-                                               .opens = fixture->opens,
-                                               .closes = fixture->closes,
-                                               .copies = fixture->copies};
+    for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {
+        core->groups[0].steps[i] = (struct sched_step){.rows = fixture->rows[i],
+                                                       .opens = fixture->opens[i],
+                                                       .closes = fixture->closes[i],
+                                                       .copies = fixture->copies[i]};
+    }
     core->devices[0].results = fixture->results;
     *state = fixture;
     return code;
@@ -110,6 +112,13 @@ static struct request *start(struct fixture *fixture, uint32_t max_tokens, uint3
     return request;
 }
 
+/* Puts a step in flight; its rows, 0: there is nothing to run. */
+static uint32_t form(struct core *core)
+{
+    struct sched_step *step = group_next(&core->groups[0], &core->placement.sched[0]);
+    return placement_form(&core->placement, 0, step) ? step->row_count : 0;
+}
+
 /* Gives the request one token. */
 static void give(struct fixture *fixture, struct request *request, uint32_t id)
 {
@@ -118,8 +127,7 @@ static void give(struct fixture *fixture, struct request *request, uint32_t id)
     const uint32_t left_bytes = request->text_free;
     assert_true(left_bytes <= sizeof left);
     memcpy(left, request->text, left_bytes);
-    assert_true(placement_form(&core->placement, 0, &core->groups[0].step));
-    assert_int_equal(core->groups[0].step.row_count, 1);
+    assert_int_equal(form(core), 1);
     fixture->results[0] = (struct record_result){.id = id};
     answer_step(core, &core->groups[0]);
     assert_true(request->text_free >= left_bytes);
@@ -296,8 +304,7 @@ static void no_logits_fail_one_request(void **state)
     struct core *core = &fixture->core;
     struct request *bad = start(fixture, 4, 0, (const char *const[3]){NULL});
     struct request *good = start(fixture, 4, 0, (const char *const[3]){NULL});
-    assert_true(placement_form(&core->placement, 0, &core->groups[0].step));
-    assert_int_equal(core->groups[0].step.row_count, 2);
+    assert_int_equal(form(core), 2);
     fixture->results[0] = (struct record_result){.head.flags = RECORD_RESULT_INVALID};
     fixture->results[1] = (struct record_result){.id = C};
     answer_step(core, &core->groups[0]);

@@ -174,28 +174,52 @@ static void without_ids_nothing_is_shared(void **state)
     arena_close(&bench.arena);
 }
 
-/* The writer leaves before its step has ended: the oldest of those that wait writes, the others
- * wait for it. */
+/* The writer leaves half way: the oldest of those that wait writes, the others wait for it. */
 static void heir_writes_what_was_left(void **state)
 {
     (void)state;
     struct bench bench;
-    struct sched *sched = open_bench(&bench, 32, 40);
+    struct sched *sched = open_bench(&bench, 10, 40);
     for (uint32_t i = 0; i < 3; i++) {
         sched_add(sched, i, text, 17);
     }
-    assert_true(sched_form(sched, &bench.step));
-    assert_int_equal(bench.step.row_count, 1);
-    assert_row(&bench, 0, 0, 0, 17);
-    sched_remove(sched, 0);
-    sched_commit(sched, &bench.step);
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
-    assert_row(&bench, 0, 1, 0, 17);
+    assert_row(&bench, 0, 0, 0, 10);
+    sched_remove(sched, 0);
+    step(&bench); /* Two pages are there, the third is written anew. */
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 1, 8, 9);
     step(&bench);
     assert_row(&bench, 0, 1, 17, 1);
     assert_row(&bench, 1, 2, 16, 1);
     assert_int_equal(bench.step.copy_count, 0);
+    arena_close(&bench.arena);
+}
+
+/* Steps run in order: what one in flight writes is there for the next, whoever leaves. */
+static void borrows_from_a_step_in_flight(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 40);
+    sched_add(sched, 0, text, 12);
+    sched_add(sched, 1, text, 12);
+    assert_true(sched_form(sched, &bench.step));
+    assert_row(&bench, 0, 0, 0, 12);
+    const struct sched_step first = bench.step;
+    sched_remove(sched, 0);
+    assert_true(sched_form(sched, &bench.step));
+    assert_int_equal(bench.step.row_count, 1);
+    assert_row(&bench, 0, 1, 11, 1);
+    assert_int_equal(bench.step.copy_count, 1);
+    const struct page *source = &sched->pages.page[bench.copies[0].source];
+    sched_commit(sched, &(struct sched_step){.number = first.number});
+    assert_int_equal(source->owners, 0); /* Of nobody, and still read. */
+    assert_int_equal(source->in_flight, 1);
+    sched_commit(sched, &bench.step);
+    assert_int_equal(source->in_flight, 0);
+    sched_verify(sched);
     arena_close(&bench.arena);
 }
 
@@ -252,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_copy_keeps_its_target),
         cmocka_unit_test(without_ids_nothing_is_shared),
         cmocka_unit_test(heir_writes_what_was_left),
+        cmocka_unit_test(borrows_from_a_step_in_flight),
         cmocka_unit_test(page_lives_as_long_as_it_has_owners),
         cmocka_unit_test(worker_lost_while_others_wait),
     };

@@ -259,7 +259,7 @@ struct tally {
  * and a sixteenth of the steps for each. */
 static void check_outlook(const struct sched *sched, bool entered, struct tally *tally)
 {
-    uint64_t slack = 2 * PAGE_TOKENS;
+    uint64_t slack = 2ull * PAGE_TOKENS;
     const uint32_t head = fair_first(&sched->fair);
     for (uint32_t i = 0; i < sched->running_count; i++) {
         slack += steps_of(&sched->entry[sched->running[i]]) / 16 + PAGE_TOKENS / 2;

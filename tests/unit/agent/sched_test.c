@@ -294,6 +294,26 @@ static void judges_a_bounded_number_a_step(void **state)
     arena_close(&bench.arena);
 }
 
+/* What a worker waits before such a step is not the core's doing. */
+static void knows_when_there_was_nothing_to_run(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct sched *sched = open_bench(&bench, 32, 32);
+    assert_false(sched_form(sched, &bench.step));
+    sched_add(sched, 0, NULL, 2);
+    step(&bench);
+    assert_true(bench.step.rested);
+    step(&bench);
+    assert_false(bench.step.rested);
+    sched_hold(sched, 0, true);
+    assert_false(sched_form(sched, &bench.step));
+    sched_hold(sched, 0, false);
+    step(&bench);
+    assert_true(bench.step.rested);
+    arena_close(&bench.arena);
+}
+
 /* Long lists of several requests do not fill the ring: the next ones enter with the next step. */
 static void opens_what_the_ring_takes(void **state)
 {
@@ -325,6 +345,7 @@ int main(void)
         cmocka_unit_test(held_keeps_pages_without_rows),
         cmocka_unit_test(lost_worker_sends_all_back_in_order),
         cmocka_unit_test(judges_a_bounded_number_a_step),
+        cmocka_unit_test(knows_when_there_was_nothing_to_run),
         cmocka_unit_test(opens_what_the_ring_takes),
     };
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

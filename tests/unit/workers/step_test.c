@@ -576,10 +576,10 @@ static void a_row_of_nan_harms_no_other(void **state)
     probe_restart(&fixture->probe);
     assert_int_equal(well.id, probe_best(probe_feed(&fixture->probe, prompt, 2), VOCAB, NULL));
     assert_int_equal(take(fixture, RECORD_DONE).done.result_count, 2);
-    /* The sick row has no last token to go on from. */
+    /* The next step may be on its way already: it runs, for nobody. */
     push(fixture, step_head(fixture, 1, 1, 0));
     push(fixture, last_row_of(0, 2));
-    assert_int_equal(serve(fixture), -EBADMSG);
+    assert_int_equal(serve(fixture), 0);
 }
 
 static void drops_records_of_another_epoch(void **state)
