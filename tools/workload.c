@@ -48,7 +48,7 @@ static void drop_mark(char *text, size_t *count)
     static const char mark[] = "\xef\xbb\xbf";
     const size_t bytes = sizeof mark - 1;
 
-    if (strncmp(text, mark, bytes) == 0) {
+    if (*count >= bytes && memcmp(text, mark, bytes) == 0) {
         *count -= bytes;
         memmove(text, text + bytes, *count + 1);
     }
