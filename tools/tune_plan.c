@@ -23,7 +23,8 @@
 #define COMMAND "sluice-tune plan"
 
 enum {
-    BUCKETS = 3,       /* Of the dense batch: the largest that was measured, halves of it. */
+    BUCKETS = 2, /* Of the dense batch: the largest that was measured, and its half: the core's
+                  * table holds 32 plans. */
     DECODE_SHARES = 4, /* Besides none: quarters. */
     BUCKET_MIN = 16,
     PATH_BYTES = 1024,
@@ -187,10 +188,26 @@ static int plan_all(struct run *run)
     return status;
 }
 
+/* TOKENS:DECODE:CONTEXT */
+static bool read_regime(const char *text, struct regime *regime)
+{
+    uint32_t *const number[] = {&regime->tokens, &regime->decode, &regime->context};
+    const uint32_t count = sizeof number / sizeof number[0];
+    for (uint32_t i = 0; i < count; i++) {
+        char *end = NULL;
+        const unsigned long value = strtoul(text, &end, 10);
+        if (end == text || *end != (i + 1 < count ? ':' : '\0') || value > REGIME_TOKENS_MAX) {
+            return false;
+        }
+        *number[i] = (uint32_t)value;
+        text = end + 1;
+    }
+    return regime->tokens > 0 && regime->context > 0 && regime->decode <= regime->tokens;
+}
+
 static int plan_device(struct run *run)
 {
     struct regime only;
-    char rest;
     if (mkdir(run->out, 0777) && errno != EEXIST) {
         return say(run->out, strerror(errno));
     }
@@ -201,8 +218,7 @@ static int plan_device(struct run *run)
     if (!run->only) {
         return plan_all(run);
     }
-    if (sscanf(run->only, "%7u:%7u:%7u%c", &only.tokens, &only.decode, &only.context, &rest) != 3 ||
-        only.tokens < 1 || only.decode > only.tokens || only.context < 1) {
+    if (!read_regime(run->only, &only)) {
         return options_wrong(COMMAND, "--regime must be TOKENS:DECODE:CONTEXT");
     }
     return plan_regime(run, &only);
