@@ -54,8 +54,9 @@ static uint32_t steps_left(struct sched *sched, uint32_t request)
     const uint32_t most = entry->tokens_max - entry->prompt_tokens;
     const uint32_t answer = lengths_predict(lengths, entry->tokens - entry->prompt_tokens,
                                             sched->options.forecast_percent);
-    entry->outlived = entry->predicted_end != 0;
     entry->predicted_end = entry->prompt_tokens + (answer < most ? answer : most);
+    entry->first_predicted_end =
+        entry->first_predicted_end ? entry->first_predicted_end : entry->predicted_end;
     return entry->predicted_end > entry->tokens ? entry->predicted_end - entry->tokens : 1;
 }
 
@@ -107,8 +108,8 @@ void outlook_learn(struct sched *sched, uint32_t request, bool cut)
     }
     lengths_learn(sched->outlook.all, answer, cut);
     lengths_learn(lengths_of(sched, request), answer, cut);
-    sched->outlook.predictions += !cut && entry->predicted_end > 0;
-    sched->outlook.predictions_short +=
-        !cut &&
-        (entry->outlived || (entry->predicted_end > 0 && entry->tokens > entry->predicted_end));
+    if (!cut && entry->first_predicted_end > 0) {
+        sched->outlook.predictions++;
+        sched->outlook.predictions_short += entry->tokens > entry->first_predicted_end;
+    }
 }

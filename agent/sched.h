@@ -69,8 +69,8 @@ struct sched_entry { /* One request, by its index in the core's table. */
     uint32_t prompt_tokens; /* Known when it came. */
     uint32_t tokens_max;    /* With the longest answer that it may have. */
     uint32_t predicted_end; /* Its tokens then; 0: not predicted. */
-    bool outlived;          /* Its first prediction. */
-    uint64_t tenant;        /* Shares pages with its own alone. */
+    uint32_t first_predicted_end; /* Before it outlived that. */
+    uint64_t tenant;              /* Shares pages with its own alone. */
 };
 
 struct sched_options {

@@ -42,9 +42,12 @@ int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *op
 void matmul_shape_close(struct matmul_shape *shape);
 uint32_t matmul_shape_slices(const struct matmul_shape *shape);
 
-/* x must be readable and y writable for this many rows when a call has m rows; rows past m of y
- * hold garbage afterwards. */
+/* x must be readable for this many rows when a call has m rows. What stands past m does not matter,
+ * and y is written up to m. */
 uint32_t matmul_rows_padded(const struct matmul_shape *shape, uint32_t m);
+
+/* Rows that cost no more than one of them: a batch is best cut on multiples of it. */
+uint32_t matmul_rows_step(const struct matmul_shape *shape);
 
 /* Bytes of scratch one thread needs for matmul_run, 64-byte aligned. */
 size_t matmul_scratch_bytes(const struct matmul_shape *shape);

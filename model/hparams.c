@@ -453,6 +453,18 @@ void hparams_rope_table(const struct hparams *hparams, uint32_t first, uint32_t 
     }
 }
 
+void hparams_text(const struct hparams *hparams, char out[HPARAMS_TEXT_BYTES_MAX])
+{
+    char experts[48] = "";
+    if (hparams->experts > 0) {
+        (void)snprintf(experts, sizeof experts, ", %u of %u experts", hparams->experts_used,
+                       hparams->experts);
+    }
+    (void)snprintf(out, HPARAMS_TEXT_BYTES_MAX, "%s %ux%u, %u/%u heads of %u, ffn %u%s, vocab %u",
+                   hparams->family->gguf, hparams->layers, hparams->hidden, hparams->heads,
+                   hparams->kv_heads, hparams->head_dim, hparams->ffn, experts, hparams->vocab);
+}
+
 uint64_t hparams_parameters(const struct hparams *hparams)
 {
     const uint64_t hidden = hparams->hidden;

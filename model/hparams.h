@@ -80,6 +80,12 @@ void hparams_rope_table(const struct hparams *hparams, uint32_t first, uint32_t 
 int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks,
                         struct model_error *error) MUST_CHECK;
 
+enum { HPARAMS_TEXT_BYTES_MAX = 128 };
+
+/* "llama 30x576, 9/3 heads of 64, ffn 1536, vocab 49152": family and shapes in one line, whichever
+ * file they came from. What was measured for one model serves any other of the same line. */
+void hparams_text(const struct hparams *hparams, char out[HPARAMS_TEXT_BYTES_MAX]);
+
 /* Trainable parameters, tied ones once. */
 uint64_t hparams_parameters(const struct hparams *hparams);
 

@@ -34,6 +34,15 @@ enum plan_operation {
     PLAN_EXPERT_SILU_MUL,
     PLAN_EXPERT_DOWN,
     PLAN_COMBINE,
+    /* Between ranks, where collectives are operations of their own (plan/graph.h). No worker runs
+     * these yet: those of the CPU gather inside the operations above. */
+    PLAN_ATTENDED_GATHER, /* All-gather of attention's output, before O split by columns. */
+    PLAN_OUTPUT_GATHER,   /* All-gather of that O's output. */
+    PLAN_OUTPUT_PART,     /* O split by rows: a sum over the rank's own heads. */
+    PLAN_OUTPUT_REDUCE,   /* All-reduce of those sums. */
+    PLAN_DOWN_REDUCE,     /* All-reduce of the ranks' parts of down or combine, ... */
+    PLAN_DOWN_SCATTER,    /* ... or reduce-scatter over the rows and ... */
+    PLAN_DOWN_GATHER,     /* ... all-gather of them. */
     PLAN_OPERATION_COUNT,
 };
 
@@ -77,6 +86,9 @@ struct plan {
 /* The plan that is always there: id 0, every operation of the model, with experts or without, over
  * the whole batch on lane 0, each after the one before. */
 void plan_sequential(struct plan *plan, bool experts);
+
+/* "kqv", "decode-attention": as in plan files and messages; "unknown" beyond the last. */
+const char *plan_operation_name(uint32_t operation);
 
 uint64_t plan_hash(const struct plan *plan);
 

@@ -32,6 +32,7 @@ struct run {
     const char *bad_ids;
     const char *allowed_ids;
     const char *logit_bias;
+    const char *tenant;
     struct options_texts stop;
     bool stream;
     bool json;
@@ -89,6 +90,9 @@ static bool parse(struct run *run, int argc, char **argv, int *status)
         {"include-stop", OPTIONS_FLAG, 0, &request->include_stop, NULL, "print the stop text too"},
         {"keep-special", OPTIONS_FLAG, 0, &run->keep_special, NULL, "print special tokens"},
         {"ignore-eos", OPTIONS_FLAG, 0, &request->ignore_eos, NULL, "go on after the end of text"},
+        {"priority", OPTIONS_I32, 0, &request->priority, "P",
+         "-100 to 100; lower runs earlier, among the tenant's own"},
+        {"tenant", OPTIONS_TEXT, 0, &run->tenant, "NAME", "whose request it is"},
         {"id", OPTIONS_TEXT, 0, &run->id, "ID", "the request's id, for sluicectl cancel"},
         {"stream", OPTIONS_FLAG, 0, &run->stream, NULL, "print text as it comes"},
         {"events", OPTIONS_FLAG, 0, &request->events, NULL,
@@ -204,6 +208,9 @@ static int fill_request(struct run *run)
     request->add_special = true;
     request->skip_special = !run->keep_special;
     request->scores_prompt = run->flags & FLAG_PROMPT_LOGPROBS;
+    if (run->tenant) {
+        request->tenant = (struct wire_text){run->tenant, strlen(run->tenant)};
+    }
     if (run->stop.count > LIMIT_STOP_STRINGS_MAX) {
         return options_wrong(COMMAND, "--stop may be given at most 8 times");
     }

@@ -63,6 +63,12 @@ static bool read_value(const struct options_row *row, const char *text)
         }
         texts->items[texts->count++] = text;
         return true;
+    case OPTIONS_I32:
+        if (!read_integer(text + (text[0] == '-'), INT32_MAX, &integer)) {
+            return false;
+        }
+        *(int32_t *)row->target = text[0] == '-' ? -(int32_t)integer : (int32_t)integer;
+        return true;
     case OPTIONS_U32:
         if (!read_integer(text, UINT32_MAX, &integer)) {
             return false;
@@ -101,6 +107,7 @@ static const struct options_row *find_row(const struct options *options, const c
 static const char *kind_name(enum options_kind kind)
 {
     switch (kind) {
+    case OPTIONS_I32:
     case OPTIONS_U32:
     case OPTIONS_U64:
         return "a whole number";

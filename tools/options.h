@@ -24,6 +24,7 @@ enum options_kind {
     OPTIONS_TEXT,  /* const char *, borrowed from argv */
     OPTIONS_TEXTS, /* struct options_texts: may be repeated */
     OPTIONS_WORDS, /* struct options_texts: all words up to the next option */
+    OPTIONS_I32,   /* int32_t */
     OPTIONS_U32,   /* uint32_t */
     OPTIONS_U64,   /* uint64_t */
     OPTIONS_F64,   /* double; "inf" is a number, "nan" is none */

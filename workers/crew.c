@@ -1,17 +1,21 @@
 /*
  * crew.c - see crew.h. Opened and driven by a worker's main thread; owns the other threads.
  *
- * A job is published by storing its chunk count into `left`. A claim is a decrement of `left` that
- * succeeds only above zero, so a thread that slept through ten jobs still claims correctly: what it
- * gets is a chunk of the job that is current then. The job's fields are written only while `left`
- * is zero and all claimed chunks are done, and read only by holders of a claim: that is the one
- * invariant.
+ * A lane is held by one thread, or has a job, or waits. Its holder asks next() what to do and
+ * publishes a job by one store: the chunks nobody has claimed, those claimed and not done, and the
+ * most that may be so at once are fields of one word. Who ends the last chunk holds the lane again,
+ * so nobody waits for a thread that only hands out work. The job's fields are written only by the
+ * holder and read only by holders of a claim: that is the one invariant. A thread that slept
+ * through ten jobs still claims correctly: what it gets is a chunk of the job that is current then.
  *
- * Waits spin for CREW_SPIN_NS, which covers the gap between two operations of a step, then sleep on
- * a futex: a core that has other work to do is given away.
+ * Whatever may give another thread work rings the bell. A thread reads the bell, then looks for
+ * work, then waits for the bell to change, so none is missed. Waits spin for CREW_SPIN_NS, which
+ * covers the gap between two jobs of a step, then sleep on a futex: a core that has other work to
+ * do is given away.
  */
 #include "workers/crew.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -26,6 +30,11 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+/* A lane's word, from the lowest bits up: chunks left, chunks in flight, the most of those. */
+enum { LANE_FLIGHT_SHIFT = 32, LANE_MOST_SHIFT = 48, LANE_MOST_ALL = 0xffff };
+static_assert((int)LIMIT_WORKER_THREADS_MAX < (int)LANE_MOST_ALL,
+              "a chunk in flight for each thread");
+
 enum {
     CREW_SPIN_NS = 50000,
     CREW_SPIN_CHECKS = 32,       /* Looks at the word between two looks at the clock. */
@@ -38,15 +47,21 @@ struct crew_thread {
     uint32_t index;
 };
 
-struct crew {
-    struct crew_job job;
+struct crew_lane {
+    _Alignas(64) _Atomic uint64_t word;
+    _Atomic bool waits; /* Whoever makes it false holds the lane. */
     uint32_t chunks;
+    struct crew_job job;
+};
+
+struct crew {
+    struct crew_lane lane[CREW_LANES_MAX];
+    struct crew_lanes lanes; /* Of the run; read by holders of a lane. */
     uint32_t thread_count;
-    cpu_set_t caller_mask;              /* Put back at close. */
-    _Alignas(64) _Atomic uint32_t left; /* Chunks nobody has claimed. */
-    _Alignas(64) _Atomic uint32_t done; /* Chunks finished. The caller may sleep on it. */
-    _Atomic bool caller_sleeps;
-    _Alignas(64) _Atomic uint32_t bell; /* Bumped with each job; the others sleep on it. */
+    cpu_set_t caller_mask; /* Put back at close. */
+    _Alignas(64) _Atomic uint32_t lane_count;
+    _Atomic uint32_t lanes_left;        /* That have not ended. */
+    _Alignas(64) _Atomic uint32_t bell; /* All sleep on it. */
     _Atomic uint32_t sleepers;
     _Atomic bool stop;
     struct crew_thread threads[]; /* [thread_count]; entry 0 is the caller's and has no handle. */
@@ -79,36 +94,133 @@ static bool changes_soon(const _Atomic uint32_t *word, uint32_t seen)
     return false;
 }
 
-static bool claim(struct crew *crew, uint32_t *left)
+static void ring_bell(struct crew *crew)
 {
-    uint32_t seen = atomic_load_explicit(&crew->left, memory_order_relaxed);
-    while (seen > 0) {
-        /* Acquire pairs with the release of `left` in crew_run(): the job's fields are there. */
-        if (atomic_compare_exchange_weak_explicit(&crew->left, &seen, seen - 1,
-                                                  memory_order_acquire, memory_order_relaxed)) {
-            *left = seen;
-            return true;
-        }
+    /* Sequential order with the sleepers in rest(): either this side counts a sleeper or the kernel
+     * sees the new bell and does not let it sleep. */
+    (void)atomic_fetch_add(&crew->bell, 1);
+    if (atomic_load(&crew->sleepers) > 0) {
+        futex_wake(&crew->bell);
     }
-    return false;
 }
 
+void crew_notice(struct crew *crew)
+{
+    ring_bell(crew);
+}
+
+/* Until the bell is no longer `seen`, or for a while. */
+static void rest(struct crew *crew, uint32_t seen)
+{
+    if (!changes_soon(&crew->bell, seen)) {
+        (void)atomic_fetch_add(&crew->sleepers, 1);
+        futex_sleep(&crew->bell, seen);
+        (void)atomic_fetch_sub(&crew->sleepers, 1);
+    }
+}
+
+static void publish(struct crew *crew, struct crew_lane *lane)
+{
+    const uint32_t threads = lane->job.threads;
+    const uint64_t most = threads > 0 && threads < LANE_MOST_ALL ? threads : LANE_MOST_ALL;
+    /* Release pairs with the acquire in claim(): the job's fields are there. */
+    atomic_store_explicit(&lane->word, most << LANE_MOST_SHIFT | lane->chunks,
+                          memory_order_release);
+    ring_bell(crew);
+}
+
+static void end_lane(struct crew *crew, uint32_t thread)
+{
+    /* Release pairs with the caller's acquire, which sees what all lanes wrote. After the last one
+     * the run's context may be gone. The caller is thread 0 and looks by itself. */
+    if (atomic_fetch_sub_explicit(&crew->lanes_left, 1, memory_order_acq_rel) == 1 && thread != 0) {
+        ring_bell(crew);
+    }
+}
+
+/* The holder of a lane takes it on to a job for all, its end, or the next wait. False: it waits. */
+static bool advance(struct crew *crew, uint32_t index, uint32_t thread)
+{
+    struct crew_lane *lane = &crew->lane[index];
+    for (;;) {
+        switch (crew->lanes.next(crew->lanes.context, index, &lane->job)) {
+        case CREW_WAIT:
+            /* Release: the next holder sees what this one did. */
+            atomic_store_explicit(&lane->waits, true, memory_order_release);
+            return false;
+        case CREW_END:
+            end_lane(crew, thread);
+            return true;
+        case CREW_JOB:
+        default:
+            break;
+        }
+        const struct crew_job *job = &lane->job;
+        must(job->grain >= 1);
+        if (job->units > job->grain && job->threads != 1 && crew->thread_count > 1) {
+            lane->chunks = (job->units - 1) / job->grain + 1;
+            publish(crew, lane);
+            return true;
+        }
+        if (job->units > 0) {
+            job->run(job->context, 0, job->units, thread);
+        }
+    }
+}
+
+/* Chunks left before the claim, 0 where there is none or as many threads as may be. */
+static uint32_t claim(struct crew_lane *lane)
+{
+    uint64_t seen = atomic_load_explicit(&lane->word, memory_order_relaxed);
+    for (;;) {
+        const uint32_t left = (uint32_t)seen;
+        const uint64_t flight = seen >> LANE_FLIGHT_SHIFT & LANE_MOST_ALL;
+        if (left == 0 || flight >= seen >> LANE_MOST_SHIFT) {
+            return 0;
+        }
+        const uint64_t claimed = seen - 1 + (1ull << LANE_FLIGHT_SHIFT);
+        /* Acquire pairs with the release in publish(). */
+        if (atomic_compare_exchange_weak_explicit(&lane->word, &seen, claimed, memory_order_acquire,
+                                                  memory_order_relaxed)) {
+            return left;
+        }
+    }
+}
+
+/* One chunk of the lane, and what follows when it was the last; or the next thing of a lane that
+ * waited. False: there was nothing to do. */
+static bool work_on(struct crew *crew, uint32_t index, uint32_t thread)
+{
+    struct crew_lane *lane = &crew->lane[index];
+    const uint32_t left = claim(lane);
+    if (left > 0) {
+        const struct crew_job *job = &lane->job;
+        const uint32_t first = (lane->chunks - left) * job->grain;
+        const uint32_t behind = job->units - first;
+        job->run(job->context, first, behind < job->grain ? behind : job->grain, thread);
+        /* Acquire and release: the last one sees what all chunks wrote. */
+        const uint64_t before =
+            atomic_fetch_sub_explicit(&lane->word, 1ull << LANE_FLIGHT_SHIFT, memory_order_acq_rel);
+        const bool last =
+            (uint32_t)before == 0 && (before >> LANE_FLIGHT_SHIFT & LANE_MOST_ALL) == 1;
+        if (last) {
+            (void)advance(crew, index, thread);
+        }
+        return true;
+    }
+    /* Acquire pairs with the releases of `waits`. */
+    return atomic_load_explicit(&lane->waits, memory_order_relaxed) &&
+           atomic_exchange_explicit(&lane->waits, false, memory_order_acquire) &&
+           advance(crew, index, thread);
+}
+
+/* All there is to do now. Each thread has a lane of its own that it looks at first. */
 static void work(struct crew *crew, uint32_t thread)
 {
-    uint32_t left;
-    while (claim(crew, &left)) {
-        const struct crew_job *job = &crew->job;
-        const uint32_t chunks = crew->chunks;
-        const uint32_t first = (chunks - left) * job->grain;
-        const uint32_t rest = job->units - first;
-        job->run(job->context, first, rest < job->grain ? rest : job->grain, thread);
-        /* Sequential order with caller_sleeps: either the caller sees the last count before it
-         * sleeps, or this thread sees that it sleeps. The caller's acquire of `done` pairs with it,
-         * so it sees what the unit wrote. */
-        const uint32_t done = atomic_fetch_add(&crew->done, 1) + 1;
-        if (done == chunks && thread != 0 && atomic_load(&crew->caller_sleeps)) {
-            futex_wake(&crew->done);
-        }
+    const uint32_t lanes = atomic_load_explicit(&crew->lane_count, memory_order_relaxed);
+    uint32_t idle = 0;
+    while (idle < lanes) {
+        idle = work_on(crew, (thread + idle) % lanes, thread) ? 0 : idle + 1;
     }
 }
 
@@ -116,63 +228,61 @@ static void *thread_main(void *argument)
 {
     const struct crew_thread *self = argument;
     struct crew *crew = self->crew;
-    uint32_t seen = 0;
     /* Acquire pairs with the release in crew_close(). */
     while (!atomic_load_explicit(&crew->stop, memory_order_acquire)) {
+        const uint32_t seen = atomic_load(&crew->bell);
         work(crew, self->index);
-        if (!changes_soon(&crew->bell, seen)) {
-            /* Sequential order with the bell in ring_bell(): either that side counts this sleeper
-             * or the kernel sees the new bell and does not let it sleep. */
-            (void)atomic_fetch_add(&crew->sleepers, 1);
-            futex_sleep(&crew->bell, seen);
-            (void)atomic_fetch_sub(&crew->sleepers, 1);
-        }
-        seen = atomic_load(&crew->bell);
+        rest(crew, seen);
     }
     return NULL;
 }
 
-static void ring_bell(struct crew *crew)
+void crew_run_lanes(struct crew *crew, const struct crew_lanes *lanes)
 {
-    (void)atomic_fetch_add(&crew->bell, 1);
-    if (atomic_load(&crew->sleepers) > 0) {
-        futex_wake(&crew->bell);
+    must(lanes->count >= 1 && lanes->count <= CREW_LANES_MAX);
+    crew->lanes = *lanes;
+    atomic_store_explicit(&crew->lanes_left, lanes->count, memory_order_relaxed);
+    atomic_store_explicit(&crew->lane_count, lanes->count, memory_order_relaxed);
+    for (uint32_t i = 1; i < lanes->count; i++) {
+        /* Release pairs with the acquire in work_on(). */
+        atomic_store_explicit(&crew->lane[i].waits, true, memory_order_release);
+    }
+    if (lanes->count > 1) {
+        ring_bell(crew);
+    }
+    (void)advance(crew, 0, 0);
+    for (;;) {
+        const uint32_t seen = atomic_load(&crew->bell);
+        work(crew, 0);
+        /* Acquire pairs with the release in end_lane(). */
+        if (atomic_load_explicit(&crew->lanes_left, memory_order_acquire) == 0) {
+            return;
+        }
+        rest(crew, seen);
     }
 }
 
-static void wait_for_all(struct crew *crew)
+struct single {
+    struct crew_job job;
+    bool given;
+};
+
+static enum crew_next next_of_single(void *context, uint32_t lane, struct crew_job *job)
 {
-    for (;;) {
-        /* Acquire pairs with the increments in work(). */
-        const uint32_t done = atomic_load_explicit(&crew->done, memory_order_acquire);
-        if (done == crew->chunks) {
-            return;
-        }
-        if (!changes_soon(&crew->done, done)) {
-            atomic_store(&crew->caller_sleeps, true);
-            futex_sleep(&crew->done, done);
-            atomic_store(&crew->caller_sleeps, false);
-        }
+    (void)lane;
+    struct single *single = context;
+    if (single->given) {
+        return CREW_END;
     }
+    single->given = true;
+    *job = single->job;
+    return CREW_JOB;
 }
 
 void crew_run(struct crew *crew, const struct crew_job *job)
 {
-    must(job->grain >= 1);
-    if (job->units <= job->grain || crew->thread_count == 1) {
-        if (job->units > 0) {
-            job->run(job->context, 0, job->units, 0);
-        }
-        return;
-    }
-    crew->job = *job;
-    crew->chunks = (job->units - 1) / job->grain + 1;
-    atomic_store_explicit(&crew->done, 0, memory_order_relaxed);
-    /* Release pairs with the acquire in claim(). */
-    atomic_store_explicit(&crew->left, crew->chunks, memory_order_release);
-    ring_bell(crew);
-    work(crew, 0);
-    wait_for_all(crew);
+    struct single single = {.job = *job};
+    crew_run_lanes(crew, &(struct crew_lanes){next_of_single, &single, 1});
 }
 
 /* Pins thread index to the index-th core of the caller's mask. Refusal by the kernel only costs

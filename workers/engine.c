@@ -15,8 +15,10 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/clock.h"
+#include "workers/batch.h"
 #include "workers/load_llama.h"
 #include "workers/pipe.h"
+#include "workers/poison.h"
 
 struct engine {
     struct engine_options options;
@@ -53,6 +55,7 @@ static size_t scratch_bytes(const struct llama *llama)
     size_t most = kern_attend_scratch_floats(llama->shard.heads.count, llama->shard.kv_heads.count,
                                              hparams->head_dim) *
                   sizeof(float);
+    most = moe_scratch_bytes(llama) > most ? moe_scratch_bytes(llama) : most;
     for (enum llama_matrix i = 0; i < LLAMA_MATRICES; i++) {
         const size_t bytes = llama->shape[i] ? matmul_scratch_bytes(llama->shape[i]) : 0;
         most = bytes > most ? bytes : most;
@@ -60,11 +63,12 @@ static size_t scratch_bytes(const struct llama *llama)
     return (most + 63) / 64 * 64;
 }
 
-/* Attention items of the worst batch: every row cut into full blocks and one rest. */
+/* Attention items of the worst batch: every row cut into full blocks and one rest, and again by the
+ * plan. */
 static size_t items_max(const struct engine *engine)
 {
     const struct engine_options *options = &engine->options;
-    return ((size_t)options->tokens_max / KERN_ATTEND_ROWS_MAX + options->rows_max) *
+    return ((size_t)options->tokens_max / KERN_ATTEND_ROWS_MAX + options->rows_max + CUTS_MAX) *
            engine->llama.shard.kv_heads.count;
 }
 
@@ -76,17 +80,16 @@ static uint32_t list_expert_buffers(struct engine *engine, struct buffer *list)
     const struct hparams *hparams = &llama->hparams;
     const size_t tokens = rows_padded(llama, engine->options.tokens_max);
     const size_t choices = tokens * hparams->experts_used;
-    const size_t slots = moe_slots_max(llama, engine->options.tokens_max);
     const size_t hidden = hparams->hidden;
     const struct buffer buffers[EXPERT_BUFFERS] = {
         {(void **)&moe->logits, tokens, hparams->experts * sizeof *moe->logits},
         {(void **)&moe->expert, choices, sizeof *moe->expert},
         {(void **)&moe->weight, choices, sizeof *moe->weight},
         {(void **)&moe->slot, choices, sizeof *moe->slot},
-        {(void **)&moe->rows, hparams->experts, sizeof *moe->rows},
-        {(void **)&moe->share, hparams->experts, sizeof *moe->share},
-        {&moe->gathered, slots, hidden * kern_dtype_bytes(llama->dtype)},
-        {(void **)&moe->down, slots, hidden * sizeof *moe->down},
+        {(void **)&moe->share, choices, sizeof *moe->share},
+        {(void **)&moe->shares, tokens, sizeof *moe->shares},
+        {&moe->gathered, choices, hidden * kern_dtype_bytes(llama->dtype)},
+        {(void **)&moe->down, choices, hidden * sizeof *moe->down},
     };
     memcpy(list, buffers, sizeof buffers);
     return EXPERT_BUFFERS;
@@ -130,7 +133,7 @@ static uint32_t list_buffers(struct engine *engine, struct buffer list[BUFFERS_M
     const size_t own_q_cols = (size_t)shard->heads.count * hparams->head_dim;
     const size_t qkv_cols = llama_matrix_rows(llama, LLAMA_QKV);
     const size_t rope_cols = hparams->rope_dim / 2;
-    const size_t slots = hparams->experts ? moe_slots_max(llama, options->tokens_max) : tokens;
+    const size_t slots = tokens * (hparams->experts ? hparams->experts_used : 1);
     const size_t weights = (size_t)hparams->layers * llama_layer_weights(hparams);
     const struct buffer buffers[] = {
         {(void **)&llama->layers, hparams->layers, sizeof *llama->layers},
@@ -279,6 +282,7 @@ static int open_parts(struct engine *engine, const struct weights *weights)
     if (error) {
         return error;
     }
+    engine->pipe.crew = llama->crew;
     error = llama_shapes_open(llama, options->tokens_max, options->rows_max);
     if (error) {
         return error;
@@ -325,8 +329,11 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->llama.page_tokens = options->page_tokens;
     engine->pipe.model = &engine->llama;
     engine->pipe.layers = hparams->layers;
+    engine->pipe.poison_all = poison_all;
+    engine->pipe.poison = poison_used;
     for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        engine->pipe.operation[i] = moe_operations[i] ? moe_operations[i] : llama_operations[i];
+        const bool here = moe_operations[i].stage[0] != NULL;
+        engine->pipe.operation[i] = here ? &moe_operations[i] : &llama_operations[i];
     }
     status = open_parts(engine, weights);
     if (status) {
@@ -355,85 +362,37 @@ void engine_close(struct engine *engine)
     free(engine);
 }
 
-/* Page and position of each token of a row. */
-static void place_tokens(struct llama *llama, const struct engine_row *row)
-{
-    for (uint32_t i = 0; i < row->tokens; i++) {
-        const uint32_t position = row->position + i;
-        llama->batch.position[row->first + i] = position;
-        llama->batch.page[row->first + i] = row->pages[position / llama->page_tokens];
-    }
-}
-
-/* Cuts a row into attention items, its last tokens first: they look back furthest. */
-static void cut_row(struct llama *llama, uint32_t sequence, uint32_t tokens)
-{
-    struct llama_batch *batch = &llama->batch;
-    uint32_t end = tokens;
-    while (end > 0) {
-        const uint32_t count = end < KERN_ATTEND_ROWS_MAX ? end : KERN_ATTEND_ROWS_MAX;
-        end -= count;
-        for (uint32_t head = 0; head < llama->shard.kv_heads.count; head++) {
-            batch->item[batch->items++] = (struct kern_attend_item){
-                .sequence = sequence, .row_first = end, .row_count = count, .kv_head = head};
-        }
-    }
-}
-
-static void fill_batch(struct engine *engine, const struct engine_batch *in)
-{
-    struct llama *llama = &engine->llama;
-    struct llama_batch *batch = &llama->batch;
-    must(in->row_count >= 1 && in->row_count <= engine->options.rows_max);
-    batch->ids = in->ids;
-    batch->tokens = 0;
-    batch->rows = in->row_count;
-    batch->items = 0;
-    batch->logit_rows = 0;
-    for (uint32_t i = 0; i < in->row_count; i++) {
-        const struct engine_row *row = &in->rows[i];
-        must(row->first == batch->tokens && row->tokens >= 1 &&
-             row->tokens <= engine->options.tokens_max - batch->tokens &&
-             row->position < engine->options.context_max &&
-             row->tokens <= engine->options.context_max - row->position);
-        batch->tokens += row->tokens;
-        batch->sequence[i] = (struct kern_sequence){.pages = row->pages,
-                                                    .row_first = row->first,
-                                                    .row_count = row->tokens,
-                                                    .position = row->position};
-        place_tokens(llama, row);
-        if (row->wants_logits) {
-            batch->logit_token[batch->logit_rows++] = row->first + row->tokens - 1;
-        }
-    }
-    for (uint32_t i = 0; i < in->row_count; i++) {
-        if (in->rows[i].tokens > 1) {
-            cut_row(llama, i, in->rows[i].tokens);
-        }
-    }
-    batch->prefill_items = batch->items;
-    for (uint32_t i = 0; i < in->row_count; i++) {
-        if (in->rows[i].tokens == 1) {
-            cut_row(llama, i, 1);
-        }
-    }
-}
-
 void engine_join(struct engine *engine, struct comm *comm)
 {
     engine->llama.comm = comm;
+}
+
+/* Of the tokens whose logits are wanted. */
+static void run_head(struct engine *engine)
+{
+    const uint32_t rows = engine->llama.batch.logit_rows;
+    if (rows > 0) {
+        pipe_run_stage(&engine->pipe, llama_final_norm, 0, rows);
+        pipe_run_stage(&engine->pipe, llama_head, 0, rows);
+        pipe_run_stage(&engine->pipe, llama_gather_logits, 0, rows);
+    }
 }
 
 void engine_run(struct engine *engine, const struct engine_batch *batch)
 {
     const uint64_t start_ns = clock_now_ns();
     must(engine->llama.shard.ranks == 1 || engine->llama.comm);
-    fill_batch(engine, batch);
-    llama_embed(&engine->llama);
+    struct llama *llama = &engine->llama;
+    batch_fill(llama, batch, &engine->options);
+    pipe_run_stage(&engine->pipe, llama_embed, 0, llama->batch.tokens);
     const uint64_t embed_ns = clock_now_ns();
-    pipe_run(&engine->pipe, batch->plan);
+    if (batch->chaos_seed != 0) {
+        pipe_run_chaos(&engine->pipe, batch->plan, &llama->batch.cuts, batch->chaos_seed);
+    } else {
+        pipe_run(&engine->pipe, batch->plan, &llama->batch.cuts);
+    }
     const uint64_t head_ns = clock_now_ns();
-    llama_head(&engine->llama);
+    run_head(engine);
     engine->profile.embed_ns += embed_ns - start_ns;
     engine->profile.head_ns += clock_now_ns() - head_ns;
 }
@@ -454,7 +413,7 @@ void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
         batch->logit_token[i] = tokens[i];
     }
     batch->logit_rows = count;
-    llama_head(&engine->llama);
+    run_head(engine);
     engine->profile.head_ns += clock_now_ns() - start_ns;
 }
 
@@ -495,10 +454,7 @@ const struct kern_ops *engine_ops(const struct engine *engine)
 
 void engine_take_profile(struct engine *engine, struct engine_profile *out)
 {
-    for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        engine->profile.operation_ns[i] = engine->pipe.spent_ns[i];
-        engine->pipe.spent_ns[i] = 0;
-    }
+    pipe_take_spent(&engine->pipe, engine->profile.operation_ns);
     *out = engine->profile;
     engine->profile = (struct engine_profile){0};
 }

@@ -55,7 +55,8 @@ struct engine_batch {
     const uint32_t *ids; /* [sum of tokens], checked against the vocabulary. */
     const struct engine_row *rows;
     uint32_t row_count;
-    const struct plan *plan;
+    const struct plan *plan; /* Passes workers/trial.h. */
+    uint64_t chaos_seed;     /* Not 0: a random order, poisoned on the way, for tests of plans. */
 };
 
 /* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab], on

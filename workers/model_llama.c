@@ -1,8 +1,8 @@
 /*
- * model_llama.c - the forward pass of the Llama family and its relatives, one function an
- * operation; model_moe.c has the feed-forward part of those with experts. Called by the pipe and
- * the engine on a worker's main thread; each operation is spread over the crew and has ended on
- * return. Owns nothing. Invariant: a token's numbers depend on its own sequence alone.
+ * model_llama.c - the forward pass of the Llama family and its relatives, one function a stage;
+ * model_moe.c has the feed-forward part of those with experts. Called by the pipe on any of the
+ * crew's threads; stages only say what is to be done, the crew does it. Owns nothing. Invariants: a
+ * token's numbers depend on its own sequence alone; a task writes the rows of its range alone.
  *
  * Sources: Touvron et al., "LLaMA" (2023) and "Llama 2" (2023) for the layer; Zhang and Sennrich
  * (2019) for RMSNorm; Su et al. (2021) for rotary positions; Shazeer (2020) for SwiGLU.
@@ -75,28 +75,50 @@ size_t llama_vector_floats(const struct llama *llama)
     return hparams->layers * (2 * (size_t)hparams->hidden + bias + norms) + hparams->hidden;
 }
 
-void llama_spread(struct llama *llama, const void *args,
-                  void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
-                  uint32_t units, uint32_t grain)
+/* False once a collective has failed: the step is lost, and the sooner it is over, the sooner there
+ * is a new epoch. */
+static bool goes_on(const struct llama *llama)
 {
-    struct llama_call call = {.llama = llama, .args = args};
-    if (llama->comm && comm_error(llama->comm)) {
-        return; /* The step is lost: the sooner it is over, the sooner there is a new epoch. */
-    }
-    const struct crew_job job = {.run = run, .context = &call, .units = units, .grain = grain};
-    crew_run(llama->crew, &job);
+    return !llama->comm || !comm_error(llama->comm);
 }
 
-void llama_gather(struct llama *llama, const struct comm_gather_args *args)
+void llama_spread_rows(struct pipe_task *task,
+                       void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
+                       uint32_t numbers)
 {
-    if (llama->shard.ranks > 1) {
-        (void)comm_gather(llama->comm, args); /* A failure sticks; step.c looks at the end. */
-    }
+    task->job.run = run;
+    task->job.units = goes_on(task->model) ? task->end - task->first : 0;
+    task->job.grain = numbers >= ROW_NUMBERS_MIN ? 1 : ROW_NUMBERS_MIN / numbers;
 }
 
-uint32_t llama_row_grain(uint32_t numbers)
+static void run_gather(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
-    return numbers >= ROW_NUMBERS_MIN ? 1 : ROW_NUMBERS_MIN / numbers;
+    (void)first;
+    (void)count;
+    (void)thread;
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    (void)comm_gather(llama->comm, &task->args.gather); /* A failure sticks; step.c looks. */
+}
+
+void llama_gather(struct pipe_task *task, const struct comm_gather_args *args, uint32_t per_row)
+{
+    const struct llama *llama = task->model;
+    const struct span own = span_part(args->columns, llama->shard.rank, llama->shard.ranks);
+    const size_t first = (size_t)task->first * per_row;
+    const size_t own_bytes = (size_t)own.count * args->item_bytes;
+    const size_t full_bytes = (size_t)args->columns * args->item_bytes;
+    if (llama->shard.ranks == 1) {
+        return;
+    }
+    struct comm_gather_args *gather = &task->args.gather;
+    *gather = *args;
+    gather->own = (const uint8_t *)args->own + first * own_bytes;
+    gather->full = args->full ? (uint8_t *)args->full + first * full_bytes : NULL;
+    gather->rows = (task->end - task->first) * per_row;
+    task->job.run = run_gather;
+    task->job.units = 1;
+    task->job.grain = 1;
 }
 
 void *llama_thread_scratch(const struct llama *llama, uint32_t thread)
@@ -104,301 +126,340 @@ void *llama_thread_scratch(const struct llama *llama, uint32_t thread)
     return llama->scratch + thread * llama->scratch_bytes;
 }
 
+/* Jobs over rows count from the task's first. */
+
 static void run_embed(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct llama_call *call = context;
-    call->llama->ops.embed(call->args, first, count);
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    llama->ops.embed(&task->args.embed, task->first + first, count);
 }
 
 static void run_rmsnorm(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct llama_call *call = context;
-    call->llama->ops.rmsnorm(call->args, first, count);
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    llama->ops.rmsnorm(&task->args.rmsnorm, task->first + first, count);
 }
 
 static void run_rope_append(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct llama_call *call = context;
-    call->llama->ops.rope_append(call->args, first, count);
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    llama->ops.rope_append(&task->args.rope_append, task->first + first, count);
 }
 
 static void run_silu_mul(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct llama_call *call = context;
-    call->llama->ops.silu_mul(call->args, first, count);
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    llama->ops.silu_mul(&task->args.silu_mul, task->first + first, count);
 }
 
+/* Units: items. */
 static void run_attend(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
-    const struct llama_call *call = context;
-    struct kern_attend_args args = *(const struct kern_attend_args *)call->args;
-    args.scratch = llama_thread_scratch(call->llama, thread);
-    call->llama->ops.attend(&args, first, count);
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    struct kern_attend_args args = task->args.attend;
+    args.scratch = llama_thread_scratch(llama, thread);
+    llama->ops.attend(&args, first, count);
 }
 
+/* Units: slices. */
 static void run_matmul(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
-    const struct llama_call *call = context;
-    struct matmul_args args = *(const struct matmul_args *)call->args;
-    args.scratch = llama_thread_scratch(call->llama, thread);
+    const struct pipe_task *task = context;
+    struct matmul_args args = task->args.matmul;
+    args.scratch = llama_thread_scratch(task->model, thread);
     for (uint32_t slice = first; slice < first + count; slice++) {
         matmul_run(&args, slice);
     }
 }
 
-void llama_multiply(struct llama *llama, enum llama_matrix matrix, const struct matmul_args *args)
+void llama_multiply(struct pipe_task *task, const struct llama_product *product)
 {
-    llama_spread(llama, args, run_matmul, matmul_shape_slices(llama->shape[matrix]), 1);
+    const struct llama *llama = task->model;
+    const size_t columns = llama_matrix_cols(&llama->hparams, product->matrix);
+    const size_t x_bytes = task->first * columns * kern_dtype_bytes(llama->dtype);
+    const size_t y_floats = task->first * (size_t)llama_matrix_rows(llama, product->matrix);
+    task->args.matmul = (struct matmul_args){.weight = product->weight,
+                                             .x = (const uint8_t *)product->x + x_bytes,
+                                             .y = product->y + y_floats,
+                                             .m = task->end - task->first,
+                                             .accumulate = product->accumulate};
+    task->job.run = run_matmul;
+    task->job.units = goes_on(llama) ? matmul_shape_slices(llama->shape[product->matrix]) : 0;
+    task->job.grain = 1;
 }
 
 /* normed = rmsnorm(x) * w */
-static void norm(struct llama *llama, const float *w)
+static void norm(struct pipe_task *task, const float *w)
 {
+    const struct llama *llama = task->model;
     const uint32_t hidden = llama->hparams.hidden;
-    const struct kern_rmsnorm_args args = {.x = llama->x,
-                                           .w = w,
-                                           .y = llama->normed,
-                                           .cols = hidden,
-                                           .eps = (float)llama->hparams.rms_eps,
-                                           .dtype = llama->dtype};
-    llama_spread(llama, &args, run_rmsnorm, llama->batch.tokens, llama_row_grain(hidden));
+    task->args.rmsnorm = (struct kern_rmsnorm_args){.x = llama->x,
+                                                    .w = w,
+                                                    .y = llama->normed,
+                                                    .cols = hidden,
+                                                    .eps = (float)llama->hparams.rms_eps,
+                                                    .dtype = llama->dtype};
+    llama_spread_rows(task, run_rmsnorm, hidden);
 }
 
-void llama_embed(struct llama *llama)
+void llama_embed(struct pipe_task *task)
 {
+    const struct llama *llama = task->model;
     const uint32_t hidden = llama->hparams.hidden;
-    const struct kern_embed_args args = {.table = llama->embed,
-                                         .ids = llama->batch.ids,
-                                         .x = llama->x,
-                                         .cols = hidden,
-                                         .dtype = llama->dtype};
-    llama_spread(llama, &args, run_embed, llama->batch.tokens, llama_row_grain(hidden));
+    task->args.embed = (struct kern_embed_args){.table = llama->embed,
+                                                .ids = llama->batch.ids,
+                                                .x = llama->x,
+                                                .cols = hidden,
+                                                .dtype = llama->dtype};
+    llama_spread_rows(task, run_embed, hidden);
 }
 
-static void attention_norm(void *model, uint32_t layer)
+static void attention_norm(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    norm(llama, llama->layers[layer].attention_norm);
+    const struct llama *llama = task->model;
+    norm(task, llama->layers[task->layer].attention_norm);
 }
 
 /* qkv = normed Wqkv^T */
-static void kqv(void *model, uint32_t layer)
+static void kqv(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_QKV],
-                                     .x = llama->normed,
-                                     .y = llama->qkv,
-                                     .m = llama->batch.tokens};
-    llama_multiply(llama, LLAMA_QKV, &args);
+    const struct llama *llama = task->model;
+    llama_multiply(task,
+                   &(struct llama_product){LLAMA_QKV, *llama->layers[task->layer].matrix[LLAMA_QKV],
+                                           llama->normed, llama->qkv, false});
 }
 
 /* q = rope(norm(q + bias)); the pages take rope(norm(k + bias)) and v + bias. */
-static void rope_append(void *model, uint32_t layer)
+static void rope_append(struct pipe_task *task)
 {
-    struct llama *llama = model;
+    struct llama *llama = task->model;
     const struct hparams *hparams = &llama->hparams;
-    const struct llama_layer *at = &llama->layers[layer];
-    const struct kern_rope_append_args args = {.qkv = llama->qkv,
-                                               .bias = at->bias,
-                                               .q_norm = at->q_norm,
-                                               .k_norm = at->k_norm,
-                                               .norm_eps = (float)hparams->rms_eps,
-                                               .q = llama->q,
-                                               .pool = kvpool_layer(&llama->kv, layer),
-                                               .page = llama->batch.page,
-                                               .position = llama->batch.position,
-                                               .rows = llama->batch.tokens,
-                                               .cosine = llama->cosine,
-                                               .sine = llama->sine,
-                                               .heads = llama->shard.heads.count,
-                                               .kv_heads = llama->shard.kv_heads.count,
-                                               .head_dim = hparams->head_dim,
-                                               .rope_dim = hparams->rope_dim,
-                                               .page_tokens = llama->page_tokens,
-                                               .dtype = llama->dtype};
-    llama_spread(llama, &args, run_rope_append, llama->batch.tokens,
-                 llama_row_grain(llama_matrix_rows(llama, LLAMA_QKV)));
+    const struct llama_layer *at = &llama->layers[task->layer];
+    task->args.rope_append =
+        (struct kern_rope_append_args){.qkv = llama->qkv,
+                                       .bias = at->bias,
+                                       .q_norm = at->q_norm,
+                                       .k_norm = at->k_norm,
+                                       .norm_eps = (float)hparams->rms_eps,
+                                       .q = llama->q,
+                                       .pool = kvpool_layer(&llama->kv, task->layer),
+                                       .page = llama->batch.page,
+                                       .position = llama->batch.position,
+                                       .rows = llama->batch.tokens,
+                                       .cosine = llama->cosine,
+                                       .sine = llama->sine,
+                                       .heads = llama->shard.heads.count,
+                                       .kv_heads = llama->shard.kv_heads.count,
+                                       .head_dim = hparams->head_dim,
+                                       .rope_dim = hparams->rope_dim,
+                                       .page_tokens = llama->page_tokens,
+                                       .dtype = llama->dtype};
+    llama_spread_rows(task, run_rope_append, llama_matrix_rows(llama, LLAMA_QKV));
 }
 
 /* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it, of
- * the items [first, end). */
-static void attend(struct llama *llama, uint32_t layer, uint32_t first, uint32_t end)
+ * the items of the task's rows; item: of which kind, by cut. */
+static void attend(struct pipe_task *task, const uint32_t *item)
 {
+    struct llama *llama = task->model;
     const struct hparams *hparams = &llama->hparams;
-    const struct kern_attend_args args = {.q = llama->q,
-                                          .pool = kvpool_layer(&llama->kv, layer),
-                                          .out = llama->own.attended,
-                                          .sequences = llama->batch.sequence,
-                                          .items = llama->batch.item + first,
-                                          .heads = llama->shard.heads.count,
-                                          .kv_heads = llama->shard.kv_heads.count,
-                                          .head_dim = hparams->head_dim,
-                                          .page_tokens = llama->page_tokens,
-                                          .window = hparams->sliding_window,
-                                          .scale = 1.0f / sqrtf((float)hparams->head_dim),
-                                          .dtype = llama->dtype};
+    const uint32_t first = item[cuts_at(&llama->batch.cuts, task->first)];
+    const uint32_t items = item[cuts_at(&llama->batch.cuts, task->end)] - first;
     const uint32_t chunks = crew_threads(llama->crew) * ITEM_CHUNKS;
-    llama_spread(llama, &args, run_attend, end - first, 1 + (end - first) / chunks);
+    task->args.attend = (struct kern_attend_args){.q = llama->q,
+                                                  .pool = kvpool_layer(&llama->kv, task->layer),
+                                                  .out = llama->own.attended,
+                                                  .sequences = llama->batch.sequence,
+                                                  .items = llama->batch.item + first,
+                                                  .heads = llama->shard.heads.count,
+                                                  .kv_heads = llama->shard.kv_heads.count,
+                                                  .head_dim = hparams->head_dim,
+                                                  .page_tokens = llama->page_tokens,
+                                                  .window = hparams->sliding_window,
+                                                  .scale = 1.0f / sqrtf((float)hparams->head_dim),
+                                                  .dtype = llama->dtype};
+    task->job.run = run_attend;
+    task->job.units = goes_on(llama) ? items : 0;
+    task->job.grain = 1 + items / chunks;
 }
 
-static void prefill_attention(void *model, uint32_t layer)
+static void prefill_attention(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    attend(llama, layer, 0, llama->batch.prefill_items);
+    const struct llama *llama = task->model;
+    attend(task, llama->batch.prefill_item);
 }
 
-/* The last attention of a layer: then all of it is gathered. */
-static void decode_attention(void *model, uint32_t layer)
+static void decode_attention(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    attend(llama, layer, llama->batch.prefill_items, llama->batch.items);
+    const struct llama *llama = task->model;
+    attend(task, llama->batch.decode_item);
+}
+
+/* After the last attention of a layer. */
+static void gather_attended(struct pipe_task *task)
+{
+    const struct llama *llama = task->model;
     const struct comm_gather_args gather = {.own = llama->own.attended,
                                             .full = llama->attended,
-                                            .rows = llama->batch.tokens,
                                             .columns =
                                                 llama->hparams.heads * llama->hparams.head_dim,
                                             .item_bytes = (uint32_t)kern_dtype_bytes(llama->dtype)};
-    llama_gather(llama, &gather);
+    llama_gather(task, &gather, 1);
+}
+
+/* x += in W^T when alone. Otherwise in three stages, so that the sum is a number of x and one of
+ * the product, whoever computed that. */
+static void add_product(struct pipe_task *task, enum llama_matrix matrix, const void *in)
+{
+    const struct llama *llama = task->model;
+    const bool alone = llama->shard.ranks == 1;
+    llama_multiply(task, &(struct llama_product){matrix, *llama->layers[task->layer].matrix[matrix],
+                                                 in, alone ? llama->x : llama->own.delta, alone});
+}
+
+static void gather_delta(struct pipe_task *task)
+{
+    const struct llama *llama = task->model;
+    const struct comm_gather_args gather = {.own = llama->own.delta,
+                                            .full = llama->delta,
+                                            .columns = llama->hparams.hidden,
+                                            .item_bytes = sizeof *llama->delta};
+    llama_gather(task, &gather, 1);
 }
 
 /* Units: rows. */
 static void run_add(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct llama_call *call = context;
-    const size_t hidden = call->llama->hparams.hidden;
-    float *x = call->llama->x + first * hidden;
-    const float *delta = call->llama->delta + first * hidden;
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
+    const size_t hidden = llama->hparams.hidden;
+    float *x = llama->x + (task->first + first) * hidden;
+    const float *delta = llama->delta + (task->first + first) * hidden;
     for (size_t i = 0; i < count * hidden; i++) {
         x[i] += delta[i];
     }
 }
 
-/* x += in W^T. The sum is a number of x and one of the product, whoever computed that. */
-static void add_product(struct llama *llama, uint32_t layer, enum llama_matrix matrix,
-                        const void *in)
+static void add_delta(struct pipe_task *task)
 {
-    const bool alone = llama->shard.ranks == 1;
-    const uint32_t hidden = llama->hparams.hidden;
-    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[matrix],
-                                     .x = in,
-                                     .y = alone ? llama->x : llama->own.delta,
-                                     .m = llama->batch.tokens,
-                                     .accumulate = alone};
-    llama_multiply(llama, matrix, &args);
-    if (!alone) {
-        const struct comm_gather_args gather = {.own = llama->own.delta,
-                                                .full = llama->delta,
-                                                .rows = llama->batch.tokens,
-                                                .columns = hidden,
-                                                .item_bytes = sizeof *llama->delta};
-        llama_gather(llama, &gather);
-        llama_spread(llama, NULL, run_add, llama->batch.tokens, llama_row_grain(hidden));
+    const struct llama *llama = task->model;
+    if (llama->shard.ranks > 1) {
+        llama_spread_rows(task, run_add, llama->hparams.hidden);
     }
 }
 
 /* x += attended Wo^T */
-static void output(void *model, uint32_t layer)
+static void output(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    add_product(llama, layer, LLAMA_OUTPUT, llama->attended);
+    const struct llama *llama = task->model;
+    add_product(task, LLAMA_OUTPUT, llama->attended);
 }
 
-static void ffn_norm(void *model, uint32_t layer)
+static void ffn_norm(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    norm(llama, llama->layers[layer].ffn_norm);
+    const struct llama *llama = task->model;
+    norm(task, llama->layers[task->layer].ffn_norm);
 }
 
 /* gate_up = normed [Wgate; Wup]^T */
-static void up_gate(void *model, uint32_t layer)
+static void up_gate(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    const struct matmul_args args = {.weight = *llama->layers[layer].matrix[LLAMA_GATE_UP],
-                                     .x = llama->normed,
-                                     .y = llama->gate_up,
-                                     .m = llama->batch.tokens};
-    llama_multiply(llama, LLAMA_GATE_UP, &args);
+    const struct llama *llama = task->model;
+    llama_multiply(task, &(struct llama_product){LLAMA_GATE_UP,
+                                                 *llama->layers[task->layer].matrix[LLAMA_GATE_UP],
+                                                 llama->normed, llama->gate_up, false});
 }
 
 /* gated = silu(gate) * up */
-static void silu_mul(void *model, uint32_t layer)
+static void silu_mul(struct pipe_task *task)
 {
-    (void)layer;
-    struct llama *llama = model;
-    const struct kern_silu_mul_args args = {.gate_up = llama->gate_up,
-                                            .y = llama->own.gated,
-                                            .cols = llama->shard.ffn.count,
-                                            .dtype = llama->dtype};
+    const struct llama *llama = task->model;
+    task->args.silu_mul = (struct kern_silu_mul_args){.gate_up = llama->gate_up,
+                                                      .y = llama->own.gated,
+                                                      .cols = llama->shard.ffn.count,
+                                                      .dtype = llama->dtype};
+    llama_spread_rows(task, run_silu_mul, llama->shard.ffn.count);
+}
+
+static void gather_gated(struct pipe_task *task)
+{
+    const struct llama *llama = task->model;
     const struct comm_gather_args gather = {.own = llama->own.gated,
                                             .full = llama->gated,
-                                            .rows = llama->batch.tokens,
                                             .columns = llama->hparams.ffn,
                                             .item_bytes = (uint32_t)kern_dtype_bytes(llama->dtype)};
-    llama_spread(llama, &args, run_silu_mul, llama->batch.tokens, llama_row_grain(args.cols));
-    llama_gather(llama, &gather);
+    llama_gather(task, &gather, 1);
 }
 
 /* x += gated Wdown^T */
-static void down(void *model, uint32_t layer)
+static void down(struct pipe_task *task)
 {
-    struct llama *llama = model;
-    add_product(llama, layer, LLAMA_DOWN, llama->gated);
+    const struct llama *llama = task->model;
+    add_product(task, LLAMA_DOWN, llama->gated);
 }
 
 /* The rows that want logits lie apart in x and side by side in head_in. */
 static void run_final_norm(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     (void)thread;
-    const struct llama_call *call = context;
-    const struct llama *llama = call->llama;
+    const struct pipe_task *task = context;
+    const struct llama *llama = task->model;
     const size_t hidden = llama->hparams.hidden;
     const size_t row_bytes = hidden * kern_dtype_bytes(llama->dtype);
-    struct kern_rmsnorm_args args = *(const struct kern_rmsnorm_args *)call->args;
-    for (uint32_t row = first; row < first + count; row++) {
+    struct kern_rmsnorm_args args = task->args.rmsnorm;
+    for (uint32_t row = task->first + first; row < task->first + first + count; row++) {
         args.x = llama->x + llama->batch.logit_token[row] * hidden;
         args.y = (uint8_t *)llama->head_in + row * row_bytes;
         llama->ops.rmsnorm(&args, 0, 1);
     }
 }
 
-void llama_head(struct llama *llama)
+void llama_final_norm(struct pipe_task *task)
 {
-    if (llama->batch.logit_rows == 0) {
-        return;
-    }
-    const struct kern_rmsnorm_args norm_args = {.w = llama->final_norm,
-                                                .cols = llama->hparams.hidden,
-                                                .eps = (float)llama->hparams.rms_eps,
-                                                .dtype = llama->dtype};
-    llama_spread(llama, &norm_args, run_final_norm, llama->batch.logit_rows,
-                 llama_row_grain(llama->hparams.hidden));
-    const struct matmul_args args = {.weight = llama->head,
-                                     .x = llama->head_in,
-                                     .y = llama->own.logits,
-                                     .m = llama->batch.logit_rows};
-    const struct comm_gather_args gather = {.own = llama->own.logits,
-                                            .full = llama->shard.rank == 0 ? llama->logits : NULL,
-                                            .rows = llama->batch.logit_rows,
-                                            .columns = llama->hparams.vocab,
-                                            .item_bytes = sizeof *llama->logits};
-    llama_multiply(llama, LLAMA_HEAD, &args);
-    llama_gather(llama, &gather);
+    const struct llama *llama = task->model;
+    task->args.rmsnorm = (struct kern_rmsnorm_args){.w = llama->final_norm,
+                                                    .cols = llama->hparams.hidden,
+                                                    .eps = (float)llama->hparams.rms_eps,
+                                                    .dtype = llama->dtype};
+    llama_spread_rows(task, run_final_norm, llama->hparams.hidden);
 }
 
-void (*const llama_operations[PLAN_OPERATION_COUNT])(void *model, uint32_t layer) = {
-    [PLAN_ATTENTION_NORM] = attention_norm,
-    [PLAN_KQV] = kqv,
-    [PLAN_ROPE_APPEND] = rope_append,
-    [PLAN_PREFILL_ATTENTION] = prefill_attention,
-    [PLAN_DECODE_ATTENTION] = decode_attention,
-    [PLAN_OUTPUT] = output,
-    [PLAN_FFN_NORM] = ffn_norm,
-    [PLAN_UP_GATE] = up_gate,
-    [PLAN_SILU_MUL] = silu_mul,
-    [PLAN_DOWN] = down,
+void llama_head(struct pipe_task *task)
+{
+    const struct llama *llama = task->model;
+    llama_multiply(task, &(struct llama_product){LLAMA_HEAD, llama->head, llama->head_in,
+                                                 llama->own.logits, false});
+}
+
+void llama_gather_logits(struct pipe_task *task)
+{
+    const struct llama *llama = task->model;
+    const struct comm_gather_args gather = {.own = llama->own.logits,
+                                            .full = llama->shard.rank == 0 ? llama->logits : NULL,
+                                            .columns = llama->hparams.vocab,
+                                            .item_bytes = sizeof *llama->logits};
+    llama_gather(task, &gather, 1);
+}
+
+const struct pipe_operation llama_operations[PLAN_OPERATION_COUNT] = {
+    [PLAN_ATTENTION_NORM] = {{attention_norm}},
+    [PLAN_KQV] = {{kqv}},
+    [PLAN_ROPE_APPEND] = {{rope_append}},
+    [PLAN_PREFILL_ATTENTION] = {{prefill_attention}},
+    [PLAN_DECODE_ATTENTION] = {{decode_attention, gather_attended}},
+    [PLAN_OUTPUT] = {{output, gather_delta, add_delta}},
+    [PLAN_FFN_NORM] = {{ffn_norm}},
+    [PLAN_UP_GATE] = {{up_gate}},
+    [PLAN_SILU_MUL] = {{silu_mul, gather_gated}},
+    [PLAN_DOWN] = {{down, gather_delta, add_delta}},
 };

@@ -20,8 +20,10 @@
 #include "plan/plan.h"
 #include "workers/comm.h"
 #include "workers/crew.h"
+#include "workers/cuts.h"
 #include "workers/kvpool.h"
 #include "workers/model_moe.h"
+#include "workers/pipe.h"
 #include "workers/shard.h"
 
 /* The matrices of the model; all layers, and all experts, share a shape. */
@@ -47,15 +49,17 @@ struct llama_layer {
 
 /* What changes from step to step: filled by the engine, read by every operation. */
 struct llama_batch {
-    const uint32_t *ids;            /* [tokens] */
-    uint32_t *page;                 /* [tokens] KV page that takes the token */
-    uint32_t *position;             /* [tokens] */
-    struct kern_sequence *sequence; /* [rows] */
-    struct kern_attend_item *item;  /* [items] those of prompts, then those of single tokens */
-    uint32_t *logit_token;          /* [logit_rows] index of the token whose logits are wanted */
+    const uint32_t *ids;             /* [tokens] */
+    uint32_t *page;                  /* [tokens] KV page that takes the token */
+    uint32_t *position;              /* [tokens] */
+    struct kern_sequence *sequence;  /* [rows] */
+    struct kern_attend_item *item;   /* [items] those of prompts, then those of single tokens */
+    struct cuts cuts;                /* Of the plan; no item lies on both sides of one. */
+    uint32_t prefill_item[CUTS_MAX]; /* [cuts] first item of a prompt behind it, and */
+    uint32_t decode_item[CUTS_MAX];  /* [cuts] of a single token */
+    uint32_t *logit_token;           /* [logit_rows] index of the token whose logits are wanted */
     uint32_t tokens;
     uint32_t rows;
-    uint32_t prefill_items;
     uint32_t items;
     uint32_t logit_rows;
 };
@@ -113,31 +117,36 @@ uint32_t llama_matrix_cols(const struct hparams *hparams, enum llama_matrix matr
 /* Floats of all norms and biases. */
 size_t llama_vector_floats(const struct llama *llama);
 
-/* x = embeddings of the batch's tokens. */
-void llama_embed(struct llama *llama);
+/* The operations of one layer, in the plan's words; the task's model is the struct llama. */
+extern const struct pipe_operation llama_operations[PLAN_OPERATION_COUNT];
 
-/* The operations of one layer, in the plan's words; model is the struct llama. */
-extern void (*const llama_operations[PLAN_OPERATION_COUNT])(void *model, uint32_t layer);
+/* Stages before and after the layers. Rows: the batch's tokens; those that want logits. */
+void llama_embed(struct pipe_task *task);      /* x = embeddings of the tokens */
+void llama_final_norm(struct pipe_task *task); /* head_in = norm of x */
+void llama_head(struct pipe_task *task);       /* logits = head_in Whead^T, the rank's own */
+void llama_gather_logits(struct pipe_task *task);
 
-/* What operations are made of; model_moe.c has its own. One operation on its way through the crew:
- * the kernel's arguments and who runs it. */
-struct llama_call {
-    struct llama *llama;
-    const void *args;
+/* What stages are made of; model_moe.c has its own. */
+
+/* Units: the task's rows. A chunk is worth its claim with rows of so many numbers. */
+void llama_spread_rows(struct pipe_task *task,
+                       void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
+                       uint32_t numbers);
+
+/* y (+)= x W^T of the task's rows; x and y are those of row 0. */
+struct llama_product {
+    enum llama_matrix matrix;
+    const struct matmul_weight *weight;
+    const void *x;
+    float *y;
+    bool accumulate;
 };
+void llama_multiply(struct pipe_task *task, const struct llama_product *product);
 
-/* Runs over units; the context that `run` gets is a struct llama_call. */
-void llama_spread(struct llama *llama, const void *args,
-                  void (*run)(void *context, uint32_t first, uint32_t count, uint32_t thread),
-                  uint32_t units, uint32_t grain);
-void llama_multiply(struct llama *llama, enum llama_matrix matrix, const struct matmul_args *args);
-uint32_t llama_row_grain(uint32_t numbers); /* Grain of work over rows of so many numbers. */
+/* full [rows][columns] = the ranks' own columns side by side, of the task's rows times per_row.
+ * Nothing to do when alone. args are of row 0; their count of rows is filled in. */
+void llama_gather(struct pipe_task *task, const struct comm_gather_args *args, uint32_t per_row);
+
 void *llama_thread_scratch(const struct llama *llama, uint32_t thread);
-
-/* full [rows][columns] = the ranks' own columns side by side. Nothing to do when alone. */
-void llama_gather(struct llama *llama, const struct comm_gather_args *args);
-
-/* logits = final norm and head of the tokens that want them. */
-void llama_head(struct llama *llama);
 
 #endif /* WORKERS_MODEL_LLAMA_H */

@@ -30,6 +30,7 @@ enum {
     MATMUL_BLOCK_ROWS_MAX = 64,
     MATMUL_BLOCKS = 9,
     MATMUL_F32_ROWS = 8,     /* 90 % of the rate of large blocks, 1.8 times the time of one row. */
+    MATMUL_ROWS_STEP = 16,   /* A tile of AMX. */
     MATMUL_COLUMN_STEP = 16, /* A vector: slices begin on its multiples. */
     MATMUL_SLICES_MAX = 256,
     MATMUL_ALIGN = 64,
@@ -241,6 +242,11 @@ uint32_t matmul_rows_padded(const struct matmul_shape *shape, uint32_t m)
         padded += block_rows[block_of(shape, m - padded)];
     }
     return padded;
+}
+
+uint32_t matmul_rows_step(const struct matmul_shape *shape)
+{
+    return is_float(shape) ? MATMUL_F32_ROWS : MATMUL_ROWS_STEP;
 }
 
 uint32_t matmul_slice_first(const struct matmul_shape *shape, uint32_t slice)

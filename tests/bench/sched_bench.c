@@ -166,8 +166,8 @@ static void print_run(const struct world *world, const struct run *run)
 
 static int bench_admission(const char *path)
 {
-    static const uint32_t percents[] = {0, 25, 50, 75, 90, 101};
-    static const uint32_t pools[] = {1024, 2048, 4096};
+    static const uint32_t percents[] = {0, 50, 80, 90, 101};
+    static const uint32_t pools[] = {1024, 4096};
     struct lengths_pair *pairs = malloc(LENGTHS_MAX * sizeof *pairs);
     must(pairs);
     const uint32_t count = read_lengths(path, pairs);

@@ -53,7 +53,7 @@ def test_generate_prints_one_object(agent, client):
 def test_generate_passes_every_parameter_on(agent, client):
     answer = generate(agent, "--max-tokens", 20, "--min-tokens", 3, "--temperature", 1.5,
                       "--top-k", 40, "--top-p", 0.9, "--min-p", 0.01, "--seed", 11, "--stop", "zzz",
-                      "--stop-ids", "5,6", "--ignore-eos")
+                      "--stop-ids", "5,6", "--ignore-eos", "--priority", -5, "--tenant", "search")
     wanted = client.generate(ids=PROMPT, max_tokens=20, min_tokens=3, temperature=1.5, top_k=40,
                              top_p=0.9, min_p=0.01, seed=11, stop=["zzz"], stop_ids=[5, 6],
                              ignore_eos=True)

@@ -60,10 +60,9 @@ static void audit_pages(const struct world *world, uint32_t group)
         }
     }
     for (uint32_t i = 0; i < sched->pages.count; i++) {
-        const struct page *page = &sched->pages.page[i];
-        must(page->owners == owners[i]);
-        must(page->owners > 0 || page->in_flight > 0 || !fleet_uses_page(world->fleet, group, i));
+        must(sched->pages.page[i].owners == owners[i]);
     }
+    fleet_verify_pages(world->fleet, group, &sched->pages);
 }
 
 static void audit_slots(const struct sched *sched)

@@ -16,6 +16,7 @@ enum {
     PEERS = 4,
     BODY_BYTES_MAX = 4096,
     GUESTS_MIN = 4,
+    GUESTS_USUAL = 40,
     BURST_US = 300,
     CREDIT_US_MAX = 20000,
     CREDIT_MAX = 12,
@@ -57,7 +58,8 @@ struct crowd *crowd_open(struct world *world)
     const uint32_t context = config->model.context_tokens_max;
     const uint64_t span_us = world->calm_us - world->now_us;
     uint64_t ask_us = world->now_us + world_draw(world, 30000);
-    crowd->count = GUESTS_MIN + world_draw(world, CROWD_GUESTS_MAX - GUESTS_MIN + 1);
+    const uint32_t most = world_chance(world, 90) ? GUESTS_USUAL : CROWD_GUESTS_MAX;
+    crowd->count = GUESTS_MIN + world_draw(world, most - GUESTS_MIN + 1);
     const uint64_t gap_us = 2 * span_us / crowd->count;
     for (uint32_t i = 0; i < crowd->count; i++) {
         struct guest *guest = &crowd->guest[i];
@@ -110,8 +112,14 @@ uint64_t crowd_next_us(const struct crowd *crowd)
     return next_us;
 }
 
+/* The core has a request of this guest, or its refusal. */
 static bool lives(const struct core *core, uint32_t index)
 {
+    for (uint32_t i = 0; i < core->refusal_count; i++) {
+        if (core->refusals[i].address.id.bytes[0] == index) {
+            return true;
+        }
+    }
     for (uint32_t i = 0; i < core->requests.count; i++) {
         const struct request *request = &core->requests.request[i];
         if (request->state != REQUEST_FREE && request->address.id.bytes[0] == index) {
@@ -223,6 +231,7 @@ static struct wire_bytes grant(struct world *world, struct guest *guest)
         guest->answer[i].got_free = guest->answer[i].got;
     }
     guest->granted += credit.tokens;
+    guest->granted_us = world->now_us;
     guest->credit_us = calm ? UINT64_MAX : world->now_us + world_draw(world, CREDIT_US_MAX);
     return codec_encode_credit(world->crowd->codec, &credit);
 }
@@ -307,6 +316,7 @@ int crowd_hear(struct world *world, const struct request_address *address, uint8
         guest->deaf_us = guest->deaf_us ? guest->deaf_us : world->now_us;
         return -EAGAIN;
     }
+    guest->undeaf_us = guest->deaf_us ? world->now_us : guest->undeaf_us;
     guest->deaf_us = 0;
     if (command == WIRE_TOKENS) {
         struct wire_tokens tokens;

@@ -9,7 +9,7 @@
 #include "agent/front.h"
 #include "tests/sim/world.h"
 
-enum { CROWD_GUESTS_MAX = 40, CROWD_CHOICES_MAX = 4 };
+enum { CROWD_GUESTS_MAX = 160, CROWD_CHOICES_MAX = 4 };
 
 struct crowd;
 

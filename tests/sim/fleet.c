@@ -57,13 +57,14 @@ struct fleet_worker {
     bool offered;
     uint32_t offers; /* Of its siblings, that have come. */
     struct fake_device device;
-    bool busy;          /* With a step. */
-    bool waits;         /* For its siblings, to leave it together. */
-    uint64_t done_us;   /* When it looks whether it is done. */
-    uint64_t stall_us;  /* It gives a sibling up. */
-    uint64_t die_us;    /* UINT64_MAX: it lives. */
-    uint64_t lied_step; /* Whose answer was nonsense; 0: none. */
-    bool dies_after;    /* Once the step is published. */
+    bool busy;                            /* With a step. */
+    bool waits;                           /* For its siblings, to leave it together. */
+    uint64_t done_us;                     /* When it looks whether it is done. */
+    uint64_t stall_us;                    /* It gives a sibling up. */
+    uint64_t die_us;                      /* UINT64_MAX: it lives. */
+    uint64_t lied_step;                   /* Whose answer was nonsense; 0: none. */
+    bool dies_after;                      /* Once the step is published. */
+    uint32_t generation[WORLD_PAGES_MAX]; /* Of the pages when the step began. */
 };
 
 struct fleet {
@@ -312,6 +313,10 @@ static void begin_step(struct world *world, struct fleet_worker *worker)
     struct fake_device *device = &worker->device;
     /* Nobody who does is given another step, but what was on its way. */
     must(worker->lied_step == 0 || device->step < worker->lied_step + FLIGHT_STEPS_MAX);
+    const struct pages *pages = &world->core->placement.sched[worker->group].pages;
+    for (uint32_t i = 0; i < pages->count; i++) {
+        worker->generation[i] = pages->page[i].generation;
+    }
     uint64_t work_us = STEP_US + (uint64_t)TOKEN_US * device->token_count;
     work_us += world_draw(world, JITTER_US_MAX);
     if (strikes(world, world->faults.slow_steps,
@@ -460,13 +465,14 @@ bool fleet_idle(const struct fleet *fleet)
     return fleet->message_count == 0;
 }
 
-bool fleet_uses_page(const struct fleet *fleet, uint32_t group, uint32_t page)
+void fleet_verify_pages(const struct fleet *fleet, uint32_t group, const struct pages *pages)
 {
     for (uint32_t i = 0; i < fleet->tp; i++) {
         const struct fleet_worker *worker = &fleet->worker[group * fleet->tp + i];
-        if (worker->memory && worker->busy && worker->device.used[page]) {
-            return true;
+        for (uint32_t p = 0; p < pages->count && worker->memory && worker->busy; p++) {
+            const struct page *page = &pages->page[p];
+            must(!worker->device.used[p] || page->generation == worker->generation[p]);
+            must(!worker->device.used[p] || page->owners > 0 || page->in_flight > 0);
         }
     }
-    return false;
 }

@@ -36,8 +36,8 @@ bool fleet_idle(const struct fleet *fleet);
 /* The supervisor tells the core to stop. */
 void fleet_stop(struct fleet *fleet, uint64_t now_us);
 
-/* Whether a page is read or written by a step that a worker of the group's present epoch runs. */
-bool fleet_uses_page(const struct fleet *fleet, uint32_t group, uint32_t page);
+/* must()s that no page which a step of this group reads or writes now has been free meanwhile. */
+void fleet_verify_pages(const struct fleet *fleet, uint32_t group, const struct pages *pages);
 
 /* Ends of the seams. */
 int fleet_control(struct world *world, struct control_message *message, int *fd) MUST_CHECK;

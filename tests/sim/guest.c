@@ -273,13 +273,23 @@ void guest_take_done(struct guest *guest, const struct wire_done *done)
     guest->state = GUEST_OVER;
 }
 
+/* Whether it, or one of its answers, has not taken what there was for it, up to this very turn. */
+static bool lagged(const struct guest *guest, const struct world *world)
+{
+    const uint64_t most = world->config.stream.credit_tokens + guest->granted;
+    bool lags = guest->undeaf_us == world->now_us || guest->granted_us == world->now_us;
+    for (uint32_t i = 0; i < guest->n && guest->granted > 0; i++) {
+        lags = lags || guest->answer[i].got >= most;
+    }
+    return lags;
+}
+
 bool guest_may_fail(const struct guest *guest, const struct world *world, uint32_t status)
 {
     const bool late = world->now_us >= guest->ask_us + guest->timeout_us;
-    const bool slow = guest->stream && (guest->credit_us != UINT64_MAX || guest->granted > 0);
     switch (status) {
     case HTTP_DEADLINE:
-        return late || slow || world->faults.blocked_peers;
+        return late || lagged(guest, world);
     case HTTP_OVERLOADED:
         return guest->answer[0].got == 0 && guest->answer[0].got_scores == 0;
     case HTTP_DRAINING:

@@ -30,6 +30,7 @@ struct guest {
     uint64_t cancel_us; /* UINT64_MAX: never, or done. */
     uint64_t credit_us; /* Of the next CREDIT, likewise. */
     uint64_t deaf_us;   /* Since when its peer takes nothing that is for it; 0: it does. */
+    uint64_t undeaf_us; /* When it took something again. */
     bool given_up;      /* For so long that the core may have forgotten it. */
     bool cancelled;
     bool not_found; /* An ERROR for a CANCEL that came too late may be coming. */
@@ -53,6 +54,7 @@ struct guest {
     uint32_t top;
     uint64_t timeout_us;
     uint64_t granted; /* 0: no CREDIT was sent. */
+    uint64_t granted_us;
     struct guest_answer answer[CROWD_CHOICES_MAX];
 };
 

@@ -81,6 +81,9 @@ static void draw_config(struct world *world)
     config->workers.step_timeout_ms = between(world, 30, 200);
     config->batch.slots_max = between(world, 1, WORLD_SLOTS_MAX);
     config->batch.tokens_max = config->batch.slots_max + world_draw(world, 40);
+    config->batch.forecast_percent = world_chance(world, 80) ? world_draw(world, 100) : 0;
+    config->slo.ttft_ms = world_chance(world, 70) ? 0 : between(world, 1, 100);
+    config->slo.tpot_ms = world_chance(world, 70) ? 0 : between(world, 1, 20);
     config->batch.steps_in_flight = between(world, 1, LIMIT_STEPS_IN_FLIGHT_MAX);
     config->kv.page_tokens = 1u << between(world, 1, 4);
     config->model.context_tokens_max = between(world, 24, WORLD_CONTEXT_MAX);
@@ -92,7 +95,8 @@ static void draw_config(struct world *world)
     config->queue.tokens_max = between(world, 50, 2000);
     config->queue.timeout_ms = 20000;
     config->stream.credit_tokens = between(world, 2, 24);
-    config->stream.stall_timeout_ms = between(world, 50, 3000);
+    const uint32_t stall_ms = world_chance(world, 30) ? 60 : 3000;
+    config->stream.stall_timeout_ms = between(world, 20, stall_ms);
     config->zmq.message_bytes_max = 4096;
 }
 
@@ -112,6 +116,7 @@ static void draw_faults(struct world *world)
     world->tenants = world_chance(world, 60) ? 1 : between(world, 2, 4);
     world->drains_early = world_chance(world, 10);
     world->calm_us = WORLD_BEGIN_US + between(world, 50000, 600000);
+    world->calm_us += world_chance(world, 10) ? 2000000 : 0;
 }
 
 /* Of the next event, of the core's timeout, the earlier. */

@@ -237,6 +237,9 @@ static void experts_are_read_by_the_names_of_their_family(void **state)
     assert_int_equal(hparams_parameters(&hparams),
                      2 * (4 * 64 * 64 + 6 * 3 * 64 * 24 + 6 * 64 + 2 * 64 + 2 * 16) + 2 * 100 * 64 +
                          64);
+    char text[HPARAMS_TEXT_BYTES_MAX];
+    hparams_text(&hparams, text);
+    assert_string_equal(text, "qwen3moe 2x64, 4/4 heads of 16, ffn 24, 2 of 6 experts, vocab 100");
     assert_int_equal(read_as(&hparams, "MixtralForCausalLM",
                              ",\"num_local_experts\":4,\"num_experts_per_tok\":1", &error),
                      0);

@@ -18,6 +18,7 @@ struct values {
     const char *text;
     struct options_texts texts;
     struct options_texts words;
+    int32_t i32;
     uint32_t u32;
     uint64_t u64;
     double f64;
@@ -35,6 +36,7 @@ static bool parse(struct values *values, const char *const *words, int count)
         {"text", OPTIONS_TEXT, 2, &values->text, "T", "a text"},
         {"texts", OPTIONS_TEXTS, 4, &values->texts, "T", "texts"},
         {"words", OPTIONS_WORDS, 64, &values->words, "W...", "words"},
+        {"i32", OPTIONS_I32, 128, &values->i32, "N", "a number"},
         {"u32", OPTIONS_U32, 8, &values->u32, "N", "a number"},
         {"u64", OPTIONS_U64, 16, &values->u64, "N", "a number"},
         {"f64", OPTIONS_F64, 32, &values->f64, "X", "a number"},
@@ -73,6 +75,8 @@ static void fills_every_kind(void **state)
     assert_true(values.u64 == UINT64_MAX);
     assert_true(values.f64 == -1500);
     assert_true(PARSE("--f64=inf") && isinf(values.f64));
+    assert_true(PARSE("--i32=-2147483647") && values.i32 == -INT32_MAX);
+    assert_true(PARSE("--i32", "7") && values.i32 == 7 && values.flags == 128);
     assert_true(PARSE("--text=") && values.text[0] == '\0');
     assert_true(PARSE("--text=a=b"));
     assert_string_equal(values.text, "a=b");
@@ -88,7 +92,8 @@ static void refuses_the_rest(void **state)
         {"--u32", " 1"},     {"--u32", "1x"},         {"--u32", ""},
         {"--u32", "0x10"},   {"--u32", "4294967296"}, {"--u64", "1.5"},
         {"--f64", "nan"},    {"--f64", "x"},          {"--u64", "18446744073709551616"},
-        {"--f64", ""},       {"--u32", NULL},
+        {"--f64", ""},       {"--u32", NULL},         {"--i32", "--1"},
+        {"--i32", "-"},      {"--i32", "1.5"},        {"--i32", "2147483648"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct values values;

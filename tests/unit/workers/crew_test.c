@@ -1,6 +1,7 @@
 /*
  * crew_test.c - every unit runs exactly once, on a legal thread, whatever the cut; jobs that follow
- * each other at once or after a sleep; more threads than cores.
+ * each other at once or after a sleep; lanes that wait for each other and their bounds of threads;
+ * more threads than cores.
  */
 #include "workers/crew.h"
 
@@ -9,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -128,6 +130,83 @@ static void wakes_after_a_sleep(void **state)
     crew_close(crew);
 }
 
+/* Lanes of JOBS jobs each; lane l's job j waits for job j of lane l - 1. */
+enum { LANES = 3, JOBS = 200, LANE_UNITS = 7 };
+
+struct lane_marks {
+    struct crew *crew;
+    struct lane_of {
+        struct lane_marks *all;
+        uint32_t index;
+        _Atomic uint32_t units; /* Of all jobs so far. */
+        _Atomic uint32_t inside;
+        uint32_t given; /* Jobs. */
+        _Atomic uint32_t ended;
+    } lane[LANES];
+    uint32_t threads; /* At once in a lane; 0: any. */
+    _Atomic uint32_t wrong;
+};
+
+static void mark_lane(void *context, uint32_t first, uint32_t count, uint32_t thread)
+{
+    (void)first;
+    (void)thread;
+    struct lane_of *lane = context;
+    struct lane_marks *all = lane->all;
+    const uint32_t inside = atomic_fetch_add(&lane->inside, 1) + 1;
+    const bool too_many = all->threads > 0 && inside > all->threads;
+    const bool early = lane->index > 0 &&
+                       atomic_load(&all->lane[lane->index - 1].units) < lane->given * LANE_UNITS;
+    (void)atomic_fetch_add(&all->wrong, too_many || early);
+    (void)atomic_fetch_add(&lane->units, count);
+    (void)atomic_fetch_sub(&lane->inside, 1);
+}
+
+static enum crew_next next_of_lane(void *context, uint32_t index, struct crew_job *job)
+{
+    struct lane_marks *all = context;
+    struct lane_of *lane = &all->lane[index];
+    if (lane->given > atomic_load(&lane->ended)) {
+        (void)atomic_fetch_add(&all->wrong, atomic_load(&lane->units) != lane->given * LANE_UNITS);
+        atomic_store(&lane->ended, lane->given);
+        crew_notice(all->crew);
+    }
+    if (lane->given == JOBS) {
+        return CREW_END;
+    }
+    if (index > 0 && atomic_load(&all->lane[index - 1].ended) == lane->given) {
+        return CREW_WAIT;
+    }
+    lane->given++;
+    *job = (struct crew_job){.run = mark_lane,
+                             .context = lane,
+                             .units = LANE_UNITS,
+                             .grain = 1 + lane->given % LANE_UNITS,
+                             .threads = all->threads};
+    return CREW_JOB;
+}
+
+static void lanes_wait_for_each_other(void **state)
+{
+    (void)state;
+    for (uint32_t threads = 1; threads <= THREADS_MAX; threads++) {
+        for (uint32_t most = 0; most < 3; most++) {
+            struct lane_marks marks = {.threads = most};
+            assert_int_equal(crew_open(&marks.crew, threads), 0);
+            for (uint32_t i = 0; i < LANES; i++) {
+                marks.lane[i].all = &marks;
+                marks.lane[i].index = i;
+            }
+            crew_run_lanes(marks.crew, &(struct crew_lanes){next_of_lane, &marks, LANES});
+            for (uint32_t i = 0; i < LANES; i++) {
+                assert_int_equal(atomic_load(&marks.lane[i].units), JOBS * LANE_UNITS);
+            }
+            assert_int_equal(atomic_load(&marks.wrong), 0);
+            crew_close(marks.crew);
+        }
+    }
+}
+
 static void gives_the_affinity_back(void **state)
 {
     (void)state;
@@ -154,9 +233,9 @@ static void refuses_senseless_counts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_unit_runs_once),     cmocka_unit_test(a_job_sees_the_one_before),
-        cmocka_unit_test(wakes_after_a_sleep),      cmocka_unit_test(gives_the_affinity_back),
-        cmocka_unit_test(refuses_senseless_counts),
+        cmocka_unit_test(every_unit_runs_once),      cmocka_unit_test(a_job_sees_the_one_before),
+        cmocka_unit_test(lanes_wait_for_each_other), cmocka_unit_test(wakes_after_a_sleep),
+        cmocka_unit_test(gives_the_affinity_back),   cmocka_unit_test(refuses_senseless_counts),
     };
     return cmocka_run_group_tests_name("crew", tests, NULL, NULL);
 }

@@ -14,12 +14,12 @@
 #include <cmocka.h>
 
 #include "tests/unit/workers/tiny_model.h"
-#include "workers/pipe.h"
+#include "workers/trial.h"
 
-enum { POSITIONS = 128, HUGE_PAGES = 1 << 24 };
+enum { LAYERS = 2, POSITIONS = 128, HUGE_PAGES = 1 << 24 };
 
 static const struct tiny_model plain = {.hidden = 64,
-                                        .layers = 2,
+                                        .layers = LAYERS,
                                         .heads = 4,
                                         .kv_heads = 4,
                                         .head_dim = 16,
@@ -95,22 +95,72 @@ static void refuses_a_pool_beyond_the_machine(void **state)
     assert_non_null(strstr(error.text, "kv.device_pages"));
 }
 
-static void accepts_the_sequential_plan_alone(void **state)
+static void accepts_what_it_can_run_to_the_end(void **state)
 {
     (void)state;
     struct plan plan;
     plan_sequential(&plan, false);
-    assert_true(pipe_accepts(&plan, false));
-    assert_false(pipe_accepts(&plan, true));
-    plan.nano[3].end /= 2;
-    assert_false(pipe_accepts(&plan, false));
-    plan_sequential(&plan, false);
-    plan.nano[0].lane = 1;
-    plan.hash = plan_hash(&plan);
-    assert_false(pipe_accepts(&plan, false));
+    assert_true(trial_passes(&plan, false, LAYERS));
+    assert_false(trial_passes(&plan, true, LAYERS));
+    plan.nano[1].lane = 1;
+    assert_true(trial_passes(&plan, false, LAYERS));
     plan_sequential(&plan, true);
-    assert_true(pipe_accepts(&plan, true));
+    assert_true(trial_passes(&plan, true, LAYERS));
     assert_int_equal(plan.nano[plan.nano_count - 1].operation, PLAN_COMBINE);
+}
+
+static void refuses_ranges_that_do_not_tile(void **state)
+{
+    (void)state;
+    struct plan plan;
+    plan_sequential(&plan, false);
+    plan.nano[3].end /= 2; /* A hole. */
+    assert_false(trial_passes(&plan, false, LAYERS));
+    plan_sequential(&plan, false);
+    plan.nano[plan.nano_count++] = plan.nano[3]; /* Twice. */
+    assert_false(trial_passes(&plan, false, LAYERS));
+    plan_sequential(&plan, true); /* Experts in two halves that were routed as one. */
+    plan.nano[plan.nano_count] = plan.nano[8];
+    plan.nano[8].end = plan.nano[plan.nano_count++].first = PLAN_WHOLE / 2;
+    assert_false(trial_passes(&plan, true, LAYERS));
+}
+
+static void refuses_numbers_out_of_bounds(void **state)
+{
+    (void)state;
+    struct plan plan;
+    plan_sequential(&plan, false);
+    plan.nano[0].lane = PLAN_LANE_MAX;
+    assert_false(trial_passes(&plan, false, LAYERS));
+    plan_sequential(&plan, false);
+    plan.nano[0].lag = PLAN_LAG_MAX + 1;
+    assert_false(trial_passes(&plan, false, LAYERS));
+    plan_sequential(&plan, false);
+    plan.edge[0].before = (uint16_t)plan.nano_count;
+    assert_false(trial_passes(&plan, false, LAYERS));
+    plan_sequential(&plan, false);
+    plan.nano_count = PLAN_NANO_MAX + 1;
+    assert_false(trial_passes(&plan, false, LAYERS));
+}
+
+/* In its lane's order, and across lanes. */
+static void refuses_plans_that_wait_for_ever(void **state)
+{
+    (void)state;
+    struct plan plan;
+    plan_sequential(&plan, false);
+    const struct plan_nano first = plan.nano[0];
+    plan.nano[0] = plan.nano[1];
+    plan.nano[1] = first;
+    plan.edge[0] = (struct plan_edge){.after = 0, .before = 1};
+    plan.edge[1] = (struct plan_edge){.after = 1, .before = 9, .offset = 1};
+    plan.edge[2] = (struct plan_edge){.after = 2, .before = 0};
+    assert_false(trial_passes(&plan, false, LAYERS));
+    plan.nano[1].lane = 1;
+    assert_true(trial_passes(&plan, false, LAYERS));
+    plan.edge[1].before = 0;
+    plan.edge[1].offset = 0;
+    assert_false(trial_passes(&plan, false, LAYERS));
 }
 
 int main(void)
@@ -120,7 +170,10 @@ int main(void)
         cmocka_unit_test(refuses_more_context_than_positions),
         cmocka_unit_test(refuses_bf16_without_instructions),
         cmocka_unit_test(refuses_a_pool_beyond_the_machine),
-        cmocka_unit_test(accepts_the_sequential_plan_alone),
+        cmocka_unit_test(accepts_what_it_can_run_to_the_end),
+        cmocka_unit_test(refuses_ranges_that_do_not_tile),
+        cmocka_unit_test(refuses_numbers_out_of_bounds),
+        cmocka_unit_test(refuses_plans_that_wait_for_ever),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }

@@ -1,0 +1,68 @@
+"""test_fairness.py - who goes first: priorities within a tenant, shares between tenants, and steps
+that shrink for a target. One slot, so that the order of entry is the order of scheduled_us."""
+import random
+
+import pytest
+
+from sluice_client import STATS, Client
+
+PROMPT = [1, 290, 264, 277, 265]
+
+
+@pytest.fixture
+def one_slot(own_agent):
+    with Client(own_agent({"batch.slots_max": 1}).endpoint) as client:
+        yield client
+
+
+def start(client, **keys):
+    return client.start(ids=PROMPT, ignore_eos=True, events=True, **{"max_tokens": 4, **keys})
+
+
+def order_of(client, answers):
+    client.finish(*answers)
+    assert all(answer.finish == "length" for answer in answers)
+    return sorted(range(len(answers)), key=lambda i: answers[i].events["scheduled_us"])
+
+
+def test_lower_priority_runs_earlier(one_slot):
+    first = start(one_slot, max_tokens=400)
+    answers = [start(one_slot, priority=priority) for priority in (3, 0, -7, 0, 100, -7)]
+    assert order_of(one_slot, answers) == [2, 5, 1, 3, 0, 4]
+    one_slot.finish(first)
+
+
+def test_a_flood_of_one_tenant_does_not_hold_up_another(one_slot):
+    first = start(one_slot, max_tokens=400, tenant="flood")
+    flood = [start(one_slot, tenant="flood", priority=-100) for _ in range(30)]
+    other = [start(one_slot, tenant="other", priority=100) for _ in range(3)]
+    order = order_of(one_slot, flood + other)
+    one_slot.finish(first)
+    places = [order.index(30 + i) for i in range(3)]
+    assert places == sorted(places) and places[-1] <= 5, places
+
+
+def test_pages_are_shared_within_a_tenant_only(own_agent):
+    prompt = [1] + [random.Random(1).randrange(3, 300) for _ in range(199)]
+    with Client(own_agent().endpoint) as client:
+        answers = [client.start(ids=prompt, max_tokens=200, ignore_eos=True, temperature=0, **keys)
+                   for keys in ({"tenant": "a"}, {"tenant": "b"}, {}, {"tenant": "a"}, {})]
+        client.finish(*answers)
+        cached = [answer.usage["cached_tokens"] for answer in answers]
+        assert cached[:3] == [0, 0, 0] and cached[3] >= 192 and cached[4] >= 192, cached
+        assert len({tuple(answer.ids) for answer in answers}) == 1
+
+
+def test_targets_shrink_steps_and_change_no_token(own_agent):
+    source = random.Random(2)
+    prompts = [[1] + [source.randrange(3, 300) for _ in range(300)] for _ in range(6)]
+    ids = []
+    for settings in ({}, {"slo.tpot_ms": 1}, {"slo.ttft_ms": 1, "slo.tpot_ms": 1}):
+        with Client(own_agent(settings).endpoint) as client:
+            answers = [client.start(ids=prompt, max_tokens=60, ignore_eos=True, temperature=0)
+                       for prompt in prompts * 2]
+            client.finish(*answers)
+            ids.append([answer.ids for answer in answers])
+            dense = client.ask(STATS).body["group_0_dense_tokens"]
+            assert dense < 512 if settings == {"slo.tpot_ms": 1} else dense <= 512
+    assert ids[0] == ids[1] == ids[2]
