@@ -298,6 +298,31 @@ static void special_tokens_are_text_unless_skipped(void **state)
     assert_text(skipped, "ab");
 }
 
+/* The stop is seen when the next step is on its way: what that one samples is nobody's. */
+static void a_token_behind_the_end_never_shows(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core *core = &fixture->core;
+    struct request *ended = start(fixture, 9, 0, (const char *const[3]){"b"});
+    struct request *other = start(fixture, 9, 0, (const char *const[3]){NULL});
+    assert_int_equal(form(core), 2);
+    assert_int_equal(form(core), 2);
+    fixture->results[0] = (struct record_result){.id = B};
+    fixture->results[1] = (struct record_result){.id = C};
+    answer_step(core, &core->groups[0]);
+    assert_int_equal(ended->state, REQUEST_ENDING);
+    assert_int_equal(ended->answer_tokens, 1);
+    fixture->results[0] = (struct record_result){.id = A};
+    fixture->results[1] = (struct record_result){.id = A};
+    answer_step(core, &core->groups[0]);
+    assert_int_equal(ended->answer_tokens, 1);
+    assert_int_equal(ended->finish, WIRE_FINISH_STOP);
+    assert_text(ended, "");
+    assert_int_equal(other->answer_tokens, 2);
+    assert_text(other, "ca");
+    assert_int_equal(core->counters.generated_tokens, 3);
+}
+
 static void no_logits_fail_one_request(void **state)
 {
     struct fixture *fixture = *state;
@@ -381,6 +406,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stop_ids_end_an_answer_without_their_text, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(special_tokens_are_text_unless_skipped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_token_behind_the_end_never_shows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_logits_fail_one_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_answers_keep_what_has_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_ended_answer_is_not_cancelled_too, set_up, tear_down),
