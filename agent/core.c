@@ -68,7 +68,7 @@ static int open_groups(struct core *core, const struct record_bounds *bounds)
 {
     const uint32_t tp = core->config->workers.tp;
     const struct device_options options = {
-        .slots_max = bounds->slots, .experts = core->hparams.experts > 0, .watch = core->watch};
+        .slots_max = bounds->slots, .plans = &core->plans, .watch = core->watch};
     core->device_count = core->config->workers.count;
     int code = 0;
     for (uint32_t i = 0; i < core->device_count && !code; i++) {
@@ -153,7 +153,8 @@ static int core_open(struct core *core, struct start_error *error)
         return say(error, code, model_error.text);
     }
     core->context_max = served_context(core);
-    code = open_memory(core);
+    code = plans_open(&core->plans, core->config, &core->hparams);
+    code = code ? code : open_memory(core);
     if (code) {
         return say(error, code,
                    "not enough memory: lower queue.requests_max or "

@@ -12,6 +12,7 @@
 #include "agent/front.h"
 #include "agent/group.h"
 #include "agent/placement.h"
+#include "agent/plans.h"
 #include "agent/request.h"
 #include "agent/scribe.h"
 #include "agent/stats.h"
@@ -66,6 +67,7 @@ struct core {
     struct scribe *scribe;
     struct placement placement;
     struct group groups[LIMIT_WORKERS_MAX]; /* Replicas; as many as placement has. */
+    struct plans plans;
     struct device devices[LIMIT_WORKERS_MAX];
     uint32_t device_count;
     struct death_watch *watch;

@@ -41,13 +41,13 @@ int device_open(struct device *device, struct arena *arena, const struct record_
         .link = {.socket = -1, .bell = -1},
         .offer_fd = -1,
         .watch = options->watch,
+        .plans = options->plans,
         .bounds = *bounds,
         .pairs_max = pairs_max,
         .results = arena_alloc(arena, slots_max, sizeof(struct record_result)),
         .scores = arena_alloc(arena, LIMIT_STEP_SCORES_MAX, sizeof(struct record_result)),
         .pairs = arena_alloc(arena, pairs_max, sizeof(struct record_logprob)),
     };
-    plan_sequential(&device->plan, options->experts);
     return device->results && device->scores && device->pairs ? 0 : -ENOMEM;
 }
 
@@ -86,6 +86,7 @@ int device_link(struct device *device, int socket, const struct control_message 
         device->link = (struct link){.socket = -1, .bell = -1};
         return code;
     }
+    memcpy(link_core_board(&device->link), &device->plans->table, sizeof device->plans->table);
     device->state = DEVICE_JOINING;
     return 0;
 }
@@ -321,10 +322,11 @@ static int push_ids(struct device *device, const struct sched_step *step,
 int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
                 const struct requests *requests)
 {
+    const struct plan *plan = plans_choose(device->plans, step);
     const union record head = {.step = {.head = head_of(device, RECORD_STEP),
                                         .step = step->number,
-                                        .plan_hash = device->plan.hash,
-                                        .plan_id = device->plan.id,
+                                        .plan_hash = plan->hash,
+                                        .plan_id = plan->id,
                                         .row_count = step->row_count,
                                         .token_count = step->token_count,
                                         .ids_count = listed_ids(step)}};

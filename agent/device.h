@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/plans.h"
 #include "agent/request.h"
 #include "agent/sched.h"
 #include "base/must.h"
@@ -17,7 +18,6 @@
 #include "ipc/link.h"
 #include "ipc/record_check.h"
 #include "ipc/sibling.h"
-#include "plan/plan.h"
 
 enum device_state {
     DEVICE_ABSENT,  /* No link: the worker is being started, or is lost. */
@@ -33,7 +33,7 @@ struct device {
     struct link link;
     struct death_watch *watch; /* The core's. */
     struct record_bounds bounds;
-    struct plan plan;
+    const struct plans *plans;
     uint64_t reading;              /* Number of the step whose answer is being read, or was last. */
     uint64_t answered;             /* Number of the step that it answered last. */
     struct record_result *results; /* [slots_max] of the step that is being read */
@@ -52,7 +52,7 @@ struct device {
 
 struct device_options {
     uint32_t slots_max;
-    bool experts;              /* The model is a mixture of them, and so is its plan. */
+    const struct plans *plans; /* Borrowed. */
     struct death_watch *watch; /* Borrowed. */
 };
 

@@ -17,6 +17,12 @@
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_BF16, CONFIG_DTYPE_F32 };
 enum config_weights { CONFIG_WEIGHTS_AUTO, CONFIG_WEIGHTS_INT8 };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU };
+enum config_plan_mode {
+    CONFIG_PLAN_AUTO,
+    CONFIG_PLAN_SEQUENTIAL,
+    CONFIG_PLAN_NANO,
+    CONFIG_PLAN_OVERLAP
+};
 
 struct config {
     struct {
@@ -57,6 +63,10 @@ struct config {
         uint32_t page_tokens; /* 16, 32 or 64. */
         uint32_t device_pages;
     } kv;
+    struct {
+        uint32_t mode;                  /* enum config_plan_mode */
+        char dir[LIMIT_PATH_BYTES_MAX]; /* Empty: no plan files. */
+    } plan;
     struct {
         uint32_t requests_max;   /* Waiting; above it: overloaded. */
         uint32_t tokens_max;     /* Prompt tokens waiting; above it: overloaded. */

@@ -68,6 +68,13 @@ static const struct setting setting_table[] = {
      LIMIT_PAGE_TOKENS_MAX, AT(kv.page_tokens)},
     {"kv.device_pages", "KV pages of one worker.", "4160", NULL, SETTING_NUMBER, 1, LIMIT_PAGES_MAX,
      AT(kv.device_pages)},
+    {"plan.mode",
+     "How steps run: auto takes the plan that was measured fastest for the like, sequential one "
+     "operation after the other, nano a plan's nano-batches on one lane, overlap its lanes side by "
+     "side.",
+     "auto", "auto sequential nano overlap", SETTING_CHOICE, 0, 0, AT(plan.mode)},
+    {"plan.dir", "Directory of plan files (*.json) of sluice-tune; empty: none.", "", NULL,
+     SETTING_TEXT, 0, LIMIT_PATH_BYTES_MAX, AT(plan.dir)},
     {"queue.requests_max", "Requests that wait; above it: overloaded.", "1024", NULL,
      SETTING_NUMBER, 1, LIMIT_QUEUE_MAX, AT(queue.requests_max)},
     {"queue.tokens_max", "Prompt tokens that wait; above it: overloaded.", "1048576", NULL,

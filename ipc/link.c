@@ -42,6 +42,7 @@ struct link_core_segment {
     struct ring_words result_head;
     _Alignas(64) _Atomic uint32_t fence; /* 1: the epoch is over. Also a futex word. */
     _Alignas(SEGMENT_PAGE_BYTES) union record steps[RING_CELLS];
+    uint8_t board[LINK_BOARD_BYTES];
 };
 
 struct link_worker_segment {
@@ -50,6 +51,7 @@ struct link_worker_segment {
     struct ring_words step_head;
     struct death_life life;
     _Alignas(SEGMENT_PAGE_BYTES) union record results[RING_CELLS];
+    uint8_t unused[LINK_BOARD_BYTES]; /* Never touched: costs no memory. */
 };
 
 enum { LINK_SEGMENT_BYTES = sizeof(struct link_core_segment) };
@@ -124,6 +126,18 @@ int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t grou
         link_close(link);
     }
     return error;
+}
+
+void *link_core_board(struct link *link)
+{
+    struct link_core_segment *own = link->own;
+    return own->board;
+}
+
+const void *link_worker_board(const struct link *link)
+{
+    const struct link_core_segment *peer = link->peer;
+    return peer->board;
 }
 
 int link_core_finish(struct link *link)

@@ -6,7 +6,7 @@
  * and maps it read-only. A new worker start, or a new core, means a new link with a new epoch;
  * segments are never used again.
  *
- *   core's segment    [header][step tail][result head][fence word][step cells]
+ *   core's segment    [header][step tail][result head][fence word][step cells][board]
  *   worker's segment  [header][result tail][step head][life word][result cells]
  *
  * The result doorbell is an eventfd made by the core, so that its poll loop sees results; the step
@@ -19,6 +19,8 @@
 
 #include "base/must.h"
 #include "ipc/ring.h"
+
+enum { LINK_BOARD_BYTES = 128 << 10 };
 
 struct link {
     int socket; /* Owned. */
@@ -39,6 +41,11 @@ struct link {
  * another -errno. */
 int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t group,
                     uint16_t rank) MUST_CHECK;
+
+/* The board: what the core writes there, a worker that has taken a record published later can read,
+ * and must distrust like a record. Zero at first. */
+void *link_core_board(struct link *link);
+const void *link_worker_board(const struct link *link);
 
 /* Core: takes the worker's segment when it has come. 0, -EAGAIN, or -errno: end the link. */
 int link_core_finish(struct link *link) MUST_CHECK;

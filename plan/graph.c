@@ -260,7 +260,8 @@ static struct graph_work product(const struct graph_shape *shape, double m, doub
 {
     return (struct graph_work){
         .flops = 2 * m * n * k,
-        .bytes = copies * n * k * shape->weight_bytes + m * (k * shape->act_bytes + 4 * n),
+        .bytes = copies * n * k * shape->weight_bytes,
+        .row_bytes = m * (k * shape->act_bytes + 4 * n),
     };
 }
 
@@ -278,20 +279,21 @@ static struct graph_work attention(const struct graph_shape *shape, double token
     const double kv = 2.0 * shape->kv_heads * shape->head_dim / shape->ranks;
     return (struct graph_work){
         .flops = 4 * q * context * tokens,
-        .bytes = readings * context * kv * shape->kv_bytes + 2 * tokens * q * shape->act_bytes,
+        .bytes = readings * context * kv * shape->kv_bytes,
+        .row_bytes = 2 * tokens * q * shape->act_bytes,
     };
 }
 
-static struct graph_work moved(double flops, double bytes)
+static struct graph_work moved(double flops, double row_bytes)
 {
-    return (struct graph_work){.flops = flops, .bytes = bytes};
+    return (struct graph_work){.flops = flops, .row_bytes = row_bytes};
 }
 
 /* Rows of so many bytes over the links; the same is read and written in memory. */
 static struct graph_work carried(const struct graph_shape *shape, double bytes, double times)
 {
     const double received = times * bytes * (shape->ranks - 1) / shape->ranks;
-    return (struct graph_work){.bytes = 2 * received, .net_bytes = received};
+    return (struct graph_work){.row_bytes = 2 * received, .net_bytes = received};
 }
 
 static struct graph_work work_attention(uint32_t operation, const struct graph_shape *shape,
@@ -334,7 +336,7 @@ static struct graph_work work_ffn(uint32_t operation, const struct graph_shape *
     switch (operation) {
     case PLAN_ROUTE:
         work = product(shape, t, shape->experts, shape->hidden, 1);
-        work.bytes += 2 * choices * row_bytes;
+        work.row_bytes += 2 * choices * row_bytes;
         return work;
     case PLAN_UP_GATE:
     case PLAN_EXPERT_UP_GATE:
@@ -392,7 +394,7 @@ struct graph_work graph_work(const struct graph_operation *operation,
     }
     if (operation->meets_ranks) {
         const struct graph_work carried_too = work_network(name, shape, tokens);
-        work.bytes += carried_too.bytes;
+        work.row_bytes += carried_too.row_bytes;
         work.net_bytes = carried_too.net_bytes;
     }
     return work;

@@ -123,7 +123,8 @@ struct graph_tokens_of { /* What a nano-operation works on. */
 
 struct graph_work { /* Of one layer, on one rank. */
     double flops;
-    double bytes;     /* Read and written in memory, each once. */
+    double bytes;     /* Of weights and pages, which no cache holds: each reading once. */
+    double row_bytes; /* Of activations, read and written: a cache may have them. */
     double net_bytes; /* Received: (ranks - 1) / ranks of the rows, an all-reduce twice that. */
 };
 

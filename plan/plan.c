@@ -5,8 +5,10 @@
 #include "plan/plan.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/hash.h"
+#include "base/must.h"
 
 const char *plan_operation_name(uint32_t operation)
 {
@@ -65,6 +67,44 @@ void plan_sequential(struct plan *plan, bool experts)
             .before = (uint16_t)((i > 0 ? i : plan->nano_count) - 1),
             .offset = i == 0,
         };
+    }
+    plan->hash = plan_hash(plan);
+}
+
+/* Whether all that it waits for in its own layer has a place. */
+static bool has_turn(const struct plan *plan, uint32_t nano, const bool placed[PLAN_NANO_MAX])
+{
+    for (uint32_t i = 0; i < plan->edge_count; i++) {
+        const struct plan_edge *edge = &plan->edge[i];
+        if (edge->after == nano && edge->offset == 0 && !placed[edge->before]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void plan_flatten(struct plan *plan)
+{
+    struct plan_nano sorted[PLAN_NANO_MAX];
+    bool placed[PLAN_NANO_MAX] = {false};
+    uint16_t place[PLAN_NANO_MAX];
+    for (uint16_t at = 0; at < plan->nano_count; at++) {
+        uint32_t nano = 0;
+        while (placed[nano] || !has_turn(plan, nano, placed)) {
+            nano++;
+            must(nano < plan->nano_count); /* Edges of one layer form no circle. */
+        }
+        placed[nano] = true;
+        place[nano] = at;
+        sorted[at] = plan->nano[nano];
+        sorted[at].lane = 0;
+        sorted[at].lag = 0;
+        sorted[at].units = 0;
+    }
+    memcpy(plan->nano, sorted, plan->nano_count * sizeof sorted[0]);
+    for (uint32_t i = 0; i < plan->edge_count; i++) {
+        plan->edge[i].after = place[plan->edge[i].after];
+        plan->edge[i].before = place[plan->edge[i].before];
     }
     plan->hash = plan_hash(plan);
 }

@@ -90,6 +90,10 @@ void plan_sequential(struct plan *plan, bool experts);
 /* "kqv", "decode-attention": as in plan files and messages; "unknown" beyond the last. */
 const char *plan_operation_name(uint32_t operation);
 
+/* The same nano-operations on lane 0 without lags, in an order that their edges allow; of several
+ * the present one's. The hash follows. The plan passes plan/verify.h. */
+void plan_flatten(struct plan *plan);
+
 uint64_t plan_hash(const struct plan *plan);
 
 #endif /* PLAN_PLAN_H */

@@ -163,7 +163,7 @@ static void read_deps(struct reader *reader)
             return;
         }
         reader->problem->dep[reader->problem->dep_count++] =
-            (struct problem_dep){after, before, (uint32_t)offset};
+            (struct problem_dep){after, before, (uint32_t)offset, false};
     }
 }
 

@@ -41,13 +41,14 @@ struct problem_dep { /* `after` of layer l needs `before` of layer l - offset on
     enum problem_operation after;
     enum problem_operation before;
     uint32_t offset;
+    bool prefix; /* And on all earlier tokens: a prompt attends backwards. */
 };
 
 struct problem {
     uint32_t grid; /* Tokens of a unit. */
     uint32_t units;
     struct {
-        uint32_t first; /* Units of the batch that it handles: [first, end). */
+        uint32_t first; /* Units of the batch that it handles: [first, end); none: it is absent. */
         uint32_t end;
         uint32_t pieces_max; /* Of O and O2 together. */
         enum problem_stream stream;

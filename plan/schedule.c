@@ -21,9 +21,11 @@ static double duration_us(const struct problem *problem, const struct schedule_n
     return problem->operation[nano->operation].duration_us[nano->end - nano->first];
 }
 
-static bool meet(const struct schedule_nano *left, const struct schedule_nano *right)
+/* Whether a piece of `before` gives what a piece of `after` needs. */
+static bool needs(const struct problem_dep *dep, const struct schedule_nano *before,
+                  const struct schedule_nano *after)
 {
-    return left->first < right->end && right->first < left->end;
+    return before->first < after->end && (dep->prefix || after->first < before->end);
 }
 
 static void add_edge(struct schedule_graph *graph, uint32_t from, uint32_t to, int32_t rounds,
@@ -52,14 +54,15 @@ static struct spans spans_of(const struct schedule *schedule)
 
 /* Edges to the nanos of `after` that need this one. False: one would wait for a later round. */
 static bool add_needs(struct schedule_graph *graph, const struct schedule *schedule,
-                      const struct spans *spans, const struct problem_dep *dep, uint32_t before,
-                      double weight_us)
+                      const struct problem *problem, const struct spans *spans,
+                      const struct problem_dep *dep, uint32_t before)
 {
+    const double weight_us = duration_us(problem, &schedule->nano[before]);
     const struct schedule_nano *from = &schedule->nano[before];
     for (uint32_t i = spans->first[dep->after]; i < spans->end[dep->after]; i++) {
         const struct schedule_nano *to = &schedule->nano[i];
         const int32_t rounds = (int32_t)(to->lag + dep->offset) - (int32_t)from->lag;
-        if (!meet(from, to)) {
+        if (!needs(dep, from, to)) {
             continue;
         }
         if (rounds < 0) {
@@ -77,8 +80,7 @@ static bool add_dependencies(struct schedule_graph *graph, const struct schedule
     for (uint32_t d = 0; d < problem->dep_count; d++) {
         const struct problem_dep *dep = &problem->dep[d];
         for (uint32_t i = spans.first[dep->before]; i < spans.end[dep->before]; i++) {
-            const double weight_us = duration_us(problem, &schedule->nano[i]);
-            if (!add_needs(graph, schedule, &spans, dep, i, weight_us)) {
+            if (!add_needs(graph, schedule, problem, &spans, dep, i)) {
                 return false;
             }
         }
@@ -184,26 +186,32 @@ double schedule_interval(const struct schedule *schedule, const struct problem *
     return interval_us;
 }
 
-double schedule_sequential(const struct problem *problem)
+/* The sum of whole operations, those of one form of O. 0: one has no duration. */
+static double sum_whole(const struct problem *problem, bool by_row)
 {
     double sum_us = 0;
-    double by_column_us = 0;
-    double by_row_us = 0;
     for (uint32_t i = 0; i < PROBLEM_OPERATIONS; i++) {
         const uint32_t units = problem->operation[i].end - problem->operation[i].first;
         const double us = problem->operation[i].duration_us[units];
-        if (units > 0 && us <= 0) {
+        const bool other_form = by_row ? i == PROBLEM_AG_ATT || i == PROBLEM_O || i == PROBLEM_AG_O
+                                       : i == PROBLEM_O2 || i == PROBLEM_AR_O;
+        if (units == 0 || other_form) {
+            continue;
+        }
+        if (us <= 0) {
             return 0;
         }
-        if (i == PROBLEM_AG_ATT || i == PROBLEM_O || i == PROBLEM_AG_O) {
-            by_column_us += us;
-        } else if (i == PROBLEM_O2 || i == PROBLEM_AR_O) {
-            by_row_us += us;
-        } else {
-            sum_us += us;
-        }
+        sum_us += us;
     }
-    return sum_us + (by_column_us < by_row_us ? by_column_us : by_row_us);
+    return sum_us;
+}
+
+double schedule_sequential(const struct problem *problem, bool *by_row)
+{
+    const double by_column_us = sum_whole(problem, false);
+    const double by_row_us = sum_whole(problem, true);
+    *by_row = by_row_us > 0 && (by_column_us <= 0 || by_row_us < by_column_us);
+    return *by_row ? by_row_us : by_column_us;
 }
 
 static int broken(char *error, const char *rule, enum problem_operation operation)
@@ -306,7 +314,7 @@ static int check_pair(const struct schedule *schedule, const struct problem *pro
         const struct problem_dep *dep = &problem->dep[d];
         const double start_us = times->start_us[right] + dep->offset * times->interval_us;
         if (dep->before == before->operation && dep->after == after->operation &&
-            meet(before, after) && start_us < end_us - tolerance_us) {
+            needs(dep, before, after) && start_us < end_us - tolerance_us) {
             return broken(error, "starts before what it needs has ended", after->operation);
         }
     }
@@ -347,7 +355,8 @@ int schedule_check(const struct schedule *schedule, const struct problem *proble
     if (!same_pieces(schedule, PROBLEM_O, PROBLEM_AG_O)) {
         return broken(error, "must have the pieces of O", PROBLEM_AG_O);
     }
-    if (!same_pieces(schedule, PROBLEM_O2, PROBLEM_AR_O)) {
+    if (problem->operation[PROBLEM_AR_O].end > 0 &&
+        !same_pieces(schedule, PROBLEM_O2, PROBLEM_AR_O)) {
         return broken(error, "must have the pieces of O2", PROBLEM_AR_O);
     }
     const struct times times = {interval_us, start_us};

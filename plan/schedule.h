@@ -10,6 +10,7 @@
 #ifndef PLAN_SCHEDULE_H
 #define PLAN_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/must.h"
@@ -39,8 +40,9 @@ struct schedule_edge { /* start[to] >= start[from] + weight - rounds * interval,
     double weight_us;
 };
 
-enum { /* Two tilings meet in at most 2 * 4 - 1 pairs; a stream has an edge a nano-operation. */
-       SCHEDULE_EDGES_MAX = PROBLEM_DEPS_MAX * (2 * PROBLEM_PIECES_MAX - 1) + SCHEDULE_NANO_MAX,
+enum { /* Every piece may need every piece; a stream has an edge a nano-operation. */
+       SCHEDULE_EDGES_MAX =
+           PROBLEM_DEPS_MAX * PROBLEM_PIECES_MAX * PROBLEM_PIECES_MAX + SCHEDULE_NANO_MAX,
 };
 
 struct schedule_graph { /* Work space, and the times of the answer. */
@@ -58,8 +60,8 @@ double schedule_interval(const struct schedule *schedule, const struct problem *
                          struct schedule_graph *graph, double limit_us);
 
 /* One after the other, each operation whole: the sum of the durations, as a baseline. 0 when a
- * whole operation has no duration. The O form is the faster one. */
-double schedule_sequential(const struct problem *problem);
+ * whole operation has no duration. The O form is the faster one; by_row: O2. */
+double schedule_sequential(const struct problem *problem, bool *by_row);
 
 enum { SCHEDULE_ERROR_BYTES_MAX = 160 };
 

@@ -35,13 +35,25 @@ static bool sized(const struct problem *problem, enum problem_operation operatio
     return problem->operation[operation].duration_us[units] > 0;
 }
 
+static bool absent(const struct problem *problem, enum problem_operation operation)
+{
+    return problem->operation[operation].first == problem->operation[operation].end;
+}
+
+/* Whether a piece of the output projection may have this form. */
+static bool form_fits(const struct problem *problem, bool by_row, uint32_t units)
+{
+    const enum problem_operation after = by_row ? PROBLEM_AR_O : PROBLEM_AG_O;
+    return sized(problem, by_row ? PROBLEM_O2 : PROBLEM_O, units) &&
+           (absent(problem, after) || sized(problem, after, units));
+}
+
 /* A piece of O may be of either form. */
 static bool piece_fits(const struct problem *problem, enum problem_operation operation,
                        uint32_t units)
 {
     if (operation == PROBLEM_O) {
-        return (sized(problem, PROBLEM_O, units) && sized(problem, PROBLEM_AG_O, units)) ||
-               (sized(problem, PROBLEM_O2, units) && sized(problem, PROBLEM_AR_O, units));
+        return form_fits(problem, false, units) || form_fits(problem, true, units);
     }
     return sized(problem, operation, units);
 }
@@ -229,8 +241,7 @@ static bool recut_output(struct search *search)
     for (uint32_t i = 0; i < all.count; i++) {
         const uint32_t units = all.end[i] - all.first[i];
         const uint32_t by_row = draw(search, 2);
-        if (!sized(problem, by_row ? PROBLEM_O2 : PROBLEM_O, units) ||
-            !sized(problem, by_row ? PROBLEM_AR_O : PROBLEM_AG_O, units)) {
+        if (!form_fits(problem, by_row, units)) {
             return false;
         }
         form[by_row].first[form[by_row].count] = all.first[i];
@@ -242,7 +253,9 @@ static bool recut_output(struct search *search)
     recut(search, PROBLEM_O, &form[0]);
     recut(search, PROBLEM_AG_O, &form[0]);
     recut(search, PROBLEM_O2, &form[1]);
-    recut(search, PROBLEM_AR_O, &form[1]);
+    if (!absent(problem, PROBLEM_AR_O)) {
+        recut(search, PROBLEM_AR_O, &form[1]);
+    }
     return true;
 }
 
@@ -347,7 +360,7 @@ int search_open(struct search *search, const struct problem *problem, uint64_t s
         const uint32_t end = problem->operation[i].end;
         const bool form =
             i == PROBLEM_AG_ATT || i == PROBLEM_AG_O || i == PROBLEM_O2 || i == PROBLEM_AR_O;
-        if (form || first == end) {
+        if (form || absent(problem, i)) {
             continue;
         }
         search->cut[i] = calloc(SEARCH_CUTS_MAX, sizeof search->cut[i][0]);
@@ -394,6 +407,14 @@ void search_restart(struct search *search)
 {
     search->now = search->best;
     search->now_us = search->best_us;
+}
+
+double search_heat(const struct search *search, double part)
+{
+    const double hot = 0.03; /* Parts of an interval: at the first nearly everything is taken. */
+    const double cold = 0.00025;
+    const double at = part * SEARCH_COOLINGS;
+    return search->best_us * hot * pow(cold / hot, at - floor(at));
 }
 
 void search_run(struct search *search, double heat_us, uint32_t tries)

@@ -42,6 +42,11 @@ void search_close(struct search *search);
 /* Tries some more at this heat. */
 void search_run(struct search *search, double heat_us, uint32_t tries);
 
+enum { SEARCH_COOLINGS = 10 }; /* Of one search, each from the best so far. */
+
+/* The heat after this part [0, 1) of a search. */
+double search_heat(const struct search *search, double part);
+
 /* Goes on from the best. */
 void search_restart(struct search *search);
 

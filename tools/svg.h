@@ -16,7 +16,8 @@ struct svg_point {
 enum svg_anchor { SVG_LEFT, SVG_MIDDLE, SVG_RIGHT };
 
 /* Classes: texts are title, label, small, strong; lines are grid, axis, limit; series s0 to s3 are
- * for lines (with line), areas (with area) and boxes. */
+ * for lines (with line), areas (with area) and boxes (with box, and pale); texts upon them are
+ * inside. */
 void svg_begin(FILE *out, double width, double height, const char *title);
 void svg_end(FILE *out);
 

@@ -1,22 +1,36 @@
 /*
  * tune.c - sluice-tune: finds how one device should overlap its work. A process of its own, one
- * thread, no agent needed. For now it searches given problems; exits with 0 done, 1 failed, 2 wrong
- * usage.
+ * thread, no agent needed. Exits with 0 done, 1 failed, 2 wrong usage.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "tools/options.h"
+#include "tools/tune_profile.h"
+#include "tools/tune_report.h"
 #include "tools/tune_search.h"
 
-static const char usage[] = "usage: sluice-tune search [options]\n\n"
+static const char usage[] = "usage: sluice-tune COMMAND [options]\n\n"
+                            "  report        what a model asks of a device, and its bounds\n"
+                            "  profile       measure a model's operations on this machine\n"
                             "  search        find a pipeline for a planning problem\n\n"
                             "sluice-tune COMMAND --help tells the options of a command.\n";
 
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"report", tune_report_main},
+    {"profile", tune_profile_main},
+    {"search", tune_search_main},
+};
+
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && strcmp(argv[1], "search") == 0) {
-        return tune_search_main(argc - 1, argv + 1);
+    for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
     }
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         (void)fputs(usage, stdout);

@@ -1,8 +1,7 @@
 /*
  * batch.c - see batch.h. Called by the engine on a worker's main thread, once a step; owns nothing.
- * Invariant: no attention item has rows on both sides of a cut, and no cut parts a token at an even
- * position from its successor: in bf16 those two share the words of V, so that attention of the
- * first reads what the second writes (kern.h).
+ * Invariant: no attention item has rows on both sides of a cut, and no cut parts the tokens of a KV
+ * tile (kern.h): attention reads whole tiles, so one side would read what the other writes.
  */
 #include "workers/batch.h"
 
@@ -16,7 +15,7 @@ static void place_tokens(struct llama *llama, const struct engine_row *row)
     }
 }
 
-/* Moves a cut within a row to the row's nearest even position at or below it. */
+/* Moves a cut within a row down to the beginning of its tile, or of the row. */
 static void move_cuts(struct cuts *cuts, const struct engine_batch *in)
 {
     uint32_t i = 0;
@@ -26,8 +25,9 @@ static void move_cuts(struct cuts *cuts, const struct engine_batch *in)
         }
         const struct engine_row *row = &in->rows[i];
         const uint32_t within = cuts->row[c] - row->first;
-        if (within > 0 && within < row->tokens && (row->position + within) % 2 == 1) {
-            cuts->row[c]--;
+        if (within < row->tokens) {
+            const uint32_t behind = (row->position + within) % KERN_KV_TILE;
+            cuts->row[c] -= behind < within ? behind : within;
         }
     }
 }

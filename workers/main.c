@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,6 +27,7 @@
 #include "model/weights.h"
 #include "workers/comm_shm.h"
 #include "workers/engine.h"
+#include "workers/measure.h"
 #include "workers/step.h"
 
 enum {
@@ -310,8 +312,11 @@ static int run(struct worker *worker)
     return error;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--measure") == 0) {
+        return measure_main(argc - 1, argv + 1);
+    }
     (void)signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the supervisor decides. */
     struct worker *worker = calloc(1, sizeof *worker);
     if (!worker) {

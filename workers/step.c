@@ -12,9 +12,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "workers/crew.h"
+#include "workers/trial.h"
 
 enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
 
+static_assert(sizeof(struct plan_table) <= LINK_BOARD_BYTES, "the board holds the plans");
 static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_CELLS) + 1 <=
                   RING_CELLS / 2,
               "the answers of two steps fit the ring");
@@ -23,7 +25,7 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
               uint32_t page_tokens)
 {
     *step = (struct step){.engine = engine, .bounds = *bounds};
-    plan_sequential(&step->plan, engine_hparams(engine)->experts > 0);
+    plan_sequential(&step->sequential, engine_hparams(engine)->experts > 0);
     step->failpoint = failpoint_from_environment();
     step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
     const uint32_t threads = crew_threads(engine_crew(engine));
@@ -32,14 +34,15 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const size_t tokens = bounds->tokens;
     const size_t scores = LIMIT_STEP_SCORES_MAX;
     const size_t score_bytes = scores * (sizeof *step->scores + sizeof *step->score_tokens);
-    const size_t slack = 640; /* Alignment of the arrays below. */
+    const size_t plan_bytes = TABLE_PLANS_MAX * sizeof *step->plans;
+    const size_t slack = 704; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
                              sizeof *step->sampled + sizeof *step->results + sizeof *step->choices;
     int error =
         arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) +
                                      history_bytes(bounds->pages, page_tokens) + rows * row_bytes +
                                      tokens * (sizeof *step->listed + sizeof *step->ids) +
-                                     threads * step->work_bytes + score_bytes + slack);
+                                     threads * step->work_bytes + score_bytes + plan_bytes + slack);
     if (error) {
         return error;
     }
@@ -56,8 +59,10 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     step->scores = arena_alloc(&step->arena, scores, sizeof *step->scores);
     step->score_tokens = arena_alloc(&step->arena, scores, sizeof *step->score_tokens);
     step->work = arena_alloc(&step->arena, threads, step->work_bytes);
-    must(step->rows && step->engine_rows && step->sampled && step->results && step->choices &&
-         step->listed && step->ids && step->scores && step->score_tokens && step->work);
+    step->plans = arena_alloc(&step->arena, TABLE_PLANS_MAX, sizeof *step->plans);
+    must(step->plans && step->rows && step->engine_rows && step->sampled && step->results &&
+         step->choices && step->listed && step->ids && step->scores && step->score_tokens &&
+         step->work);
     arena_seal(&step->arena);
     return 0;
 }
@@ -76,6 +81,7 @@ void step_attach(struct step *step, struct link *link, struct comm *comm)
     step->bounds.group = link->group;
     step->end_us = 0;
     slots_reset(&step->slots);
+    memset(step->plan_taken, 0, sizeof step->plan_taken);
 }
 
 /* The next cell of this epoch, checked on its own. 0, -EAGAIN, -EBADMSG. */
@@ -101,6 +107,28 @@ static int take_kind(struct step *step, uint8_t kind, union record *record)
 static bool samples(const struct step *step, uint32_t row)
 {
     return step->engine_rows[row].wants_logits;
+}
+
+/* The plan that a step names; NULL: there is none such, or none that can run here. Ranks of a group
+ * meet inside operations, in one order: they run the sequential one alone. */
+static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t hash)
+{
+    const struct hparams *hparams = engine_hparams(step->engine);
+    if (id == step->sequential.id) {
+        return hash == step->sequential.hash ? &step->sequential : NULL;
+    }
+    if (id > TABLE_PLANS_MAX || step->comm) {
+        return NULL;
+    }
+    struct plan *plan = &step->plans[id - 1];
+    bool *taken = &step->plan_taken[id - 1];
+    if (!*taken) {
+        const struct plan_table *table = link_worker_board(step->link);
+        *plan = table->plan[id - 1];
+        *taken = trial_passes(plan, hparams->experts > 0, hparams->layers) && plan->id == id &&
+                 plan_hash(plan) == plan->hash;
+    }
+    return *taken && plan->hash == hash ? plan : NULL;
 }
 
 static int take_rows(struct step *step, const struct record_step *head)
@@ -359,17 +387,16 @@ static int share_choices(struct step *step, uint32_t sampled)
     return error;
 }
 
-static int compute(struct step *step, const struct record_step *head, uint32_t sampled)
+static int compute(struct step *step, const struct record_step *head, const struct plan *plan,
+                   uint32_t sampled)
 {
     bool prefill = false;
     for (uint32_t i = 0; i < head->row_count; i++) {
         prefill = prefill || step->rows[i].source == RECORD_SOURCE_LISTED;
     }
     failpoint_pass(&step->failpoint, prefill ? "prefill" : "decode");
-    const struct engine_batch batch = {.ids = step->ids,
-                                       .rows = step->engine_rows,
-                                       .row_count = head->row_count,
-                                       .plan = &step->plan};
+    const struct engine_batch batch = {
+        .ids = step->ids, .rows = step->engine_rows, .row_count = head->row_count, .plan = plan};
     engine_run(step->engine, &batch);
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
     if (judges(step)) {
@@ -404,8 +431,8 @@ static int give_up(struct step *step, uint64_t number, int error)
 static int run_step(struct step *step, const struct record_step *head)
 {
     step->start_us = clock_now_us();
-    if (head->plan_id != step->plan.id || head->plan_hash != step->plan.hash ||
-        take_rows(step, head) || take_ids(step, head->ids_count)) {
+    const struct plan *plan = find_plan(step, head->plan_id, head->plan_hash);
+    if (!plan || take_rows(step, head) || take_ids(step, head->ids_count)) {
         return -EBADMSG;
     }
     ring_release(&step->link->in);
@@ -416,7 +443,7 @@ static int run_step(struct step *step, const struct record_step *head)
     if (room < answers * (1 + STEP_LOGPROB_CELLS) + 1) {
         return room < 0 ? -EBADMSG : -ENOBUFS;
     }
-    const int error = compute(step, head, sampled);
+    const int error = compute(step, head, plan, sampled);
     if (error) {
         return give_up(step, head->step, error);
     }

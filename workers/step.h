@@ -5,6 +5,7 @@
 #ifndef WORKERS_STEP_H
 #define WORKERS_STEP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -12,7 +13,7 @@
 #include "base/must.h"
 #include "ipc/link.h"
 #include "ipc/record_check.h"
-#include "plan/plan.h"
+#include "plan/table.h"
 #include "workers/comm.h"
 #include "workers/engine.h"
 #include "workers/history.h"
@@ -48,7 +49,9 @@ struct step {
     struct link *link;           /* Borrowed; set by step_attach. */
     struct comm *comm;           /* Likewise; NULL when alone. */
     struct record_bounds bounds; /* Epoch and group follow the link. */
-    struct plan plan;            /* The one that this worker runs. */
+    struct plan sequential;
+    struct plan *plans; /* [TABLE_PLANS_MAX] copies of the board's, once a step has named them */
+    bool plan_taken[TABLE_PLANS_MAX];
     struct failpoint failpoint;
     struct arena arena;
     struct slots slots;

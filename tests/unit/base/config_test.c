@@ -88,6 +88,8 @@ static void defaults_hold(void **state)
     assert_int_equal(config->batch.slots_max, 64);
     assert_int_equal(config->kv.page_tokens, 16);
     assert_true(config->kv.device_pages * config->kv.page_tokens >= 64 * 1024);
+    assert_int_equal(config->plan.mode, CONFIG_PLAN_AUTO);
+    assert_string_equal(config->plan.dir, "");
     assert_int_equal(config->queue.requests_max, 1024);
     assert_int_equal(config->stream.stall_timeout_ms, 30000);
 }
@@ -105,7 +107,8 @@ static void file_values_arrive(void **state)
                                    "  bind: [\"ipc://run/s.sock\", 'tcp://127.0.0.1:5555']\n"
                                    "workers: {count: 4, tp: 2}\n"
                                    "kv:\n"
-                                   "  page_tokens: 64\n"),
+                                   "  page_tokens: 64\n"
+                                   "plan: {mode: overlap, dir: plans}\n"),
                      0);
     assert_string_equal(loader.config.model.path, "/models/a b");
     assert_int_equal(loader.config.model.dtype, CONFIG_DTYPE_F32);
@@ -116,6 +119,8 @@ static void file_values_arrive(void **state)
     assert_int_equal(loader.config.workers.count, 4);
     assert_int_equal(loader.config.workers.tp, 2);
     assert_int_equal(loader.config.kv.page_tokens, 64);
+    assert_int_equal(loader.config.plan.mode, CONFIG_PLAN_OVERLAP);
+    assert_string_equal(loader.config.plan.dir, "plans");
 }
 
 static void one_value_is_a_list_of_one(void **state)

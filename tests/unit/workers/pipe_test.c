@@ -25,16 +25,16 @@
 
 enum {
     SEQUENCES = 8,
-    CONTEXT = 64,
+    CONTEXT = 128,
     PAGE_TOKENS = 16,
     PAGES = CONTEXT / PAGE_TOKENS,
-    TOKENS = 40, /* Of a batch; a cut is a multiple of 8. */
-    PAST = 21,   /* Positions before the batch's, odd. */
+    TOKENS = 96, /* Of a batch. Cuts go to multiples of 8, within prompts of 16 positions. */
+    PAST = 21,   /* Positions before the batch's: within a tile, odd. */
     MIXES = 2,
     ORDERS_MAX = 500,
-    PLANS = 60,
+    PLANS = 40,
     THREADS_MAX = 3,
-    CHAOS_SEEDS = 40,
+    CHAOS_SEEDS = 20,
 };
 
 static const struct tiny_model dense = {.hidden = 40,
@@ -61,7 +61,7 @@ static const struct tiny_model experts = {.hidden = 40,
 
 /* Tokens of each row. Single tokens and prompts on both sides of each cut, prompts across it; and
  * one prompt across all. */
-static const uint32_t mixes[MIXES][SEQUENCES] = {{6, 1, 1, 10, 1, 14, 1, 6}, {TOKENS}};
+static const uint32_t mixes[MIXES][SEQUENCES] = {{14, 1, 1, 20, 1, 40, 1, 18}, {TOKENS}};
 
 struct dice {
     uint64_t seed;

@@ -680,6 +680,62 @@ static void a_broken_step_ends_the_worker(void **state)
     }
 }
 
+/* The sequential plan, moved to two lanes, on the board as number 3. */
+static void offer_plan(struct fixture *fixture, struct plan *plan)
+{
+    struct plan_table *board = link_core_board(&fixture->core);
+    plan_sequential(plan, false);
+    plan->id = 3;
+    plan->nano[4].lane = 1;
+    plan->hash = plan_hash(plan);
+    board->plan[plan->id - 1] = *plan;
+}
+
+static void push_step_by(struct fixture *fixture, const struct plan *plan)
+{
+    push_open(fixture, 0, &(struct sample_params){0});
+    push_pages(fixture, 0, 1);
+    union record head = step_head(fixture, 1, 2, 2);
+    head.step.plan_id = plan->id;
+    head.step.plan_hash = plan->hash;
+    push(fixture, head);
+    push(fixture, row_of(0, 0, 2, 0));
+    push_ids(fixture, prompt, 2);
+}
+
+static void runs_a_plan_of_the_board(void **state)
+{
+    struct fixture *fixture = *state;
+    struct plan plan;
+    offer_plan(fixture, &plan);
+    push_step_by(fixture, &plan);
+    assert_int_equal(serve(fixture), 0);
+    (void)take(fixture, RECORD_RESULT);
+    (void)take(fixture, RECORD_DONE);
+}
+
+/* A plan that is not there, of another hash, under another id, or that leaves its bounds. */
+static void a_plan_that_cannot_run_ends_the_worker(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint32_t broken = 0; broken < 5; broken++) {
+        link_close(&fixture->worker);
+        link_close(&fixture->core);
+        join(fixture, EPOCH + 1 + broken);
+        struct plan plan;
+        offer_plan(fixture, &plan);
+        struct plan *offered = &((struct plan_table *)link_core_board(&fixture->core))->plan[2];
+        plan.id += broken == 0;
+        plan.hash ^= broken == 1;
+        offered->id += broken == 2;
+        offered->nano_count = broken == 3 ? UINT32_MAX : offered->nano_count;
+        offered->nano[0].end -= broken == 4;
+        push_step_by(fixture, &plan);
+        assert_int_equal(serve(fixture), -EBADMSG);
+        expect_silence(fixture);
+    }
+}
+
 static void refuses_a_sample_past_the_context(void **state)
 {
     struct fixture *fixture = *state;
@@ -715,6 +771,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(drops_records_of_another_epoch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_link_starts_afresh, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broken_step_ends_the_worker, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(runs_a_plan_of_the_board, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_plan_that_cannot_run_ends_the_worker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_a_sample_past_the_context, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("step", tests, NULL, NULL);

@@ -1,0 +1,116 @@
+/*
+ * plans.c - see plans.h. Opened at start on the core's main thread, then read by its loop; the core
+ * owns it. Invariant: every plan in the table passed plan/verify.h for this model and device.
+ */
+#include "agent/plans.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "plan/plankey.h"
+
+static int is_plan_file(const struct dirent *entry)
+{
+    const size_t length = strlen(entry->d_name);
+    return length > 5 && strcmp(entry->d_name + length - 5, ".json") == 0;
+}
+
+/* Whether the file's plan serves in this mode, or its regime is served sequentially. */
+static bool wanted(const struct planfile *file, uint32_t mode)
+{
+    const bool slower = file->measured_us > 0 && file->sequential_us > 0 &&
+                        file->measured_us >= file->sequential_us;
+    return mode != CONFIG_PLAN_AUTO || !slower;
+}
+
+static void take(struct plans *plans, const struct planfile *file, uint32_t mode)
+{
+    const uint32_t regime = plans->regime_count++;
+    plans->regime[regime] = file->regime;
+    plans->plan[regime] = &plans->sequential;
+    if (wanted(file, mode)) {
+        struct plan *plan = &plans->table.plan[plans->table.count++];
+        *plan = file->plan;
+        plan->id = plans->table.count;
+        plan->hash = plan_hash(plan);
+        if (mode == CONFIG_PLAN_NANO) {
+            plan_flatten(plan);
+        }
+        plans->plan[regime] = plan;
+    }
+}
+
+static void take_file(struct plans *plans, const struct config *config, const char *name,
+                      const struct planfile_key *key, const struct graph *graph,
+                      struct planfile *file)
+{
+    char path[LIMIT_PATH_BYTES_MAX + NAME_MAX + 2];
+    char error[PLANFILE_ERROR_BYTES_MAX];
+    (void)snprintf(path, sizeof path, "%s/%s", config->plan.dir, name);
+    if (plans->regime_count == TABLE_PLANS_MAX) {
+        log_warning("plan %s is left out: there are %u already", name, TABLE_PLANS_MAX);
+    } else if (planfile_load(file, path, key, graph, error)) {
+        log_warning("plan %s is refused: %s", name, error);
+    } else {
+        take(plans, file, config->plan.mode);
+    }
+}
+
+int plans_open(struct plans *plans, const struct config *config, const struct hparams *hparams)
+{
+    struct dirent **names = NULL;
+    struct planfile_key key;
+    struct graph graph;
+    char model[HPARAMS_TEXT_BYTES_MAX];
+    memset(plans, 0, sizeof *plans);
+    plan_sequential(&plans->sequential, hparams->experts > 0);
+    if (config->plan.mode == CONFIG_PLAN_SEQUENTIAL || !config->plan.dir[0]) {
+        return 0;
+    }
+    if (config->workers.tp > 1) {
+        log_warning("plan.dir is not read: with workers.tp above 1 steps are sequential");
+        return 0;
+    }
+    const int count = scandir(config->plan.dir, &names, is_plan_file, alphasort);
+    if (count < 0) {
+        log_warning("plan.dir %s cannot be read (error %d)", config->plan.dir, errno);
+        return errno == ENOMEM ? -ENOMEM : 0;
+    }
+    struct planfile *file = malloc(sizeof *file);
+    hparams_text(hparams, model);
+    plankey_here(&key, model, config);
+    graph_build(&graph, hparams->experts > 0, 1, GRAPH_INSIDE);
+    for (int i = 0; i < count; i++) {
+        if (file) {
+            take_file(plans, config, names[i]->d_name, &key, &graph, file);
+        }
+        free(names[i]);
+    }
+    free(names);
+    free(file);
+    log_info("plans: %u of %d files serve, %u of them not sequentially", plans->regime_count, count,
+             plans->table.count);
+    return file ? 0 : -ENOMEM;
+}
+
+const struct plan *plans_choose(const struct plans *plans, const struct sched_step *step)
+{
+    struct regime regime = {.tokens = step->token_count};
+    uint64_t context = 0; /* Sum over tokens. */
+    for (uint32_t i = 0; i < step->row_count && plans->regime_count > 0; i++) {
+        const struct sched_row *row = &step->rows[i];
+        regime.decode += row->tokens == 1;
+        context += (uint64_t)row->tokens * (row->position + 1) +
+                   (uint64_t)row->tokens * (row->tokens - 1) / 2;
+    }
+    if (plans->regime_count == 0 || step->token_count == 0) {
+        return &plans->sequential;
+    }
+    regime.context = (uint32_t)(context / step->token_count);
+    const uint32_t nearest = regime_nearest(plans->regime, plans->regime_count, &regime);
+    return nearest == REGIME_NONE ? &plans->sequential : plans->plan[nearest];
+}

@@ -1,0 +1,219 @@
+/*
+ * plans_test.c - which plan files serve in which mode, what is left out, and which plan a step
+ * gets.
+ */
+#include "agent/plans.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "plan/plankey.h"
+#include "plan/split.h"
+#include "plan/verify.h"
+
+enum { FILES_MAX = TABLE_PLANS_MAX + 3, CONTEXT = 100 };
+
+struct fixture {
+    struct config config;
+    struct hparams hparams;
+    struct graph graph;
+    struct planfile file;
+    struct plans plans;
+    char paths[FILES_MAX][LIMIT_PATH_BYTES_MAX + 32];
+    uint32_t files;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    char error[CONFIG_ERROR_BYTES_MAX];
+    const char *const model = "model.path=m";
+    assert_int_equal(config_load(&fixture->config, NULL, &model, 1, error), 0);
+    (void)snprintf(fixture->config.plan.dir, sizeof fixture->config.plan.dir,
+                   "/tmp/plans_test.XXXXXX");
+    assert_non_null(mkdtemp(fixture->config.plan.dir));
+    fixture->hparams = (struct hparams){.hidden = 64,
+                                        .layers = 2,
+                                        .heads = 4,
+                                        .kv_heads = 2,
+                                        .family = family_by_gguf("llama", false)};
+    graph_build(&fixture->graph, false, 1, GRAPH_INSIDE);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint32_t i = 0; i < fixture->files; i++) {
+        (void)unlink(fixture->paths[i]);
+    }
+    (void)rmdir(fixture->config.plan.dir);
+    free(fixture);
+    return 0;
+}
+
+/* Two nano-batches on two lanes, for steps of so many tokens. */
+static void fill_file(struct fixture *fixture, uint32_t tokens)
+{
+    struct planfile *file = &fixture->file;
+    struct split_cuts cuts;
+    memset(file, 0, sizeof *file);
+    char model[HPARAMS_TEXT_BYTES_MAX];
+    hparams_text(&fixture->hparams, model);
+    plankey_here(&file->key, model, &fixture->config);
+    file->regime = (struct regime){.tokens = tokens, .decode = 0, .context = CONTEXT};
+    split_even(&cuts, &fixture->graph, 2);
+    assert_int_equal(split_plan(&file->plan, &fixture->graph, &cuts), 0);
+    for (uint32_t i = 0; i < file->plan.nano_count; i++) {
+        file->plan.nano[i].lane = file->plan.nano[i].first > 0;
+    }
+    file->measured_us = 90;
+    file->sequential_us = 100;
+}
+
+static void write_file(struct fixture *fixture)
+{
+    char *path = fixture->paths[fixture->files];
+    (void)snprintf(path, sizeof fixture->paths[0], "%s/%02u.json", fixture->config.plan.dir,
+                   fixture->files++);
+    struct json *root = planfile_json(&fixture->file);
+    char *text = json_dump(root);
+    FILE *out = fopen(path, "we");
+    assert_non_null(out);
+    assert_true(fputs(text, out) >= 0);
+    assert_int_equal(fclose(out), 0);
+    free(text);
+    json_free(root);
+}
+
+static void open_plans(struct fixture *fixture, enum config_plan_mode mode)
+{
+    fixture->config.plan.mode = mode;
+    assert_int_equal(plans_open(&fixture->plans, &fixture->config, &fixture->hparams), 0);
+}
+
+/* For a step with one row of so many tokens. */
+static const struct plan *chosen(const struct fixture *fixture, uint32_t tokens)
+{
+    struct sched_row row = {.tokens = tokens, .position = CONTEXT - tokens / 2};
+    const struct sched_step step = {.rows = &row, .row_count = 1, .token_count = tokens};
+    return plans_choose(&fixture->plans, &step);
+}
+
+static void without_files_steps_are_sequential(void **state)
+{
+    struct fixture *fixture = *state;
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    assert_int_equal(chosen(fixture, 64)->id, 0);
+    assert_int_equal(chosen(fixture, 64)->nano_count, 10);
+}
+
+static void a_step_gets_the_plan_of_its_regime(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_file(fixture, 64);
+    write_file(fixture);
+    fill_file(fixture, 128);
+    write_file(fixture);
+    open_plans(fixture, CONFIG_PLAN_OVERLAP);
+    assert_int_equal(fixture->plans.table.count, 2);
+    assert_int_equal(chosen(fixture, 60)->id, 1);
+    assert_int_equal(chosen(fixture, 120)->id, 2);
+    assert_ptr_equal(chosen(fixture, 120), &fixture->plans.table.plan[1]);
+    assert_int_equal(chosen(fixture, 2)->id, 0); /* Nothing near. */
+    assert_int_equal(chosen(fixture, 60)->hash, plan_hash(chosen(fixture, 60)));
+}
+
+static void auto_serves_sequentially_where_that_was_faster(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_file(fixture, 64);
+    fixture->file.measured_us = 110;
+    write_file(fixture);
+    fill_file(fixture, 128);
+    write_file(fixture);
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    assert_int_equal(chosen(fixture, 64)->id, 0);
+    assert_int_equal(chosen(fixture, 128)->id, 1);
+    open_plans(fixture, CONFIG_PLAN_OVERLAP);
+    assert_int_equal(chosen(fixture, 64)->id, 1);
+    open_plans(fixture, CONFIG_PLAN_SEQUENTIAL);
+    assert_int_equal(chosen(fixture, 128)->id, 0);
+}
+
+static void nano_merges_the_lanes(void **state)
+{
+    struct fixture *fixture = *state;
+    char error[VERIFY_ERROR_BYTES_MAX];
+    fill_file(fixture, 64);
+    write_file(fixture);
+    open_plans(fixture, CONFIG_PLAN_NANO);
+    const struct plan *plan = chosen(fixture, 64);
+    assert_int_equal(plan->id, 1);
+    assert_int_equal(plan->nano_count, 20);
+    for (uint32_t i = 0; i < plan->nano_count; i++) {
+        assert_int_equal(plan->nano[i].lane, 0);
+    }
+    assert_int_equal(plan->hash, plan_hash(plan));
+    assert_int_equal(verify_plan(plan, &fixture->graph, 8, error), 0);
+}
+
+/* Of another device; without one of its edges; no plan at all. The rest serves. */
+static void wrong_files_are_left_out(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_file(fixture, 64);
+    fixture->file.key.device[0] ^= 1;
+    write_file(fixture);
+    fill_file(fixture, 64);
+    fixture->file.plan.edge_count--;
+    write_file(fixture);
+    fill_file(fixture, 64);
+    write_file(fixture);
+    FILE *out = fopen(fixture->paths[2], "we");
+    assert_non_null(out);
+    assert_int_equal(fclose(out), 0);
+    fill_file(fixture, 128);
+    write_file(fixture);
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    assert_int_equal(fixture->plans.table.count, 1);
+    assert_int_equal(chosen(fixture, 64)->id, 1); /* Of 128: within twice. */
+    fixture->config.workers.tp = 2;
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    assert_int_equal(chosen(fixture, 128)->id, 0);
+}
+
+static void no_more_than_the_table_holds(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_file(fixture, 64);
+    while (fixture->files < FILES_MAX) {
+        write_file(fixture);
+    }
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    assert_int_equal(fixture->plans.table.count, TABLE_PLANS_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(without_files_steps_are_sequential, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_step_gets_the_plan_of_its_regime, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(auto_serves_sequentially_where_that_was_faster, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(nano_merges_the_lanes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_files_are_left_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_more_than_the_table_holds, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("plans", tests, NULL, NULL);
+}
