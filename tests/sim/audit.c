@@ -24,8 +24,15 @@ struct audit_request { /* A place of the core's table. */
     bool entered; /* It has run. */
 };
 
+struct audit_group { /* The oldest that runs. */
+    uint64_t order;
+    uint32_t computed;
+    uint64_t since_steps; /* Of the group, when it last went on or was held. */
+};
+
 struct audit {
     struct audit_request request[REQUESTS_MAX];
+    struct audit_group group[LIMIT_WORKERS_MAX];
 };
 
 struct audit *audit_open(void)
@@ -202,6 +209,24 @@ static void audit_idle(const struct core *core, uint32_t group)
     }
 }
 
+/* The oldest that runs goes on: at the latest when the one that writes what it borrows has come to
+ * its end, a token a step. */
+static void audit_oldest(struct audit *audit, const struct core *core, uint32_t group)
+{
+    const struct sched *sched = &core->placement.sched[group];
+    struct audit_group *seen = &audit->group[group];
+    const uint64_t steps = core->groups[group].answered;
+    if (sched->running_count == 0) {
+        seen->order = UINT64_MAX;
+        return;
+    }
+    const struct sched_entry *oldest = &sched->entry[sched->running[0]];
+    if (seen->order != oldest->order || seen->computed != oldest->computed || oldest->held) {
+        *seen = (struct audit_group){oldest->order, oldest->computed, steps};
+    }
+    must(steps - seen->since_steps <= core->context_max + UNDER_WAY_MAX);
+}
+
 /* A worker that does not answer is given up. */
 static void audit_deadline(const struct core *core, uint32_t group)
 {
@@ -218,6 +243,7 @@ void audit_turn(struct world *world, bool sleeps)
         audit_pages(world, i);
         audit_slots(&core->placement.sched[i]);
         audit_deadline(core, i);
+        audit_oldest(world->audit, core, i);
         if (sleeps) {
             audit_idle(core, i);
         }

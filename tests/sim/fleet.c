@@ -42,6 +42,7 @@ struct fleet_memory { /* What the two segments hold. */
     _Atomic uint32_t life;
     union record out[RING_CELLS];
     union record in[RING_CELLS];
+    uint8_t board[LINK_BOARD_BYTES];
 };
 
 struct fleet_worker {
@@ -230,6 +231,11 @@ int fleet_begin(struct world *world, struct link *link, uint32_t epoch)
     link->out = (struct ring_writer){
         .cells = memory->out, .tail = &memory->out_tail, .head = &memory->out_head};
     return 0;
+}
+
+void *fleet_board(struct world *world, const struct link *link)
+{
+    return worker_of(world, link->socket)->memory->board;
 }
 
 int fleet_finish(struct world *world, struct link *link)

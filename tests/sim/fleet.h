@@ -43,6 +43,7 @@ void fleet_verify_pages(const struct fleet *fleet, uint32_t group, const struct 
 int fleet_control(struct world *world, struct control_message *message, int *fd) MUST_CHECK;
 void fleet_hear(struct world *world, const struct control_message *message);
 int fleet_begin(struct world *world, struct link *link, uint32_t epoch) MUST_CHECK;
+void *fleet_board(struct world *world, const struct link *link);
 int fleet_finish(struct world *world, struct link *link) MUST_CHECK;
 void fleet_end(struct world *world, int socket);
 int fleet_take_offer(struct world *world, int socket, struct sibling_offer *offer,

@@ -19,6 +19,11 @@ int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t grou
     return fleet_begin(world_current(), link, epoch);
 }
 
+void *link_core_board(struct link *link)
+{
+    return fleet_board(world_current(), link);
+}
+
 int link_core_finish(struct link *link)
 {
     return fleet_finish(world_current(), link);
