@@ -77,6 +77,7 @@ struct core {
     struct core_counters counters;
     bool ready; /* CONTROL_READY was sent. */
     bool draining;
+    bool again; /* Sending let a sequence go on, or made room: no sleep before the next turn. */
     bool heard; /* What clients had sent by this turn was read to its end. */
     uint64_t drain_until_us;
     uint64_t told_us; /* Last PROGRESS and STATUS. */

@@ -114,11 +114,12 @@ static uint32_t place_of(struct fair *fair, uint64_t key)
 
 void fair_join(struct fair *fair, uint32_t request, uint64_t tenant, uint64_t order)
 {
+    const uint32_t least = least_charged(fair);
+    /* Read before a place is given away: it may be the one that was served last. */
+    const uint64_t floor = fair->tenant[least == FAIR_NONE ? fair->served : least].charged;
     const uint32_t place = place_of(fair, tenant);
     struct fair_tenant *own = &fair->tenant[place];
     if (own->waiting.first == FAIR_NONE) {
-        const uint32_t least = least_charged(fair);
-        const uint64_t floor = fair->tenant[least == FAIR_NONE ? fair->served : least].charged;
         own->charged = own->charged > floor ? own->charged : floor;
     }
     own->live++;

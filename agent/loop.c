@@ -363,7 +363,8 @@ void loop_run(struct core *core)
 {
     bool blocked = false;
     while (!core->stopped) {
-        wait_for_work(core, blocked ? LOOP_BLOCKED_MS : LOOP_IDLE_MS);
+        wait_for_work(core, core->again ? 0 : blocked ? LOOP_BLOCKED_MS : LOOP_IDLE_MS);
+        core->again = false;
         core->now_us = clock_now_us();
         for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
             stages[i].run(core);

@@ -131,11 +131,12 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
 void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells);
 void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens);
 
-/* After sched_add(), of one that waits: whose it is, and how urgent among those. */
+/* After sched_add(), of one that waits: whose it is, how urgent among those, and how long at most.
+ * Untold, all are 0. */
 struct sched_terms {
-    uint64_t tenant;            /* Any number; 0 unless told. */
-    int32_t priority;           /* Lower goes first; 0 unless told. */
-    uint32_t answer_tokens_max; /* 0 or unless told: what the context leaves. */
+    uint64_t tenant;            /* Any number; 0: of those that name none. */
+    int32_t priority;           /* Lower goes first. */
+    uint32_t answer_tokens_max; /* 0: what the context leaves. */
 };
 void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms);
 

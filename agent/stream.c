@@ -78,6 +78,7 @@ static void forget(struct core *core, struct request *request)
 {
     if (request->state == REQUEST_ACTIVE) {
         answer_cancel(core, request);
+        core->again = true;
     }
     request_move(&core->requests, request, REQUEST_FREE);
 }
@@ -129,9 +130,11 @@ static int send_end(struct core *core, struct request *request)
 static void pace(struct core *core, const struct request *request)
 {
     const uint32_t behind = request->answer_tokens - request->sent_tokens;
+    const bool held = request->params.stream && behind >= core->config->stream.credit_tokens;
     const uint32_t index = request_index(&core->requests, request);
-    sched_hold(placement_sched(&core->placement, index), index,
-               request->params.stream && behind >= core->config->stream.credit_tokens);
+    struct sched *sched = placement_sched(&core->placement, index);
+    core->again = core->again || (sched->entry[index].held && !held);
+    sched_hold(sched, index, held);
 }
 
 /* 0; -EAGAIN: the peer's queue is full; -EHOSTUNREACH: it is gone. */

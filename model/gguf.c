@@ -421,6 +421,11 @@ static const struct gguf_pair *find(const struct gguf *gguf, const char *key)
     return bsearch(&wanted, gguf->pairs, gguf->pair_count, sizeof wanted, pair_order);
 }
 
+bool gguf_has(const struct gguf *gguf, const char *key)
+{
+    return find(gguf, key) != NULL;
+}
+
 /* Little-endian integer of type at value, sign-extended. False for types that are not integers. */
 static bool integer_of(uint32_t type, const uint8_t *value, int64_t *out)
 {

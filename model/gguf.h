@@ -24,6 +24,8 @@ void gguf_close(struct gguf *gguf);
 
 const struct tensor_table *gguf_tensors(const struct gguf *gguf);
 
+bool gguf_has(const struct gguf *gguf, const char *key);
+
 /* Scalars by key. False when absent or of another kind. Integers of any width that fit. */
 bool gguf_u64(const struct gguf *gguf, const char *key, uint64_t *out);
 bool gguf_f64(const struct gguf *gguf, const char *key, double *out);

@@ -19,12 +19,21 @@ struct reader {
     int code; /* The first failure stays. */
 };
 
+/* A value of another kind than the key's is not taken for an absent one. */
+static void check_kind(struct reader *reader, const char *key, bool found, const char *wanted)
+{
+    if (!found && gguf_has(reader->gguf, key) && !reader->code) {
+        reader->code = model_error_set(reader->error, -EINVAL, "%s is not %s", key, wanted);
+    }
+}
+
 /* Integer in [min, max]; a fallback outside the range means required. */
 static uint32_t read_u32(struct reader *reader, const char *key, uint64_t min, uint64_t max,
                          uint64_t fallback)
 {
     uint64_t value = fallback;
     const bool found = gguf_u64(reader->gguf, key, &value);
+    check_kind(reader, key, found, "a whole number from 0 up");
     if ((value < min || value > max) && !reader->code) {
         reader->code =
             found ? model_error_set(reader->error, -EINVAL, "%s is %llu, must be from %llu to %llu",
@@ -39,7 +48,7 @@ static double read_f64(struct reader *reader, const char *key, double min, doubl
                        double fallback)
 {
     double value = fallback;
-    (void)gguf_f64(reader->gguf, key, &value);
+    check_kind(reader, key, gguf_f64(reader->gguf, key, &value), "a floating-point number");
     if (!(value >= min && value <= max) && !reader->code) {
         reader->code =
             model_error_set(reader->error, -EINVAL, "%s is missing or out of range", key);
@@ -97,8 +106,10 @@ static void read_rope(struct reader *reader, struct hparams *hparams)
         own_u32(reader, "rope.dimension_count", 1, hparams->head_dim, hparams->head_dim);
     rope->attention_factor = 1;
     refuse_overrides(reader);
-    if (gguf_string(reader->gguf, own_key(reader, "rope.scaling.type", key), &type, &type_bytes) &&
-        !text_is(reader->gguf, key, "none")) {
+    const bool scaled =
+        gguf_string(reader->gguf, own_key(reader, "rope.scaling.type", key), &type, &type_bytes);
+    check_kind(reader, key, scaled, "a text");
+    if (scaled && !text_is(reader->gguf, key, "none")) {
         rope->factor = own_f64(reader, "rope.scaling.factor", 1, 1e6, 1);
         rope->original_positions = own_u32(reader, "rope.scaling.original_context_length", 1,
                                            LIMIT_CONTEXT_MAX, hparams->positions_max);
@@ -143,7 +154,9 @@ static void read_rope_factors(struct reader *reader, struct hparams *hparams)
 static void read_eos(struct reader *reader, struct hparams *hparams, const char *key)
 {
     uint64_t id;
-    if (!gguf_u64(reader->gguf, key, &id) || reader->code) {
+    const bool found = gguf_u64(reader->gguf, key, &id);
+    check_kind(reader, key, found, "a whole number from 0 up");
+    if (!found || reader->code) {
         return;
     }
     if (id >= hparams->vocab) {
@@ -196,8 +209,9 @@ static void read_experts(struct reader *reader, struct hparams *hparams)
         hparams->ffn = own_u32(reader, "expert_feed_forward_length", 0, 1 << 20, hparams->ffn);
         hparams->experts_used = own_u32(reader, "expert_used_count", 1, LIMIT_EXPERTS_USED_MAX, 0);
         hparams->experts_normed = true;
-        (void)gguf_bool(reader->gguf, own_key(reader, "expert_weights_norm", key),
-                        &hparams->experts_normed);
+        const bool told = gguf_bool(reader->gguf, own_key(reader, "expert_weights_norm", key),
+                                    &hparams->experts_normed);
+        check_kind(reader, key, told, "a boolean");
         hparams->experts_normed |= hparams->family->experts->normed;
         (void)own_u32(reader, "expert_gating_func", GATING_SOFTMAX, GATING_SOFTMAX, GATING_SOFTMAX);
         (void)own_u32(reader, "expert_shared_count", 0, 0, 0);

@@ -13,13 +13,14 @@
 struct reader {
     const struct json *map;
     struct model_error *error;
-    int code; /* The first failure stays. */
+    const char *file; /* Whose values are read. */
+    int code;         /* The first failure stays. */
 };
 
 static void refuse(struct reader *reader, int code, const char *key, const char *why)
 {
     if (!reader->code) {
-        reader->code = model_error_set(reader->error, code, "config.json: %s %s", key, why);
+        reader->code = model_error_set(reader->error, code, "%s: %s %s", reader->file, key, why);
     }
 }
 
@@ -269,6 +270,7 @@ static void read_eos(struct reader *reader, struct hparams *hparams, const struc
 static void read_generation(struct reader *reader, struct hparams *hparams,
                             const struct json *generation)
 {
+    reader->file = "generation_config.json";
     hparams->temperature = read_f64(reader, generation, "temperature", 0, 100, (double)NAN);
     hparams->top_p = read_f64(reader, generation, "top_p", 0, 1, (double)NAN);
     hparams->min_p = read_f64(reader, generation, "min_p", 0, 1, (double)NAN);
@@ -349,7 +351,7 @@ int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks, struct mo
 int hparams_from_config(struct hparams *hparams, const struct json *config,
                         const struct json *generation, struct model_error *error)
 {
-    struct reader reader = {config, error, 0};
+    struct reader reader = {.map = config, .error = error, .file = "config.json"};
     *hparams = (struct hparams){.bos_id = UINT32_MAX};
     if (json_kind(config) != JSON_KIND_OBJECT) {
         return model_error_set(error, -EINVAL, "config.json: not a map");

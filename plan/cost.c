@@ -127,8 +127,8 @@ void cost_mix_of(struct cost_mix *mix, double tokens, double input, double outpu
     };
 }
 
-static struct graph_work work_of(const struct graph_operation *operation,
-                                 const struct graph_shape *shape, const struct cost_mix *mix)
+struct graph_work cost_work(const struct graph_operation *operation,
+                            const struct graph_shape *shape, const struct cost_mix *mix)
 {
     const bool prompt = operation->operation == PLAN_PREFILL_ATTENTION;
     const struct graph_tokens_of of = {
@@ -142,7 +142,7 @@ static struct graph_work work_of(const struct graph_operation *operation,
 double cost_operation(const struct cost_device *device, const struct graph_operation *operation,
                       const struct graph_shape *shape, const struct cost_mix *mix)
 {
-    const struct graph_work work = work_of(operation, shape, mix);
+    const struct graph_work work = cost_work(operation, shape, mix);
     const double compute_s = work.flops / device->flops;
     const double memory_s = work.bytes / device->memory_bytes_s;
     return (compute_s > memory_s ? compute_s : memory_s) + cost_collective(device, work.net_bytes);
@@ -169,7 +169,7 @@ void cost_step(struct cost_bounds *bounds, const struct cost_device *device,
         if (operation->tokens == GRAPH_O_REDUCED) {
             continue;
         }
-        const struct graph_work work = work_of(operation, shape, mix);
+        const struct graph_work work = cost_work(operation, shape, mix);
         bounds->compute_s += shape->layers * work.flops / device->flops;
         bounds->memory_s += shape->layers * work.bytes / device->memory_bytes_s;
         bounds->network_s += shape->layers * cost_collective(device, work.net_bytes);

@@ -83,6 +83,10 @@ void cost_step(struct cost_bounds *bounds, const struct cost_device *device,
 double cost_sequential(const struct cost_device *device, const struct graph *graph,
                        const struct graph_shape *shape, const struct cost_mix *mix);
 
+/* What an operation of one layer does in such a step, on one rank. */
+struct graph_work cost_work(const struct graph_operation *operation,
+                            const struct graph_shape *shape, const struct cost_mix *mix);
+
 /* The time of an operation alone by the roofline: the slower of FLOPs and of weights and pages,
  * then the links. */
 double cost_operation(const struct cost_device *device, const struct graph_operation *operation,

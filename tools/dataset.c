@@ -126,8 +126,9 @@ static int open_prompts(struct dataset *dataset, const char *path,
         const char *line = dataset->text + at;
         const char *end = memchr(line, '\n', bytes - at);
         const size_t count = end ? (size_t)(end - line) : bytes - at;
-        if (count > 0) {
-            dataset->lines[dataset->line_count++] = (struct wire_text){line, count};
+        const size_t shown = count - (count > 0 && line[count - 1] == '\r');
+        if (shown > 0) {
+            dataset->lines[dataset->line_count++] = (struct wire_text){line, shown};
         }
         at += count + 1;
     }

@@ -42,6 +42,18 @@ static int refuse_line(const struct reader *reader, const char *what,
     return -EBADMSG;
 }
 
+/* Some editors begin a file with a byte order mark. */
+static void drop_mark(char *text, size_t *count)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    const size_t bytes = sizeof mark - 1;
+
+    if (*count >= bytes && memcmp(text, mark, bytes) == 0) {
+        *count -= bytes;
+        memmove(text, text + bytes, *count + 1);
+    }
+}
+
 /* The next line that is not empty, without its break. 1, 0 at the end, or -EBADMSG, -EIO. */
 static int next_line(struct reader *reader, char error[WORKLOAD_ERROR_BYTES_MAX])
 {
@@ -63,6 +75,9 @@ static int next_line(struct reader *reader, char error[WORKLOAD_ERROR_BYTES_MAX]
         }
         while (count > 0 && strchr("\r\n", reader->text[count - 1])) {
             reader->text[--count] = '\0';
+        }
+        if (reader->line_number == 1) {
+            drop_mark(reader->text, &count);
         }
     } while (count == 0);
     return 1;

@@ -187,6 +187,10 @@ int codec_decode_generate(struct codec *codec, struct wire_bytes body, struct wi
     if ((flags & FLAG_TOP_LOGPROBS) && (flags & FLAG_LOGPROBS) && !out->logprobs) {
         return field_refuse(error, WIRE_INVALID_ARGUMENT, "top_logprobs needs logprobs: true");
     }
+    if ((flags & FLAG_TOP_LOGPROBS) && out->logprobs_counted) {
+        return field_refuse(error, WIRE_INVALID_ARGUMENT,
+                            "logprobs is a number: top_logprobs must not be given too");
+    }
     out->given = flags & FLAGS_GIVEN;
     out->logprobs = out->logprobs || (flags & FLAG_TOP_LOGPROBS);
     out->scores_prompt = flags & FLAG_PROMPT_LOGPROBS;

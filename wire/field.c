@@ -239,6 +239,7 @@ static bool take_logprobs(const msgpack_object *value, struct wire_generate *out
         return true;
     }
     out->logprobs = true;
+    out->logprobs_counted = true;
     return take_u32(value, &number, &out->top_logprobs);
 }
 

@@ -57,6 +57,7 @@ struct wire_generate {
     bool ignore_eos;
     bool stream;              /* default true; false for a REQ client */
     bool logprobs;            /* "logprobs" is true or a number, or "top_logprobs" is given */
+    bool logprobs_counted;    /* "logprobs" is a number: what "top_logprobs" says elsewhere */
     uint32_t top_logprobs;    /* 0..20 */
     bool scores_prompt;       /* "prompt_logprobs" is given, 0 included */
     uint32_t prompt_logprobs; /* 0..20 */

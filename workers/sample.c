@@ -10,6 +10,7 @@
  */
 #include "workers/sample.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -218,7 +219,7 @@ static uint32_t draw(const struct sample_row *row, float max)
     }
     double sum = weigh(work, max, params->temperature);
     if (params->top_p < 1.0f) {
-        keep(work, find_cut(work, (double)params->top_p * sum));
+        keep(work, find_cut(work, fmax((double)params->top_p * sum, DBL_MIN))); /* Never none. */
         sum = 0;
         for (uint32_t i = 0; i < work->count; i++) {
             sum += (double)weights(work)[i];

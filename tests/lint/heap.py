@@ -19,6 +19,7 @@ AT_START = {
     "client.c": "the tools' client",
     "search.c": "the tools' search", "crew.c": "threads", "engine.c": "the struct engine",
     "load_llama.c": "row buffers while loading",
+    "choose.c": "the tools' search", "measure.c": "a measuring run, which serves nobody",
 }
 
 

@@ -187,6 +187,21 @@ static void audit_requests(struct world *world)
     must(live == core->requests.live && active == total.running + total.waiting);
 }
 
+/* A group that is ready and has no step has nothing that it could do: the loop is about to sleep.
+ */
+static void audit_idle(const struct core *core, uint32_t group)
+{
+    const struct sched *sched = &core->placement.sched[group];
+    if (!core->placement.ready[group] || flight_steps(&sched->flight) > 0) {
+        return;
+    }
+    must(sched->running_count > 0 || sched->fair.waiting_count == 0);
+    for (uint32_t i = 0; i < sched->running_count; i++) {
+        const struct sched_entry *entry = &sched->entry[sched->running[i]];
+        must(entry->held && entry->last_on_worker);
+    }
+}
+
 /* A worker that does not answer is given up. */
 static void audit_deadline(const struct core *core, uint32_t group)
 {
@@ -195,7 +210,7 @@ static void audit_deadline(const struct core *core, uint32_t group)
          core->now_us - core->groups[group].since_us <= timeout_us);
 }
 
-void audit_turn(struct world *world)
+void audit_turn(struct world *world, bool sleeps)
 {
     const struct core *core = world->core;
     for (uint32_t i = 0; i < core->placement.count; i++) {
@@ -203,6 +218,10 @@ void audit_turn(struct world *world)
         audit_pages(world, i);
         audit_slots(&core->placement.sched[i]);
         audit_deadline(core, i);
+        if (sleeps) {
+            audit_idle(core, i);
+        }
+        world->totals->overlaps += flight_steps(&core->placement.sched[i].flight) > 1;
     }
     audit_requests(world);
 }

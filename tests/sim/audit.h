@@ -14,8 +14,8 @@ struct audit;
 struct audit *audit_open(void);
 void audit_close(struct audit *audit);
 
-/* After a turn. */
-void audit_turn(struct world *world);
+/* After a turn, before the core sleeps, or only looks whether there is something new. */
+void audit_turn(struct world *world, bool sleeps);
 
 /* Everybody is gone: nothing may be left. */
 void audit_end(struct world *world);

@@ -63,8 +63,8 @@ struct fleet_worker {
     uint64_t stall_us;                    /* It gives a sibling up. */
     uint64_t die_us;                      /* UINT64_MAX: it lives. */
     uint64_t lied_step;                   /* Whose answer was nonsense; 0: none. */
-    bool dies_after;                      /* Once the step is published. */
     uint32_t generation[WORLD_PAGES_MAX]; /* Of the pages when the step began. */
+    bool dies_after;                      /* Once the step is published. */
 };
 
 struct fleet {

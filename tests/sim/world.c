@@ -174,7 +174,7 @@ static void change_phase(struct world *world)
 void world_turn(struct world *world, bool want_clients, uint32_t timeout_ms)
 {
     must(++world->turns < WORLD_TURNS_MAX);
-    audit_turn(world);
+    audit_turn(world, timeout_ms > 0);
     pass_time(world, want_clients, timeout_ms);
     change_phase(world);
     crowd_turn(world);

@@ -39,6 +39,7 @@ struct world_totals { /* Over the seeds of a run: what happened at all. */
     uint64_t slow_steps;
     uint64_t wrong_records;
     uint64_t stalls;
+    uint64_t overlaps; /* Turns with a second step in flight. */
     uint64_t preemptions;
     uint64_t shared_tokens;
     uint64_t copies;

@@ -333,6 +333,20 @@ static void cancelled_answers_keep_what_has_left(void **state)
     assert_text(request, "a");
 }
 
+/* Its tokens waited for credit: each request ends once in the counters. */
+static void an_ended_answer_is_not_cancelled_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct request *request = start(fixture, 1, 0, (const char *const[3]){NULL});
+    request->params.stream = true;
+    give(fixture, request, A);
+    assert_int_equal(request->state, REQUEST_ENDING);
+    answer_cancel(&fixture->core, request);
+    assert_int_equal(request->finish, WIRE_FINISH_CANCELLED);
+    assert_int_equal(fixture->core.counters.finished, 1);
+    assert_int_equal(fixture->core.counters.cancelled, 0);
+}
+
 /* From when a reader has something to take, not from when the loop last looked. */
 static void a_stream_waits_from_its_token_on(void **state)
 {
@@ -369,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(special_tokens_are_text_unless_skipped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_logits_fail_one_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_answers_keep_what_has_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_ended_answer_is_not_cancelled_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_waits_from_its_token_on, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("answer", tests, NULL, NULL);

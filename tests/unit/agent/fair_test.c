@@ -67,6 +67,26 @@ static void first_come_within_a_tenant(void **state)
     arena_close(&bench.arena);
 }
 
+/* With every place known, a newcomer gets that of the tenant that was served last. */
+static void a_newcomer_saves_nothing_up_either(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    for (uint32_t i = 0; i < LIMIT_TENANTS_MAX; i++) {
+        join(&bench, i, 1 + i, 0);
+    }
+    for (uint32_t i = 0; i < LIMIT_TENANTS_MAX; i++) {
+        fair_leave(&bench.fair, next(&bench, 1000000 - i));
+    }
+    join(&bench, 100, 1000, 0);
+    join(&bench, 101, 1000, 0);
+    join(&bench, 102, 1, 0);
+    assert_int_equal(next(&bench, 100), 100);
+    assert_int_equal(next(&bench, 1), 102);
+    arena_close(&bench.arena);
+}
+
 static void lower_priority_goes_first(void **state)
 {
     (void)state;
@@ -260,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_come_within_a_tenant),
+        cmocka_unit_test(a_newcomer_saves_nothing_up_either),
         cmocka_unit_test(lower_priority_goes_first),
         cmocka_unit_test(order_tells_its_arrival),
         cmocka_unit_test(age_makes_up_for_priority),

@@ -190,6 +190,12 @@ static void refusals_name_the_key(void **state)
          "original_context_length is 0"},
         {{heads, yarn, {.key = "llama.rope.scaling.yarn_beta_slow", .number = 32}}, "beta_fast 32"},
         {{heads, yarn, {.key = "llama.rope.freq_base", .number = 1}}, "base 1"},
+        {{heads, {.key = "llama.rope.freq_base", .whole = 500000}}, "freq_base is not"},
+        {{heads, {.key = "llama.attention.sliding_window", .number = 4096}},
+         "sliding_window is not"},
+        {{heads, {.key = "llama.attention.head_count_kv", .text = "2"}}, "head_count_kv is not"},
+        {{heads, {.key = "llama.rope.scaling.type", .whole = 2}}, "scaling.type is not a text"},
+        {{heads, {.key = "tokenizer.ggml.eos_token_id", .text = "2"}}, "eos_token_id is not"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct hparams hparams;

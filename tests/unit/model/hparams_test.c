@@ -79,6 +79,25 @@ static void generation_config_gives_defaults_for_sampling(void **state)
     json_free(root);
 }
 
+static void a_refusal_names_the_file_of_its_key(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"temperature\":-1}";
+    char config[TEXT_BYTES];
+    struct hparams hparams;
+    struct model_error error = {{0}};
+    struct json *root = NULL;
+    struct json *generation = NULL;
+    struct json_error reason;
+    (void)snprintf(config, sizeof config, "{%s}", base);
+    assert_int_equal(json_parse(config, strlen(config), &root, &reason), 0);
+    assert_int_equal(json_parse(text, strlen(text), &generation, &reason), 0);
+    assert_int_equal(hparams_from_config(&hparams, root, generation, &error), -EINVAL);
+    assert_string_equal(error.text, "generation_config.json: temperature is out of range");
+    json_free(generation);
+    json_free(root);
+}
+
 static void every_required_key_is_named(void **state)
 {
     (void)state;
@@ -327,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absent_keys_have_defaults),
         cmocka_unit_test(generation_config_gives_defaults_for_sampling),
+        cmocka_unit_test(a_refusal_names_the_file_of_its_key),
         cmocka_unit_test(every_required_key_is_named),
         cmocka_unit_test(refusals_name_the_key),
         cmocka_unit_test(head_dim_is_not_rounded),

@@ -101,7 +101,7 @@ static void ids_are_spread_over_the_vocabulary(void **state)
 static void lines_are_taken_in_turn(void **state)
 {
     (void)state;
-    static const char text[] = "first\n\nsecond line\nlast";
+    static const char text[] = "first\n\nsecond line\r\n\r\nlast";
     static const char *const wanted[] = {"first", "second line", "last", "first"};
     char path[] = "/tmp/sluice-dataset-XXXXXX", spec[64];
     struct wire_generate *request = calloc(1, sizeof *request);

@@ -94,6 +94,21 @@ static void reads_azure(void **state)
     workload_close(&workload);
 }
 
+static void a_byte_order_mark_is_no_text(void **state)
+{
+    (void)state;
+    static const char csv[] = "\xef\xbb\xbf" HEADER "2023-11-16 18:15:46.6805900,374,44\r\n";
+    static const char json[] =
+        "\xef\xbb\xbf{\"timestamp\":0,\"input_length\":10,\"output_length\":3}\n";
+    struct workload workload;
+    assert_int_equal(open_text(&workload, WORKLOAD_TRACE, csv), 0);
+    assert_item(&workload, 0, 0, 374, 44);
+    workload_close(&workload);
+    assert_int_equal(open_text(&workload, WORKLOAD_TRACE, json), 0);
+    assert_item(&workload, 0, 0, 10, 3);
+    workload_close(&workload);
+}
+
 static void months_have_their_days(void **state)
 {
     (void)state;
@@ -341,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_azure),
+        cmocka_unit_test(a_byte_order_mark_is_no_text),
         cmocka_unit_test(months_have_their_days),
         cmocka_unit_test(reads_lengths_by_their_columns),
         cmocka_unit_test(reads_mooncake),

@@ -345,6 +345,10 @@ static void logprobs_are_a_boolean_or_a_number(void **state)
     body.bytes[body.count - 1] = 0xc2;
     assert_int_equal(decode(fixture, &body), -EINVAL);
     assert_string_equal(fixture->error.message, "top_logprobs needs logprobs: true");
+    body.bytes[body.count - 1] = 0x05; /* Which of the two numbers holds is not for order to say. */
+    assert_int_equal(decode(fixture, &body), -EINVAL);
+    assert_string_equal(fixture->error.message,
+                        "logprobs is a number: top_logprobs must not be given too");
 }
 
 static void other_names_are_taken_once(void **state)

@@ -169,8 +169,9 @@ static void greedy_takes_the_smallest_of_equals(void **state)
     for (uint32_t position = 0; position < 50; position++) {
         assert_int_equal(sample(logits, 8, position, &params).id, 1);
     }
-    params = (struct sample_params){.temperature = 1.5f, .top_p = 1e-6f};
-    for (uint32_t position = 0; position < 50; position++) {
+    const float tops[] = {1e-6f, 0}; /* 0 is what a client's 1e-300 becomes. */
+    for (uint32_t position = 0; position < 100; position++) {
+        params = (struct sample_params){.temperature = 1.5f, .top_p = tops[position % 2]};
         assert_int_equal(sample(logits, 8, position, &params).id, 1);
     }
     /* A temperature near zero leaves only the ties of the maximum. */
