@@ -12,7 +12,9 @@
 
 enum {
     REQUESTS_MAX = 64,
-    UNDER_WAY_MAX = 2, /* Tokens of one request in steps that were formed. */
+    /* Tokens of one request that come in one turn, and that are formed before its reader is seen.
+     */
+    UNDER_WAY_MAX = 2 * FLIGHT_STEPS_MAX,
 };
 
 struct audit_request { /* A place of the core's table. */
