@@ -17,7 +17,7 @@
 #include "plan/problem.h"
 
 enum {
-    SCHEDULE_NANO_MAX = 40, /* Both forms of O, in passing. */
+    SCHEDULE_NANO_MAX = PROBLEM_OPERATIONS * PROBLEM_PIECES_MAX, /* Both forms of O, in passing. */
     SCHEDULE_LAG_MAX = 3,
 };
 

@@ -118,10 +118,17 @@ static void one_piece_cannot_overlap(void **state)
 static void many_pieces_have_room(void **state)
 {
     (void)state;
-    struct problem problem = make_problem(60, 100, 90);
+    struct problem problem = make_problem(1, 1, 1);
+    problem.units = PROBLEM_UNITS_MAX;
     for (uint32_t i = 0; i < PROBLEM_OPERATIONS; i++) {
+        problem.operation[i].end = PROBLEM_UNITS_MAX;
         problem.operation[i].pieces_max = PROBLEM_PIECES_MAX;
+        for (uint32_t units = 1; units <= PROBLEM_UNITS_MAX; units++) {
+            problem.operation[i].duration_us[units] = 1e-3 * units; /* Any change is as good. */
+        }
     }
+    problem.operation[PROBLEM_GEMV].end = PROBLEM_UNITS_MAX / 2;
+    problem.operation[PROBLEM_PF].first = PROBLEM_UNITS_MAX / 2;
     assert_true(search_best(&problem) > 0);
 }
 
