@@ -124,8 +124,8 @@ void answer_cancel(struct core *core, struct request *request)
         request->text_free = request->sent_text;
     }
     request->finish = WIRE_FINISH_CANCELLED;
-    core->counters.cancelled++;
-    if (request->state == REQUEST_ACTIVE) {
+    if (request->state == REQUEST_ACTIVE) { /* Else it was counted when it ended. */
+        core->counters.cancelled++;
         leave(core, request);
     }
 }

@@ -134,7 +134,7 @@ uint32_t pace_dense(const struct pace *pace, const struct pace_target *target,
         limit_us = (double)target->tpot_us;
     }
     if (target->ttft_us > 0) {
-        limit_us = fmin(limit_us, (double)target->ttft_us / 2);
+        limit_us = fmin(limit_us, (double)target->ttft_us / (1 + target->steps_in_flight));
     }
     if (isinf(limit_us) || pace->steps < PACE_ENOUGH || least >= load->tokens_max) {
         return load->tokens_max;

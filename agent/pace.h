@@ -45,6 +45,7 @@ double pace_step_us(const struct pace *pace, uint64_t tokens, uint64_t context);
 struct pace_target { /* 0: not promised. */
     uint64_t ttft_us;
     uint64_t tpot_us;
+    uint32_t steps_in_flight; /* Who comes now waits for so many, and is computed in the next. */
 };
 
 struct pace_load {
@@ -56,10 +57,10 @@ struct pace_load {
 };
 
 /*
- * Tokens of the next step. The largest batch whose steps keep to tpot_us, and to half of ttft_us,
- * as who comes now waits for the step that runs and is computed in the next. When prompts wait that
- * this batch does not get done in time for ttft_us, it grows as far as needed: the queue is not
- * short. tokens_max with nothing promised or too little known.
+ * Tokens of the next step. The largest batch whose steps keep to tpot_us, and all in flight with
+ * the next to ttft_us. When prompts wait that this batch does not get done in time for ttft_us, it
+ * grows as far as needed: the queue is not short. tokens_max with nothing promised or too little
+ * known.
  */
 uint32_t pace_dense(const struct pace *pace, const struct pace_target *target,
                     const struct pace_load *load);

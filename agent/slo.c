@@ -28,7 +28,8 @@ void slo_set_dense(struct core *core, const struct group *group)
 {
     struct sched *sched = &core->placement.sched[group->index];
     const struct pace_target target = {.ttft_us = (uint64_t)core->config->slo.ttft_ms * 1000,
-                                       .tpot_us = (uint64_t)core->config->slo.tpot_ms * 1000};
+                                       .tpot_us = (uint64_t)core->config->slo.tpot_ms * 1000,
+                                       .steps_in_flight = core->config->batch.steps_in_flight};
     struct pace_load load = {.tokens_max = sched->options.tokens_max,
                              .prompt_tokens = sched->waiting_tokens};
     if (target.ttft_us == 0 && target.tpot_us == 0) {

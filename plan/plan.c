@@ -88,14 +88,14 @@ void plan_flatten(struct plan *plan)
     struct plan_nano sorted[PLAN_NANO_MAX];
     bool placed[PLAN_NANO_MAX] = {false};
     uint16_t place[PLAN_NANO_MAX];
-    for (uint16_t at = 0; at < plan->nano_count; at++) {
+    for (uint32_t at = 0; at < plan->nano_count; at++) {
         uint32_t nano = 0;
         while (placed[nano] || !has_turn(plan, nano, placed)) {
             nano++;
             must(nano < plan->nano_count); /* Edges of one layer form no circle. */
         }
         placed[nano] = true;
-        place[nano] = at;
+        place[nano] = (uint16_t)at;
         sorted[at] = plan->nano[nano];
         sorted[at].lane = 0;
         sorted[at].lag = 0;

@@ -16,7 +16,10 @@
 #include "base/must.h"
 #include "plan/problem.h"
 
-enum { SCHEDULE_NANO_MAX = 40, SCHEDULE_LAG_MAX = 3 };
+enum {
+    SCHEDULE_NANO_MAX = PROBLEM_OPERATIONS * PROBLEM_PIECES_MAX, /* Both forms of O, in passing. */
+    SCHEDULE_LAG_MAX = 3,
+};
 
 struct schedule_nano {
     enum problem_operation operation;

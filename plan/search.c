@@ -132,6 +132,7 @@ static void take_out(struct schedule *schedule, const struct problem *problem, u
 static void put_in(struct schedule *schedule, const struct problem *problem, uint32_t index,
                    const struct schedule_nano *nano, uint32_t place)
 {
+    must(schedule->count < SCHEDULE_NANO_MAX);
     for (uint32_t s = 0; s < PROBLEM_STREAMS; s++) {
         for (uint32_t i = 0; i < schedule->order_count[s]; i++) {
             schedule->order[s][i] += schedule->order[s][i] >= index;

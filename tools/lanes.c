@@ -53,7 +53,8 @@ static void draw_names(FILE *out, const struct lanes_box *box, double left, doub
         svg_text(out, at(middle, top + (ranged ? 20 : 28)), SVG_MIDDLE,
                  own ? "strong inside" : "label", box->name);
     } else if (letters * SMALL_PX < room) {
-        svg_text(out, at(middle, top + 28), SVG_MIDDLE, own ? "small inside" : "small", box->name);
+        svg_text(out, at(middle, top + (ranged ? 20 : 28)), SVG_MIDDLE,
+                 own ? "small inside" : "small", box->name);
     }
     if (ranged) {
         svg_text(out, at(middle, top + 36), SVG_MIDDLE, own ? "small inside" : "small", range);

@@ -43,7 +43,7 @@ int subprocess_find_worker(char path[SUBPROCESS_PATH_BYTES_MAX])
     return -ENOENT;
 }
 
-int subprocess_start(struct subprocess *subprocess, const char *path, char *const argv[])
+int subprocess_start(struct subprocess *subprocess, const char *path, const char *const argv[])
 {
     posix_spawn_file_actions_t actions;
     int ends[2];
@@ -54,7 +54,9 @@ int subprocess_start(struct subprocess *subprocess, const char *path, char *cons
     int code = posix_spawn_file_actions_init(&actions);
     if (!code) {
         code = posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-        code = code ? code : posix_spawn(&subprocess->pid, path, &actions, NULL, argv, environ);
+        code = code ? code
+                    : posix_spawn(&subprocess->pid, path, &actions, NULL,
+                                  (char *const *)(uintptr_t)argv, environ);
         (void)posix_spawn_file_actions_destroy(&actions);
     }
     (void)close(ends[1]);

@@ -27,7 +27,7 @@ int subprocess_find_worker(char path[SUBPROCESS_PATH_BYTES_MAX]) MUST_CHECK;
 
 /* argv ends with NULL. 0 or -errno. */
 int subprocess_start(struct subprocess *subprocess, const char *path,
-                     char *const argv[]) MUST_CHECK;
+                     const char *const argv[]) MUST_CHECK;
 
 /* The next line, valid until the next call. NULL: none came by the deadline, the child closed its
  * end, or a line is too long. */

@@ -6,13 +6,15 @@
 #include <string.h>
 
 #include "tools/options.h"
+#include "tools/tune_plan.h"
 #include "tools/tune_profile.h"
 #include "tools/tune_report.h"
 #include "tools/tune_search.h"
 
 static const char usage[] = "usage: sluice-tune COMMAND [options]\n\n"
-                            "  report        what a model asks of a device, and its bounds\n"
                             "  profile       measure a model's operations on this machine\n"
+                            "  plan          choose plans for a profiled device\n"
+                            "  report        what a model asks of a device, and its bounds\n"
                             "  search        find a pipeline for a planning problem\n\n"
                             "sluice-tune COMMAND --help tells the options of a command.\n";
 
@@ -20,8 +22,9 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"report", tune_report_main},
     {"profile", tune_profile_main},
+    {"plan", tune_plan_main},
+    {"report", tune_report_main},
     {"search", tune_search_main},
 };
 

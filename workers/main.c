@@ -28,6 +28,7 @@
 #include "workers/comm_shm.h"
 #include "workers/engine.h"
 #include "workers/measure.h"
+#include "workers/rehearse.h"
 #include "workers/step.h"
 
 enum {
@@ -316,6 +317,9 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--measure") == 0) {
         return measure_main(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "--rehearse") == 0) {
+        return rehearse_main(argc - 1, argv + 1);
     }
     (void)signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the supervisor decides. */
     struct worker *worker = calloc(1, sizeof *worker);

@@ -10,7 +10,7 @@
 #include "workers/pipe.h"
 
 /* All that operations hand to each other, and the keys and values of the batch's own tokens. */
-void poison_all(void *llama);
+void poison_all(void *model); /* A struct llama. */
 
 /* What the operation has read of the task's rows, where nobody else reads it. */
 void poison_used(const struct pipe_task *task, uint32_t operation);

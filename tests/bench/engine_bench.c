@@ -1,7 +1,9 @@
 /*
- * engine_bench.c - engine_bench MODEL [THREADS] [f32|bf16|int8]: tokens per second of the bare
- * engine in the cases of docs/benchmarks.md, with the time of each operation. int8 is of the
- * weights and has bf16 around it. Best of a few runs. Not a test.
+ * engine_bench.c - engine_bench MODEL [THREADS] [f32|bf16|int8] [plans]: tokens per second of the
+ * bare engine in the cases of docs/benchmarks.md, with the time of each operation. int8 is of the
+ * weights and has bf16 around it. Best of a few runs. With `plans` instead: three mixes, each by
+ * the sequential plan, by two nano-batches on one lane, and by those on two lanes, in turns. Not a
+ * test.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +11,18 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "plan/split.h"
 #include "tests/unit/workers/probe.h"
 
-enum { BATCH_MAX = 64, PREFILL = 512, REPEATS = 5, CONTEXT = 1024, PAGE_TOKENS = 16 };
+enum {
+    BATCH_MAX = 64,
+    PREFILL = 512,
+    REPEATS = 5,
+    TURNS = 11, /* Of each plan. */
+    CONTEXT = 1024,
+    PAGE_TOKENS = 16,
+    PLANS = 4,
+};
 
 struct bench {
     struct probe probe;
@@ -111,6 +122,85 @@ static void fill_context(struct bench *bench, uint32_t position)
     }
 }
 
+/* How a mix is run. Two lanes share all threads, or have one each. */
+static const char *const plan_names[PLANS] = {"sequential", "nano-batched", "overlapped",
+                                              "overlapped, a thread each"};
+
+static void make_plan(const struct bench *bench, uint32_t kind, struct plan *plan)
+{
+    const bool experts = engine_hparams(bench->probe.engine)->experts > 0;
+    struct graph graph;
+    struct split_cuts cuts;
+    if (kind == 0) {
+        *plan = bench->probe.plan;
+        return;
+    }
+    graph_build(&graph, experts, 1, GRAPH_INSIDE);
+    split_even(&cuts, &graph, 2);
+    must(split_plan(plan, &graph, &cuts) == 0);
+    for (uint32_t i = 0; i < plan->nano_count && kind > 1; i++) {
+        plan->nano[i].lane = plan->nano[i].first > 0;
+        plan->nano[i].units = kind == 3;
+    }
+    plan->hash = plan_hash(plan);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const uint64_t *left = a;
+    const uint64_t *right = b;
+    return (*left > *right) - (*left < *right);
+}
+
+/* `decode` single tokens at position 512, then a prompt of the rest of the batch. */
+static void measure_mix(struct bench *bench, const char *name, uint32_t decode, uint32_t tokens)
+{
+    struct engine_row row[BATCH_MAX];
+    uint64_t spent_ns[PLANS][TURNS];
+    struct plan *plans = calloc(PLANS, sizeof *plans);
+    must(plans);
+    for (uint32_t i = 0; i < decode; i++) {
+        row[i] = (struct engine_row){.pages = bench->pages[i],
+                                     .first = i,
+                                     .tokens = 1,
+                                     .position = PREFILL,
+                                     .wants_logits = true};
+    }
+    if (tokens > decode) {
+        row[decode] = (struct engine_row){.pages = bench->pages[decode],
+                                          .first = decode,
+                                          .tokens = tokens - decode,
+                                          .wants_logits = true};
+    }
+    struct engine_batch batch = {
+        .ids = bench->ids, .rows = row, .row_count = decode + (tokens > decode)};
+    for (uint32_t turn = 0; turn < TURNS; turn++) {
+        for (uint32_t i = 0; i < PLANS; i++) {
+            make_plan(bench, i, &plans[i]);
+            batch.plan = &plans[i];
+            const uint64_t start_ns = clock_now_ns();
+            engine_run(bench->probe.engine, &batch);
+            spent_ns[i][turn] = clock_now_ns() - start_ns;
+        }
+    }
+    (void)printf("%s\n", name);
+    for (uint32_t i = 0; i < PLANS; i++) {
+        const uint64_t *median_ns = &spent_ns[i][TURNS / 2];
+        qsort(spent_ns[i], TURNS, sizeof spent_ns[i][0], by_size);
+        (void)printf("    %-26s best %9.3f ms, median %9.3f ms\n", plan_names[i],
+                     (double)spent_ns[i][0] / 1e6, (double)*median_ns / 1e6);
+    }
+    free(plans);
+}
+
+static void measure_plans(struct bench *bench)
+{
+    fill_context(bench, PREFILL);
+    measure_mix(bench, "decode 64 at 512", BATCH_MAX, BATCH_MAX);
+    measure_mix(bench, "prefill 512", 0, PREFILL);
+    measure_mix(bench, "decode 63 at 512, prefill 449", BATCH_MAX - 1, PREFILL);
+}
+
 /* Pages that are this process's own: weights, buffers, what was touched of the KV pool. */
 static void print_private_memory(const char *when)
 {
@@ -128,8 +218,8 @@ static void print_private_memory(const char *when)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || argc > 4) {
-        (void)fprintf(stderr, "usage: engine_bench MODEL [THREADS] [f32|bf16|int8]\n");
+    if (argc < 2 || argc > 5 || (argc == 5 && strcmp(argv[4], "plans") != 0)) {
+        (void)fprintf(stderr, "usage: engine_bench MODEL [THREADS] [f32|bf16|int8] [plans]\n");
         return 2;
     }
     const char *numbers = argc > 3 ? argv[3] : "bf16";
@@ -159,10 +249,14 @@ int main(int argc, char **argv)
         }
     }
     print_private_memory("loaded");
-    measure_prefill(bench);
-    fill_context(bench, 190);
-    measure_decode(bench, 1, 190);
-    measure_decode(bench, BATCH_MAX, 190);
+    if (argc == 5) {
+        measure_plans(bench);
+    } else {
+        measure_prefill(bench);
+        fill_context(bench, 190);
+        measure_decode(bench, 1, 190);
+        measure_decode(bench, BATCH_MAX, 190);
+    }
     print_private_memory("at the end");
     (void)printf("KV pool: %.1f MB\n", (double)engine_kv_bytes(bench->probe.engine) / 1e6);
     probe_close(&bench->probe);

@@ -29,16 +29,25 @@ load() { # NAME DATASET PROMPTS CONCURRENCY SEED
     --max-concurrency "$4" --request-rate inf --ignore-eos --seed "$5" --json "$work/$1.json" \
     >/dev/null 2>&1
 }
+status() { # NAME
+  "$bin/sluicectl" status --endpoint "$endpoint" --json >"$work/$1.json"
+}
 for repeat in $(seq "$repeats"); do
+  status before
   load batch fixed:128:128 128 64 "$repeat"
+  status after
   load prefill fixed:512:1 20 1 "1$repeat"
   load decode fixed:16:256 3 1 "2$repeat"
   /usr/bin/python3 - "$work" <<'PY'
 import json, sys
-batch, prefill, decode = (json.load(open(f"{sys.argv[1]}/{name}.json"))
-                          for name in ("batch", "prefill", "decode"))
+batch, prefill, decode, before, after = (
+    json.load(open(f"{sys.argv[1]}/{name}.json"))
+    for name in ("batch", "prefill", "decode", "before", "after"))
+computed, waited = (after["stats"][name] - before["stats"][name]
+                    for name in ("compute_us_total", "wait_us_total"))
 print(f"fixed:128:128 at 64: {batch['total_token_throughput']:.0f} tokens/s in + out, "
-      f"TTFT {batch['median_ttft_ms']:.0f} ms, TPOT {batch['median_tpot_ms']:.1f} ms; "
+      f"TTFT {batch['median_ttft_ms']:.0f} ms, TPOT {batch['median_tpot_ms']:.1f} ms, "
+      f"the worker waits {100 * waited / (computed + waited):.2f} % of the time; "
       f"prefill of 512: {512e3 / prefill['median_ttft_ms']:.0f} tokens/s; "
       f"decode of one stream: {1e3 / decode['median_tpot_ms']:.1f} tokens/s")
 PY

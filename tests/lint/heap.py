@@ -19,6 +19,8 @@ AT_START = {
     "client.c": "the tools' client",
     "search.c": "the tools' search", "crew.c": "threads", "engine.c": "the struct engine",
     "load_llama.c": "row buffers while loading",
+    "plans.c": "one file of plan.dir at a time",
+    "rehearse.c": "a measuring run", "rig.c": "a measuring run",
     "choose.c": "the tools' search", "measure.c": "a measuring run, which serves nobody",
 }
 

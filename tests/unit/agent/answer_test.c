@@ -298,6 +298,31 @@ static void special_tokens_are_text_unless_skipped(void **state)
     assert_text(skipped, "ab");
 }
 
+/* The stop is seen when the next step is on its way: what that one samples is nobody's. */
+static void a_token_behind_the_end_never_shows(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core *core = &fixture->core;
+    struct request *ended = start(fixture, 9, 0, (const char *const[3]){"b"});
+    struct request *other = start(fixture, 9, 0, (const char *const[3]){NULL});
+    assert_int_equal(form(core), 2);
+    assert_int_equal(form(core), 2);
+    fixture->results[0] = (struct record_result){.id = B};
+    fixture->results[1] = (struct record_result){.id = C};
+    answer_step(core, &core->groups[0]);
+    assert_int_equal(ended->state, REQUEST_ENDING);
+    assert_int_equal(ended->answer_tokens, 1);
+    fixture->results[0] = (struct record_result){.id = A};
+    fixture->results[1] = (struct record_result){.id = A};
+    answer_step(core, &core->groups[0]);
+    assert_int_equal(ended->answer_tokens, 1);
+    assert_int_equal(ended->finish, WIRE_FINISH_STOP);
+    assert_text(ended, "");
+    assert_int_equal(other->answer_tokens, 2);
+    assert_text(other, "ca");
+    assert_int_equal(core->counters.generated_tokens, 3);
+}
+
 static void no_logits_fail_one_request(void **state)
 {
     struct fixture *fixture = *state;
@@ -331,6 +356,20 @@ static void cancelled_answers_keep_what_has_left(void **state)
     assert_int_equal(request->finish, WIRE_FINISH_CANCELLED);
     assert_int_equal(request->answer_tokens, 1);
     assert_text(request, "a");
+}
+
+/* Its tokens waited for credit: each request ends once in the counters. */
+static void an_ended_answer_is_not_cancelled_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct request *request = start(fixture, 1, 0, (const char *const[3]){NULL});
+    request->params.stream = true;
+    give(fixture, request, A);
+    assert_int_equal(request->state, REQUEST_ENDING);
+    answer_cancel(&fixture->core, request);
+    assert_int_equal(request->finish, WIRE_FINISH_CANCELLED);
+    assert_int_equal(fixture->core.counters.finished, 1);
+    assert_int_equal(fixture->core.counters.cancelled, 0);
 }
 
 /* From when a reader has something to take, not from when the loop last looked. */
@@ -367,8 +406,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(stop_ids_end_an_answer_without_their_text, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(special_tokens_are_text_unless_skipped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_token_behind_the_end_never_shows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_logits_fail_one_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_answers_keep_what_has_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_ended_answer_is_not_cancelled_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_waits_from_its_token_on, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("answer", tests, NULL, NULL);

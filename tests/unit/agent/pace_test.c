@@ -160,6 +160,19 @@ static void shrinks_for_tpot(void **state)
     assert_int_equal(pace_dense(&pace, &(struct pace_target){0}, &load), TOKENS_MAX);
 }
 
+/* Who comes now waits for what is in flight. */
+static void shares_ttft_between_the_steps_in_flight(void **state)
+{
+    (void)state;
+    const struct truth truth = {2000, 100, 0};
+    const struct pace pace = learnt(&truth);
+    const struct pace_load load = {.tokens_max = TOKENS_MAX, .prompt_tokens = 100};
+    struct pace_target target = {.ttft_us = 60000, .steps_in_flight = 1};
+    assert_in_range(pace_dense(&pace, &target, &load), 243, 257); /* 27 ms of 30. */
+    target.steps_in_flight = 2;
+    assert_in_range(pace_dense(&pace, &target, &load), 155, 165); /* 18 of 20. */
+}
+
 static void grows_with_the_queue_for_ttft(void **state)
 {
     (void)state;
@@ -222,6 +235,7 @@ int main(void)
         cmocka_unit_test(answers_alone_forget_nothing),
         cmocka_unit_test(one_disturbed_step_does_little),
         cmocka_unit_test(shrinks_for_tpot),
+        cmocka_unit_test(shares_ttft_between_the_steps_in_flight),
         cmocka_unit_test(grows_with_the_queue_for_ttft),
         cmocka_unit_test(chosen_steps_keep_to_the_target),
     };

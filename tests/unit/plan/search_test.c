@@ -114,6 +114,24 @@ static void one_piece_cannot_overlap(void **state)
     assert_true(us >= schedule_sequential(&problem, &by_row) - shorter_us - 4 - 1e-6);
 }
 
+/* Both forms of O may be in pieces for a moment, while the cuts of one become the other's. */
+static void many_pieces_have_room(void **state)
+{
+    (void)state;
+    struct problem problem = make_problem(1, 1, 1);
+    problem.units = PROBLEM_UNITS_MAX;
+    for (uint32_t i = 0; i < PROBLEM_OPERATIONS; i++) {
+        problem.operation[i].end = PROBLEM_UNITS_MAX;
+        problem.operation[i].pieces_max = PROBLEM_PIECES_MAX;
+        for (uint32_t units = 1; units <= PROBLEM_UNITS_MAX; units++) {
+            problem.operation[i].duration_us[units] = 1e-3 * units; /* Any change is as good. */
+        }
+    }
+    problem.operation[PROBLEM_GEMV].end = PROBLEM_UNITS_MAX / 2;
+    problem.operation[PROBLEM_PF].first = PROBLEM_UNITS_MAX / 2;
+    assert_true(search_best(&problem) > 0);
+}
+
 struct fixture {
     struct problem problem;
     struct search search;
@@ -233,6 +251,7 @@ int main(void)
         cmocka_unit_test(work_bounds_the_interval),
         cmocka_unit_test(memory_hides_under_compute),
         cmocka_unit_test(one_piece_cannot_overlap),
+        cmocka_unit_test(many_pieces_have_room),
         cmocka_unit_test(check_refuses_what_is_broken),
         cmocka_unit_test(one_seed_gives_one_answer),
         cmocka_unit_test(sizes_that_tile_nothing_are_refused),

@@ -268,7 +268,7 @@ static void check_lanes(const char *path, const struct tiny_model *model)
         for (uint32_t i = 0; i < PLANS; i++) {
             char error[VERIFY_ERROR_BYTES_MAX];
             const uint32_t mix = i % MIXES;
-            bed->dice = (struct dice){.seed = bed->dice.seed + i + 1000 * threads};
+            bed->dice = (struct dice){.seed = bed->dice.seed + i + UINT64_C(1000) * threads};
             random_plan(bed, plan);
             shuffle(bed, plan);
             assert_int_equal(verify_plan(plan, &bed->graph, THREADS_MAX, error), 0);

@@ -1,0 +1,89 @@
+"""test_plans.py - plan files from the directory to the worker: what is stale is refused with the
+reason, and with two lanes side by side the answers are those of sequential steps, to the token."""
+import json
+import os
+import re
+
+from sluice_client import Client
+
+OPERATIONS = ["attention-norm", "kqv", "rope-append", "prefill-attention", "decode-attention",
+              "output", "ffn-norm", "up-gate", "silu-mul", "down"]
+WHOLE = 65536
+STALE = re.compile(r'refused: it was made for (?:the )?(\w+) "?([^"]*?)"?, this is "?([^"]*?)"?$')
+
+
+def two_lanes():
+    """Two nano-batches, each with a lane; what one wants of the other is its keys and values."""
+    count = len(OPERATIONS)
+    nano, edges = [], []
+    for lane in range(2):
+        for index, operation in enumerate(OPERATIONS):
+            at = lane * count + index
+            nano.append({"op": operation, "first": lane * WHOLE // 2,
+                         "end": (lane + 1) * WHOLE // 2, "lane": lane, "lag": 0, "units": 0})
+            before = at - 1 if index else at + count - 1
+            edges.append({"after": at, "before": before, "offset": int(index == 0), "kind": "end"})
+    edges.append({"after": count + 3, "before": 2, "offset": 0, "kind": "end"})
+    return nano, edges
+
+
+def write_plans(folder, key, edges_less=0):
+    nano, edges = two_lanes()
+    for tokens in (1, 4, 16, 64, 256):
+        plan = {"plan": 1, "key": key, "nano": nano, "edges": edges[:len(edges) - edges_less],
+                "regime": {"tokens": tokens, "decode": 0, "context": 16},
+                "predicted_us": 0, "measured_us": 0, "sequential_us": 0}
+        with open(os.path.join(folder, f"{tokens:03}.json"), "w", encoding="utf-8") as file:
+            json.dump(plan, file)
+
+
+def answers_of(agent):
+    with Client(agent.endpoint) as client:
+        prompts = [[1] + [3 + (seed * 37 + i * 11) % 200 for i in range(5 + 40 * seed)]
+                   for seed in range(4)]
+        return [client.generate(ids=prompt, max_tokens=30, temperature=0, ignore_eos=True).ids
+                for prompt in prompts]
+
+
+def start(make_agent, folder, mode):
+    return make_agent({"plan.dir": str(folder), "plan.mode": mode}).start()
+
+
+def said(agent, words):
+    return [line for line in agent.errors + agent.lines if words in line]
+
+
+def key_of_this_machine(make_agent, folder):
+    """Each refusal names one thing that differs, and what it should be."""
+    key = {"model": "m", "dtype": "d", "tp": 9, "device": "none", "units": 99, "versions": "0"}
+    expected = None
+    while True:
+        write_plans(folder, key)
+        agent = start(make_agent, folder, "overlap")
+        answers = answers_of(agent)
+        agent.stop()
+        expected = expected or answers
+        assert answers == expected
+        refused = [STALE.search(line) for line in said(agent, "is refused")]
+        if not refused:
+            return key, expected
+        assert len(refused) == 5 and all(refused), agent.errors
+        name, had, here = refused[0].groups()
+        assert str(key[name]) == had
+        key[name] = type(key[name])(here)
+        assert str(key[name]) != had
+
+
+def test_lanes_give_the_tokens_of_sequential_steps(make_agent, tmp_path):
+    key, expected = key_of_this_machine(make_agent, tmp_path)
+    for mode, count in (("auto", 5), ("overlap", 5), ("nano", 5), ("sequential", None)):
+        agent = start(make_agent, tmp_path, mode)
+        assert answers_of(agent) == expected, mode
+        agent.stop()
+        line = said(agent, f"plans: {count} of 5 files serve, {count} of them not sequentially")
+        assert len(line) == (count is not None), agent.errors
+    write_plans(tmp_path, key, edges_less=1)
+    agent = start(make_agent, tmp_path, "overlap")
+    assert answers_of(agent) == expected
+    agent.stop()
+    assert len(said(agent, "is refused: the plan is wrong")) == 5

@@ -1,0 +1,75 @@
+"""test_tune.py - sluice-tune measures a model, chooses plans, times them, and draws them."""
+import json
+import xml.etree.ElementTree
+
+import pytest
+
+from test_tools import assert_fails, run
+
+TOKENS, DECODE, CONTEXT = 64, 32, 64
+
+
+def tune(*words, timeout_s=120):
+    return run(*words, tool="sluice-tune", timeout_s=timeout_s)
+
+
+@pytest.fixture(scope="module")
+def profile(model, tmp_path_factory):
+    """The profile of the test model, measured in haste."""
+    path = tmp_path_factory.mktemp("tune") / "profile.json"
+    result = tune("profile", "--model", model, "--tokens-max", TOKENS, "--threads", 2,
+                  "--seconds", 2, "--json", path)
+    assert result.returncode == 0, result
+    return path
+
+
+def test_profile_has_every_operation(profile):
+    root = json.loads(profile.read_text())
+    assert root["units"] == 2 and root["shares"] == [1, 2] and root["tokens"][-1] == TOKENS
+    assert set(root["duration_us"]) >= {"kqv", "output", "prefill-attention", "decode-attention"}
+    for shares in root["duration_us"].values():
+        assert len(shares) == 2
+        assert all(us > 0 for contexts in shares for sizes in contexts for us in sizes)
+    assert all(0 < part <= 1 for row in root["keep"].values() for parts in row.values()
+               for part in parts)
+
+
+def test_plan_is_timed_and_drawn(profile, model, tmp_path):
+    regime = f"{TOKENS}:{DECODE}:{CONTEXT}"
+    result = tune("plan", "--profile", profile, "--out", tmp_path / "plans", "--regime", regime,
+                  "--model", model, "--measure", 2, "--timeline", tmp_path / "plan.svg",
+                  "--trace", tmp_path / "plan.json")
+    assert result.returncode == 0, result
+    files = list((tmp_path / "plans").iterdir())
+    assert [file.name for file in files] == [f"{TOKENS}-{DECODE}-{CONTEXT}.json"]
+    plan = json.loads(files[0].read_text())
+    assert plan["regime"] == {"tokens": TOKENS, "decode": DECODE, "context": CONTEXT}
+    assert plan["predicted_us"] > 0 and 0 < plan["measured_us"] <= plan["sequential_us"]
+    assert xml.etree.ElementTree.parse(tmp_path / "plan.svg").getroot().tag.endswith("svg")
+    assert len(json.loads((tmp_path / "plan.json").read_text())["traceEvents"]) > 10
+
+
+def test_every_regime_gets_a_plan(profile, tmp_path):
+    result = tune("plan", "--profile", profile, "--out", tmp_path, timeout_s=300)
+    assert result.returncode == 0, result
+    regimes = [json.loads(file.read_text())["regime"] for file in tmp_path.iterdir()]
+    contexts = json.loads(profile.read_text())["contexts"]
+    assert sorted((r["tokens"], r["decode"], r["context"]) for r in regimes) == sorted(
+        (tokens, tokens * quarter // 4, context)
+        for tokens in (64, 32) for quarter in range(5) for context in contexts)
+
+
+def test_what_is_wrong_is_named(profile, model, tmp_path):
+    out = tmp_path / "out.json"
+    assert_fails(tune("profile", "--model", "/nonexistent", "--json", out), 1, "/nonexistent")
+    assert_fails(tune("profile", "--model", model), 2, "--json")
+    out.write_text("{}")
+    assert_fails(tune("plan", "--profile", out, "--out", tmp_path), 1, "profile")
+    assert_fails(tune("plan", "--profile", profile, "--out", tmp_path, "--regime", "1:2:3"), 2,
+                 "TOKENS:DECODE:CONTEXT")
+    assert_fails(tune("plan", "--profile", profile, "--out", tmp_path, "--measure", 2), 2,
+                 "--model")
+    root = json.loads(profile.read_text())
+    root["duration_us"]["kqv"][0][0][0] = 0
+    out.write_text(json.dumps(root))
+    assert_fails(tune("plan", "--profile", out, "--out", tmp_path), 1, "kqv")
