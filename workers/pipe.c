@@ -17,8 +17,6 @@
 
 static_assert((int)PLAN_LANE_MAX <= (int)CREW_LANES_MAX, "the crew has the lanes");
 
-/* ---- Of a run, and of the trial that pipe_accepts() makes ---- */
-
 static uint32_t lanes_of(const struct plan *plan)
 {
     uint32_t lanes = 0;
