@@ -413,3 +413,15 @@ char *json_dump(const struct json *root)
     must(text);
     return text;
 }
+
+int json_write_file(const struct json *root, const char *path)
+{
+    FILE *file = fopen(path, "wb");
+    if (!file) {
+        return -errno;
+    }
+    char *text = json_dump(root);
+    const bool good = fprintf(file, "%s\n", text) > 0;
+    free(text);
+    return fclose(file) == 0 && good ? 0 : -EIO;
+}

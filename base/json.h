@@ -82,4 +82,7 @@ void json_append(struct json *array, struct json *value);
 /* One line, no trailing newline; malloc'd, the caller frees. */
 char *json_dump(const struct json *root);
 
+/* That line as a file. 0, or -errno. */
+int json_write_file(const struct json *root, const char *path) MUST_CHECK;
+
 #endif /* BASE_JSON_H */

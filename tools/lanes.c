@@ -8,12 +8,11 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "tools/axis.h"
 #include "tools/svg.h"
+#include "tools/trace.h"
 
 enum {
     WIDTH = 1180,
@@ -146,59 +145,28 @@ int lanes_draw(const struct lanes *lanes, const char *path)
     return fclose(out) == 0 && good ? 0 : -EIO;
 }
 
-static struct json *text_json(const char *text)
-{
-    return json_new_string(text, strlen(text));
-}
-
-static struct json *lane_event(uint32_t lane, const char *name)
-{
-    struct json *event = json_new_object(), *args = json_new_object();
-    json_add(args, "name", text_json(name));
-    json_add(event, "name", text_json("thread_name"));
-    json_add(event, "ph", text_json("M"));
-    json_add(event, "pid", json_new_u64(1));
-    json_add(event, "tid", json_new_u64(lane + 1));
-    json_add(event, "args", args);
-    return event;
-}
-
-static struct json *box_event(const struct lanes *lanes, const struct lanes_box *box)
-{
-    struct json *event = json_new_object(), *args = json_new_object();
-    json_add(args, "layer", json_new_f64(box->layer));
-    json_add(args, "first", json_new_u64(box->first));
-    json_add(args, "end", json_new_u64(box->end));
-    json_add(event, "name", text_json(box->name));
-    json_add(event, "cat", text_json(class_names[box->series]));
-    json_add(event, "ph", text_json("X"));
-    json_add(event, "ts", json_new_f64(box->start_us - lanes->from_us));
-    json_add(event, "dur", json_new_f64(box->end_us - box->start_us));
-    json_add(event, "pid", json_new_u64(1));
-    json_add(event, "tid", json_new_u64(box->lane + 1));
-    json_add(event, "args", args);
-    return event;
-}
-
 int lanes_trace(const struct lanes *lanes, const char *path)
 {
-    struct json *root = json_new_object(), *events = json_new_array();
+    struct trace trace;
+    FILE *out = fopen(path, "wb");
+    if (!out) {
+        return -errno;
+    }
+    trace_start(&trace, out);
     for (uint32_t i = 0; i < lanes->lane_count; i++) {
-        json_append(events, lane_event(i, lanes->lane[i]));
+        trace_name_row(&trace, i + 1, lanes->lane[i]);
     }
     for (uint32_t i = 0; i < lanes->box_count; i++) {
-        json_append(events, box_event(lanes, &lanes->box[i]));
+        const struct lanes_box *box = &lanes->box[i];
+        const struct trace_span span = {
+            .name = box->name,
+            .kind = class_names[box->series],
+            .row = box->lane + 1,
+            .start_us = box->start_us - lanes->from_us,
+            .duration_us = box->end_us - box->start_us,
+            .fact = {{"layer", box->layer}, {"first", box->first}, {"end", box->end}}};
+        trace_add(&trace, &span);
     }
-    json_add(root, "displayTimeUnit", text_json("ms"));
-    json_add(root, "traceEvents", events);
-    char *text = json_dump(root);
-    json_free(root);
-    FILE *out = fopen(path, "wb");
-    int code = out ? 0 : -errno;
-    if (out) {
-        const bool good = fprintf(out, "%s\n", text) > 0;
-        code = fclose(out) == 0 && good ? 0 : -EIO;
-    }
-    free(text);
-    return code;
+    const int code = trace_end(&trace);
+    return fclose(out) == 0 ? code : -EIO;
 }

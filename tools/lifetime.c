@@ -45,7 +45,7 @@ static void add_span(struct lifetime *lifetime, struct trace_span span, uint64_t
 void lifetime_add(struct lifetime *lifetime, uint32_t row, uint32_t number,
                   const struct wire_events *events)
 {
-    struct trace_span span = {.kind = "request", .row = row, .number = number};
+    struct trace_span span = {.kind = "request", .row = row, .fact = {{"number", number}}};
 
     span.name = "wait";
     add_span(lifetime, span, events->queued_us, events->scheduled_us);

@@ -38,7 +38,12 @@ void trace_add(struct trace *trace, const struct trace_span *span)
     } else {
         (void)fprintf(trace->file, "\"ph\":\"X\",\"dur\":%.3f,", span->duration_us);
     }
-    (void)fprintf(trace->file, "\"args\":{\"number\":%" PRId64 "}}", span->number);
+    (void)fputs("\"args\":{", trace->file);
+    for (uint32_t i = 0; i < TRACE_FACTS_MAX && span->fact[i].name; i++) {
+        (void)fprintf(trace->file, "%s\"%s\":%" PRId64, i > 0 ? "," : "", span->fact[i].name,
+                      span->fact[i].value);
+    }
+    (void)fputs("}}", trace->file);
 }
 
 int trace_end(struct trace *trace)

@@ -15,13 +15,20 @@ struct trace {
     uint64_t count;
 };
 
+enum { TRACE_FACTS_MAX = 3 };
+
+struct trace_fact {
+    const char *name; /* NULL: none. */
+    int64_t value;
+};
+
 struct trace_span {
     const char *name; /* As kind, printable and without quotes or backslashes. */
     const char *kind; /* Spans of one kind have one colour. */
     uint32_t row;
     double start_us;
-    double duration_us; /* Below 0: a moment. */
-    int64_t number;     /* Of what the span belongs to, such as a request; shown when clicked. */
+    double duration_us;                      /* Below 0: a moment. */
+    struct trace_fact fact[TRACE_FACTS_MAX]; /* Shown when clicked, up to the first without name. */
 };
 
 void trace_start(struct trace *trace, FILE *file);

@@ -72,13 +72,9 @@ static int read_profile(struct run *run)
 static int write_plan(const struct run *run, const char *path)
 {
     struct json *root = planfile_json(&run->file);
-    char *text = json_dump(root);
-    FILE *file = fopen(path, "wb");
-    bool good = file && fprintf(file, "%s\n", text) > 0;
-    good = file && fclose(file) == 0 && good;
-    free(text);
+    const int code = json_write_file(root, path);
     json_free(root);
-    return good ? EXIT_STATUS_DONE : say(path, "cannot be written");
+    return code ? say(path, "cannot be written") : EXIT_STATUS_DONE;
 }
 
 /* The file of one of the plans that were chosen. */

@@ -46,12 +46,7 @@ static int write_profile(void *context, const struct json *line)
     if (!good) {
         return say("the worker's profile", error);
     }
-    char *text = json_dump(line);
-    FILE *file = fopen(run->out, "wb");
-    bool written = file && fprintf(file, "%s\n", text) > 0;
-    written = file && fclose(file) == 0 && written;
-    free(text);
-    return written ? EXIT_STATUS_DONE : say(run->out, "cannot be written");
+    return json_write_file(line, run->out) ? say(run->out, "cannot be written") : EXIT_STATUS_DONE;
 }
 
 static int profile_model(struct run *run)

@@ -112,13 +112,9 @@ static struct json *answer_json(const struct search *search, double interval_us,
 
 static int write_answer(const char *path, struct json *root)
 {
-    char *line = json_dump(root);
-    FILE *file = fopen(path, "wb");
-    bool good = file && fprintf(file, "%s\n", line) > 0;
-    good = file && fclose(file) == 0 && good;
-    free(line);
+    const int code = json_write_file(root, path);
     json_free(root);
-    return good ? EXIT_STATUS_DONE : say(path, "cannot be written");
+    return code ? say(path, "cannot be written") : EXIT_STATUS_DONE;
 }
 
 /* Whole operations one after the other, in a row of their own below the streams. */
