@@ -43,12 +43,6 @@ struct run {
     struct wire_generate *request;
 };
 
-static int say(const char *what, const char *why)
-{
-    (void)fprintf(stderr, "sluicectl: %s: %s\n", what, why);
-    return EXIT_STATUS_FAILED;
-}
-
 static bool parse(struct run *run, int argc, char **argv, int *status)
 {
     struct wire_generate *request = run->request;
@@ -141,7 +135,7 @@ static int fill_prompt(struct run *run)
     } else if (run->prompt_file) {
         run->text = read_file(run->prompt_file, &request->prompt.count);
         request->prompt.bytes = run->text;
-        return run->text ? 0 : say(run->prompt_file, strerror(errno));
+        return run->text ? 0 : options_failed("sluicectl", run->prompt_file, strerror(errno));
     } else {
         const size_t most = strlen(run->ids) / 2 + 1;
         size_t count;

@@ -19,6 +19,12 @@ int options_wrong(const char *command, const char *what)
     return EXIT_STATUS_USAGE;
 }
 
+int options_failed(const char *command, const char *what, const char *why)
+{
+    (void)fprintf(stderr, "%s: %s: %s\n", command, what, why);
+    return EXIT_STATUS_FAILED;
+}
+
 static void print_help(const struct options *options)
 {
     (void)printf("usage: %s [options]\n%s\n\n", options->command, options->summary);

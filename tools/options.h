@@ -59,6 +59,9 @@ bool options_parse(const struct options *options, int argc, char **argv, uint32_
 /* One line on stderr, "COMMAND: WHAT; try --help"; the exit status of wrong usage. */
 int options_wrong(const char *command, const char *what);
 
+/* One line on stderr, "COMMAND: WHAT: WHY"; the exit status of a command that failed. */
+int options_failed(const char *command, const char *what, const char *why);
+
 /* "1,2,3" to at most max ids. False when it is anything else. */
 bool options_ids(const char *text, uint32_t *ids, size_t max, size_t *count) MUST_CHECK;
 

@@ -49,24 +49,18 @@ struct run {
     char candidate[CHOOSE_BEST_MAX + 1][PATH_BYTES]; /* Files while they are timed. */
 };
 
-static int say(const char *what, const char *why)
-{
-    (void)fprintf(stderr, COMMAND ": %s: %s\n", what, why);
-    return EXIT_STATUS_FAILED;
-}
-
 static int read_profile(struct run *run)
 {
     struct json_error json_error;
     struct json *root = NULL;
     char error[PROFILE_ERROR_BYTES_MAX];
     if (json_parse_file(run->profile_path, &root, &json_error)) {
-        return say(run->profile_path, json_error.text);
+        return options_failed(COMMAND, run->profile_path, json_error.text);
     }
     const int code = profile_read(&run->profile, root, error);
     json_free(root);
     graph_build(&run->graph, run->profile.experts, 1, GRAPH_INSIDE);
-    return code ? say(run->profile_path, error) : EXIT_STATUS_DONE;
+    return code ? options_failed(COMMAND, run->profile_path, error) : EXIT_STATUS_DONE;
 }
 
 static int write_plan(const struct run *run, const char *path)
@@ -74,7 +68,7 @@ static int write_plan(const struct run *run, const char *path)
     struct json *root = planfile_json(&run->file);
     const int code = json_write_file(root, path);
     json_free(root);
-    return code ? say(path, "cannot be written") : EXIT_STATUS_DONE;
+    return code ? options_failed(COMMAND, path, "cannot be written") : EXIT_STATUS_DONE;
 }
 
 /* The file of one of the plans that were chosen. */
@@ -89,7 +83,8 @@ static int write_chosen(struct run *run, const struct regime *regime, uint32_t i
                                   .measured_us = run->measured_us[index],
                                   .sequential_us = run->measured_us[run->result.sequential]};
     if (verify_plan(&run->file.plan, &run->graph, run->profile.key.units, error)) {
-        return say("a found plan is wrong, which is a fault of this program", error);
+        return options_failed(COMMAND, "a found plan is wrong, which is a fault of this program",
+                              error);
     }
     return write_plan(run, path);
 }
@@ -162,7 +157,9 @@ static int plan_regime(struct run *run, const struct regime *regime)
         report(run, regime, best);
         const struct tune_picture picture = {&run->result.plan[best], &run->profile, regime,
                                              run->picture, run->trace};
-        status = tune_picture_draw(&picture) ? say("the picture", "cannot be written") : status;
+        status = tune_picture_draw(&picture)
+                     ? options_failed(COMMAND, "the picture", "cannot be written")
+                     : status;
     }
     return status;
 }
@@ -205,7 +202,7 @@ static int plan_device(struct run *run)
 {
     struct regime only;
     if (mkdir(run->out, 0777) && errno != EEXIST) {
-        return say(run->out, strerror(errno));
+        return options_failed(COMMAND, run->out, strerror(errno));
     }
     int status = read_profile(run);
     if (status) {

@@ -29,12 +29,6 @@ struct run {
     uint32_t seconds;
 };
 
-static int say(const char *what, const char *why)
-{
-    (void)fprintf(stderr, COMMAND ": %s: %s\n", what, why);
-    return EXIT_STATUS_FAILED;
-}
-
 static int write_profile(void *context, const struct json *line)
 {
     const struct run *run = context;
@@ -44,9 +38,10 @@ static int write_profile(void *context, const struct json *line)
     const bool good = profile_read(profile, line, error) == 0;
     free(profile);
     if (!good) {
-        return say("the worker's profile", error);
+        return options_failed(COMMAND, "the worker's profile", error);
     }
-    return json_write_file(line, run->out) ? say(run->out, "cannot be written") : EXIT_STATUS_DONE;
+    return json_write_file(line, run->out) ? options_failed(COMMAND, run->out, "cannot be written")
+                                           : EXIT_STATUS_DONE;
 }
 
 static int profile_model(struct run *run)

@@ -38,12 +38,6 @@ struct report_run {
     struct graph_shape shape;
 };
 
-static int say(const char *what, const char *why)
-{
-    (void)fprintf(stderr, COMMAND ": %s: %s\n", what, why);
-    return EXIT_STATUS_FAILED;
-}
-
 /* Words as enums count them; false: none of them. */
 static bool find_word(const char *text, const char *const *words, uint32_t count, uint32_t *index)
 {
@@ -86,7 +80,7 @@ static int read_model(struct report_run *run)
     int status = EXIT_STATUS_DONE;
     if (weights_peek(hparams, run->model, &error) ||
         hparams_check_ranks(hparams, run->ranks, &error)) {
-        status = say(run->model, error.text);
+        status = options_failed(COMMAND, run->model, error.text);
     } else {
         take_shape(run, hparams);
     }
@@ -100,11 +94,11 @@ static int read_device(struct report_run *run)
     struct json *root = NULL;
     char error[COST_ERROR_BYTES_MAX];
     if (json_parse_file(run->device_name, &root, &json_error)) {
-        return say(run->device_name, json_error.text);
+        return options_failed(COMMAND, run->device_name, json_error.text);
     }
     const int code = cost_read(&run->device, root, error);
     json_free(root);
-    return code ? say(run->device_name, error) : EXIT_STATUS_DONE;
+    return code ? options_failed(COMMAND, run->device_name, error) : EXIT_STATUS_DONE;
 }
 
 static int measure_device(struct report_run *run)
@@ -112,7 +106,8 @@ static int measure_device(struct report_run *run)
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
     const uint32_t all = online > 0 && online <= THREADS_MAX ? (uint32_t)online : THREADS_MAX;
     const int code = peak_measure(&run->device, run->dtype, run->threads ? run->threads : all);
-    return code ? say("this machine cannot be measured", strerror(-code)) : EXIT_STATUS_DONE;
+    return code ? options_failed(COMMAND, "this machine cannot be measured", strerror(-code))
+                : EXIT_STATUS_DONE;
 }
 
 static void print_device(const struct report_run *run)

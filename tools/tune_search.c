@@ -36,25 +36,19 @@ struct run {
     uint64_t seed;
 };
 
-static int say(const char *what, const char *why)
-{
-    (void)fprintf(stderr, COMMAND ": %s: %s\n", what, why);
-    return EXIT_STATUS_FAILED;
-}
-
 static bool read_problem(const struct run *run, struct problem *problem)
 {
     struct json_error json_error;
     struct json *root = NULL;
     char error[PROBLEM_ERROR_BYTES_MAX];
     if (json_parse_file(run->problem, &root, &json_error)) {
-        (void)say(run->problem, json_error.text);
+        (void)options_failed(COMMAND, run->problem, json_error.text);
         return false;
     }
     const int code = problem_read(problem, root, run->given_sizes, error);
     json_free(root);
     if (code) {
-        (void)say(run->problem, error);
+        (void)options_failed(COMMAND, run->problem, error);
     }
     return code == 0;
 }
@@ -114,7 +108,7 @@ static int write_answer(const char *path, struct json *root)
 {
     const int code = json_write_file(root, path);
     json_free(root);
-    return code ? say(path, "cannot be written") : EXIT_STATUS_DONE;
+    return code ? options_failed(COMMAND, path, "cannot be written") : EXIT_STATUS_DONE;
 }
 
 /* Whole operations one after the other, in a row of their own below the streams. */
@@ -199,10 +193,10 @@ static int draw(const struct run *run, const struct search *search, double inter
                                 .interval_us = interval_us};
     int status = EXIT_STATUS_DONE;
     if (run->picture && lanes_draw(&lanes, run->picture)) {
-        status = say(run->picture, "cannot be written");
+        status = options_failed(COMMAND, run->picture, "cannot be written");
     }
     if (run->trace && lanes_trace(&lanes, run->trace)) {
-        status = say(run->trace, "cannot be written");
+        status = options_failed(COMMAND, run->trace, "cannot be written");
     }
     free(box);
     return status;
@@ -216,7 +210,8 @@ static int finish(const struct run *run, struct search *search)
     bool by_row;
     const double sequential_us = schedule_sequential(search->problem, &by_row);
     if (schedule_check(&search->best, search->problem, us, search->graph.start_us, error)) {
-        return say("the answer is wrong, which is a fault of this program", error);
+        return options_failed(COMMAND, "the answer is wrong, which is a fault of this program",
+                              error);
     }
     (void)printf("%.1f us a layer after %llu tries", us, (unsigned long long)search->tries);
     if (sequential_us > 0) {
@@ -237,7 +232,7 @@ static int search_problem(const struct run *run)
     int status = EXIT_STATUS_FAILED;
     if (read_problem(run, problem)) {
         if (search_open(search, problem, run->seed)) {
-            status = say(run->problem, "its sizes tile no layer");
+            status = options_failed(COMMAND, run->problem, "its sizes tile no layer");
         } else {
             cool(search, run->seconds);
             status = finish(run, search);
