@@ -305,8 +305,8 @@ def check_own(path, target):
 
 
 def is_own(path, header, paths):
-    """x.c owns folder/x.h, x.cu folder/x_cuda.h, and without one a header of its folder that it helps to fill; a test of
-    x, wherever it stands, treats x.h as its own."""
+    """x.c owns folder/x.h, x.cu folder/x_cuda.h, and without one a header of its folder that it
+    helps to fill; a test of x, wherever it stands, treats x.h as its own."""
     stem = re.sub(r"\.cu?$", "", path)
     if path.startswith("tests/"):
         return os.path.basename(header) == re.sub(r"_test$", "", os.path.basename(stem)) + ".h"
