@@ -123,3 +123,25 @@ void group_fence(struct group *group)
         device_fence(&group->ranks[i]);
     }
 }
+
+/* Over the tokens of the step, what each looks back at. */
+static uint64_t step_context(const struct sched_step *step)
+{
+    uint64_t context = 0;
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        context += row->tokens * (row->position + (uint64_t)row->tokens / 2);
+    }
+    return context;
+}
+
+void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
+{
+    pace_learn(&group->pace, step->token_count, step_context(step), compute_us);
+}
+
+uint64_t group_end_us(const struct group *group, const struct sched_step *step)
+{
+    const double step_us = pace_step_us(&group->pace, step->token_count, step_context(step));
+    return step_us > 0 ? group->since_us + (uint64_t)step_us : 0;
+}

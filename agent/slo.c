@@ -42,13 +42,3 @@ void slo_set_dense(struct core *core, const struct group *group)
     add_running(core, sched, &load);
     sched_set_dense(sched, pace_dense(&group->pace, &target, &load));
 }
-
-void slo_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
-{
-    uint64_t context = 0;
-    for (uint32_t i = 0; i < step->row_count; i++) {
-        const struct sched_row *row = &step->rows[i];
-        context += row->tokens * (row->position + (uint64_t)row->tokens / 2);
-    }
-    pace_learn(&group->pace, step->token_count, context, compute_us);
-}
