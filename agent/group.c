@@ -87,12 +87,25 @@ const struct sched_step *group_oldest(const struct group *group, const struct sc
                : NULL;
 }
 
+/* The same for every rank: sequential where one of them cannot run the others'. */
+static const struct plan *choose_plan(const struct group *group, const struct sched_step *step)
+{
+    const struct plans *plans = group->ranks[0].plans;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (!group->ranks[i].planned) {
+            return &plans->sequential;
+        }
+    }
+    return plans_choose(plans, step);
+}
+
 int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
                const struct requests *requests)
 {
+    const struct device_order order = {sched, step, requests, choose_plan(group, step)};
     int code = 0;
     for (uint32_t i = 0; i < group->rank_count && !code; i++) {
-        code = device_send(&group->ranks[i], sched, step, requests);
+        code = device_send(&group->ranks[i], &order);
     }
     return code;
 }

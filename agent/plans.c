@@ -1,6 +1,7 @@
 /*
- * plans.c - see plans.h. Opened at start on the core's main thread, then read by its loop; the core
- * owns it. Invariant: every plan in the table passed plan/verify.h for this model and device.
+ * plans.c - see plans.h. Used by the core's loop thread, read from disk before the core is ready;
+ * the core owns it. Invariant: every plan in the table passed plan/verify.h for this model and
+ * device, and the table never changes once it was read: workers keep copies.
  */
 #include "agent/plans.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "plan/plankey.h"
+#include "plan/graph.h"
 
 static int is_plan_file(const struct dirent *entry)
 {
@@ -45,56 +46,65 @@ static void take(struct plans *plans, const struct planfile *file, uint32_t mode
 }
 
 static void take_file(struct plans *plans, const struct config *config, const char *name,
-                      const struct planfile_key *key, const struct graph *graph,
-                      struct planfile *file)
+                      const struct graph *graph, struct planfile *file)
 {
     char path[LIMIT_PATH_BYTES_MAX + NAME_MAX + 2];
     char error[PLANFILE_ERROR_BYTES_MAX];
     (void)snprintf(path, sizeof path, "%s/%s", config->plan.dir, name);
     if (plans->regime_count == TABLE_PLANS_MAX) {
         log_warning("plan %s is left out: there are %u already", name, TABLE_PLANS_MAX);
-    } else if (planfile_load(file, path, key, graph, error)) {
+    } else if (planfile_load(file, path, &plans->key, graph, error)) {
         log_warning("plan %s is refused: %s", name, error);
     } else {
         take(plans, file, config->plan.mode);
     }
 }
 
-int plans_open(struct plans *plans, const struct config *config, const struct hparams *hparams)
+void plans_open(struct plans *plans, bool experts)
+{
+    memset(plans, 0, sizeof *plans);
+    plan_sequential(&plans->sequential, experts);
+    plans->experts = experts;
+}
+
+void plans_read(struct plans *plans, const struct config *config, const struct plankey *here)
 {
     struct dirent **names = NULL;
-    struct planfile_key key;
     struct graph graph;
-    char model[HPARAMS_TEXT_BYTES_MAX];
-    memset(plans, 0, sizeof *plans);
-    plan_sequential(&plans->sequential, hparams->experts > 0);
+    plans->key = *here;
     if (config->plan.mode == CONFIG_PLAN_SEQUENTIAL || !config->plan.dir[0]) {
-        return 0;
+        return;
     }
     if (config->workers.tp > 1) {
         log_warning("plan.dir is not read: with workers.tp above 1 steps are sequential");
-        return 0;
+        return;
     }
     const int count = scandir(config->plan.dir, &names, is_plan_file, alphasort);
-    if (count < 0) {
-        log_warning("plan.dir %s cannot be read (error %d)", config->plan.dir, errno);
-        return errno == ENOMEM ? -ENOMEM : 0;
-    }
     struct planfile *file = malloc(sizeof *file);
-    hparams_text(hparams, model);
-    plankey_here(&key, model, config);
-    graph_build(&graph, hparams->experts > 0, 1, GRAPH_INSIDE);
+    if (count < 0 || !file) {
+        log_warning("plan.dir %s cannot be read (error %d)", config->plan.dir, errno);
+    }
+    graph_build(&graph, plans->experts, 1, GRAPH_INSIDE);
     for (int i = 0; i < count; i++) {
         if (file) {
-            take_file(plans, config, names[i]->d_name, &key, &graph, file);
+            take_file(plans, config, names[i]->d_name, &graph, file);
         }
         free(names[i]);
     }
     free(names);
     free(file);
-    log_info("plans: %u of %d files serve, %u of them not sequentially", plans->regime_count, count,
-             plans->table.count);
-    return file ? 0 : -ENOMEM;
+    log_info("plans: %u of %d files serve, %u of them not sequentially", plans->regime_count,
+             count < 0 ? 0 : count, plans->table.count);
+}
+
+bool plans_fit(const struct plans *plans, const struct plankey *worker,
+               char error[PLANKEY_ERROR_BYTES_MAX])
+{
+    struct plankey known = *worker;
+    if (known.units > plans->key.units) {
+        known.units = plans->key.units;
+    }
+    return plankey_check(&plans->key, &known, error) == 0;
 }
 
 const struct plan *plans_choose(const struct plans *plans, const struct sched_step *step)

@@ -15,7 +15,6 @@
 
 #include <cmocka.h>
 
-#include "plan/plankey.h"
 #include "plan/split.h"
 #include "plan/verify.h"
 
@@ -23,7 +22,7 @@ enum { FILES_MAX = TABLE_PLANS_MAX + 3, CONTEXT = 100 };
 
 struct fixture {
     struct config config;
-    struct hparams hparams;
+    struct plankey key; /* Of the worker. */
     struct graph graph;
     struct planfile file;
     struct plans plans;
@@ -41,11 +40,14 @@ static int set_up(void **state)
     (void)snprintf(fixture->config.plan.dir, sizeof fixture->config.plan.dir,
                    "/tmp/plans_test.XXXXXX");
     assert_non_null(mkdtemp(fixture->config.plan.dir));
-    fixture->hparams = (struct hparams){.hidden = 64,
-                                        .layers = 2,
-                                        .heads = 4,
-                                        .kv_heads = 2,
-                                        .family = family_by_gguf("llama", false)};
+    fixture->key = (struct plankey){.model = "model",
+                                    .dtype = "f32",
+                                    .weights = "f32",
+                                    .device = "device",
+                                    .library = "library 1",
+                                    .kernels = "kernels 1",
+                                    .tp = 1,
+                                    .units = 4};
     graph_build(&fixture->graph, false, 1, GRAPH_INSIDE);
     *state = fixture;
     return 0;
@@ -68,9 +70,7 @@ static void fill_file(struct fixture *fixture, uint32_t tokens)
     struct planfile *file = &fixture->file;
     struct split_cuts cuts;
     memset(file, 0, sizeof *file);
-    char model[HPARAMS_TEXT_BYTES_MAX];
-    hparams_text(&fixture->hparams, model);
-    plankey_here(&file->key, model, &fixture->config);
+    file->key = fixture->key;
     file->regime = (struct regime){.tokens = tokens, .decode = 0, .context = CONTEXT};
     split_even(&cuts, &fixture->graph, 2);
     assert_int_equal(split_plan(&file->plan, &fixture->graph, &cuts), 0);
@@ -99,7 +99,8 @@ static void write_file(struct fixture *fixture)
 static void open_plans(struct fixture *fixture, enum config_plan_mode mode)
 {
     fixture->config.plan.mode = mode;
-    assert_int_equal(plans_open(&fixture->plans, &fixture->config, &fixture->hparams), 0);
+    plans_open(&fixture->plans, false);
+    plans_read(&fixture->plans, &fixture->config, &fixture->key);
 }
 
 /* For a step with one row of so many tokens. */
@@ -193,6 +194,26 @@ static void wrong_files_are_left_out(void **state)
     assert_int_equal(chosen(fixture, 128)->id, 0);
 }
 
+/* Workers of one agent may differ: in their threads where the cores do not divide, and in the
+ * library where it was replaced before a worker came again. */
+static void fits_workers_like_the_first(void **state)
+{
+    struct fixture *fixture = *state;
+    char error[PLANKEY_ERROR_BYTES_MAX] = "";
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    struct plankey worker = fixture->key;
+    assert_true(plans_fit(&fixture->plans, &worker, error));
+    worker.units = 5;
+    assert_true(plans_fit(&fixture->plans, &worker, error));
+    worker.units = 3;
+    assert_false(plans_fit(&fixture->plans, &worker, error));
+    assert_non_null(strstr(error, "units 4, this is 3"));
+    worker = fixture->key;
+    worker.library[8] = '2';
+    assert_false(plans_fit(&fixture->plans, &worker, error));
+    assert_non_null(strstr(error, "the library \"library 1\", this is \"library 2\""));
+}
+
 static void no_more_than_the_table_holds(void **state)
 {
     struct fixture *fixture = *state;
@@ -213,6 +234,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(nano_merges_the_lanes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_files_are_left_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(fits_workers_like_the_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_more_than_the_table_holds, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("plans", tests, NULL, NULL);
