@@ -88,26 +88,32 @@ const struct sched_step *group_oldest(const struct group *group, const struct sc
 }
 
 /* The same for every rank: sequential where one of them cannot run the others'. */
-static const struct plan *choose_plan(const struct group *group, const struct sched_step *step)
+static uint32_t choose_plan(const struct group *group, const struct sched_step *step)
 {
-    const struct plans *plans = group->ranks[0].plans;
     for (uint32_t i = 0; i < group->rank_count; i++) {
         if (!group->ranks[i].planned) {
-            return &plans->sequential;
+            return 0;
         }
     }
-    return plans_choose(plans, step);
+    return plans_choose(group->ranks[0].plans, step);
 }
 
 int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
                const struct requests *requests)
 {
-    const struct device_order order = {sched, step, requests, choose_plan(group, step)};
+    const uint32_t row = choose_plan(group, step);
+    const struct device_order order = {sched, step, requests, group->ranks[0].plans->row[row].plan};
     int code = 0;
+    group->plan_row[step->number % FLIGHT_STEPS_MAX] = row;
     for (uint32_t i = 0; i < group->rank_count && !code; i++) {
         code = device_send(&group->ranks[i], &order);
     }
     return code;
+}
+
+uint32_t group_plan_row(const struct group *group, const struct sched_step *step)
+{
+    return group->plan_row[step->number % FLIGHT_STEPS_MAX];
 }
 
 bool group_answered(const struct group *group, const struct sched_step *step)
