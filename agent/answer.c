@@ -209,6 +209,7 @@ void answer_step(struct core *core, struct group *group)
     const struct record_result *scores = device->scores;
     sched_commit(sched, step);
     group_learn(group, step, device->compute_us);
+    plans_count(&core->plans, group_plan_row(group, step), device->compute_us);
     group->answered++;
     core->counters.steps++;
     core->counters.last_step_us = core->now_us - group->since_us;

@@ -21,6 +21,7 @@ struct group {
     uint32_t rank_count;
     uint32_t epoch;                            /* Of its links. */
     struct sched_step steps[FLIGHT_STEPS_MAX]; /* By number: its scheduler knows which. */
+    uint32_t plan_row[FLIGHT_STEPS_MAX];       /* Likewise: what they run by (plans.h). */
     uint64_t linked_us;
     uint64_t since_us; /* The oldest step in flight could run from then on. */
     uint64_t answered; /* Steps. */
@@ -45,6 +46,9 @@ int group_pair(struct group *group) MUST_CHECK;
 /* Sends the step that was formed last to every rank. 0, or -errno: fence the group. */
 int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
                const struct requests *requests) MUST_CHECK;
+
+/* What the step was told to run by: a row of the plans. */
+uint32_t group_plan_row(const struct group *group, const struct sched_step *step);
 
 /* True when every rank has answered the step. */
 bool group_answered(const struct group *group, const struct sched_step *step);

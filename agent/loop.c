@@ -226,6 +226,21 @@ static void collect_group(struct core *core, struct group *group)
     }
 }
 
+/* Once all workers have said what they are; until now their steps were sequential. A plan may have
+ * the units that each of them has. */
+static void read_plans(struct core *core)
+{
+    struct plankey here = core->devices[0].key;
+    for (uint32_t i = 1; i < core->device_count; i++) {
+        const uint32_t units = core->devices[i].key.units;
+        here.units = units < here.units ? units : here.units;
+    }
+    plans_read(&core->plans, core->config, &here);
+    for (uint32_t i = 0; i < core->device_count; i++) {
+        device_offer_plans(&core->devices[i]);
+    }
+}
+
 static bool all_ready(const struct core *core)
 {
     for (uint32_t i = 0; i < core->placement.count; i++) {
@@ -243,6 +258,7 @@ static void stage_results(struct core *core)
     }
     if (!core->ready && all_ready(core)) {
         core->ready = true;
+        read_plans(core);
         tell_limits(core);
         tell(core, CONTROL_READY, "");
     }

@@ -272,7 +272,7 @@ static void set_knots(struct measure *measure)
 {
     struct profile *profile = &measure->profile;
     const struct hparams *hparams = engine_hparams(measure->rig.engine);
-    rig_key(&measure->rig, &profile->key);
+    profile->key = measure->rig.key;
     profile->layers = hparams->layers;
     profile->experts = hparams->experts > 0;
     const uint32_t shares = measure->rig.threads < SHARES ? measure->rig.threads : SHARES;
