@@ -59,6 +59,11 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_cuda_embed),
         cmocka_unit_test(check_cuda_norm),
+        cmocka_unit_test(check_cuda_attend_decode),
+        cmocka_unit_test(check_cuda_attend_decode_alone),
+        cmocka_unit_test(check_cuda_attend_prefill),
+        cmocka_unit_test(check_cuda_attend_prefill_cut),
+        cmocka_unit_test(check_cuda_attend_refuses),
     };
     char filter[64] = "*";
     if (argc == 2) {
