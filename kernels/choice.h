@@ -3,8 +3,8 @@
  * device. Odds are integers, so their sums are exact and any number of threads may add them up in
  * any order: a draw depends on the logits and the random number alone.
  *
- * Shared by the CPU's sampler (workers/sample.c) and the GPU's (kernels/cuda/sample.cu), which says
- * beforehand what CHOICE_INLINE is on its device.
+ * Shared by the CPU's sampler (workers/sample.c) and the GPU's (kernels/cuda/choice.cuh), which
+ * says beforehand what CHOICE_INLINE is on its device.
  */
 #ifndef KERNELS_CHOICE_H
 #define KERNELS_CHOICE_H

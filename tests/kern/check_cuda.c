@@ -59,6 +59,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_cuda_embed),
         cmocka_unit_test(check_cuda_norm),
+        cmocka_unit_test(check_cuda_sample),
     };
     char filter[64] = "*";
     if (argc == 2) {
