@@ -60,6 +60,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_embed),
         cmocka_unit_test(check_cuda_norm),
         cmocka_unit_test(check_cuda_sample),
+        cmocka_unit_test(check_cuda_chi),
     };
     char filter[64] = "*";
     if (argc == 2) {

@@ -30,5 +30,6 @@ void check_cuda_schedules(check_cuda_run *run, uint32_t rounds);
 void check_cuda_embed(void **state);
 void check_cuda_norm(void **state);
 void check_cuda_sample(void **state);
+void check_cuda_chi(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */
