@@ -61,6 +61,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_norm),
         cmocka_unit_test(check_cuda_sample),
         cmocka_unit_test(check_cuda_chi),
+        cmocka_unit_test(check_cuda_experts),
     };
     char filter[64] = "*";
     if (argc == 2) {

@@ -31,5 +31,6 @@ void check_cuda_embed(void **state);
 void check_cuda_norm(void **state);
 void check_cuda_sample(void **state);
 void check_cuda_chi(void **state);
+void check_cuda_experts(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */
