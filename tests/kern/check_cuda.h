@@ -39,5 +39,7 @@ void check_cuda_copy(void **state);
 void check_cuda_sample(void **state);
 void check_cuda_chi(void **state);
 void check_cuda_experts(void **state);
+void check_cuda_reduce(void **state);
+void check_cuda_reduce_alone(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */
