@@ -41,5 +41,10 @@ void check_cuda_attend_decode_alone(void **state);
 void check_cuda_attend_prefill(void **state);
 void check_cuda_attend_prefill_cut(void **state);
 void check_cuda_attend_refuses(void **state);
+void check_cuda_sample(void **state);
+void check_cuda_chi(void **state);
+void check_cuda_experts(void **state);
+void check_cuda_reduce(void **state);
+void check_cuda_reduce_alone(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */
