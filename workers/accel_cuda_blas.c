@@ -1,0 +1,54 @@
+/*
+ * accel_cuda_blas.c - see accel_cuda_blas.h. Called once at start, on the worker's main thread, and
+ * at its end; owns the library's handle. Invariant: all functions are there, or none is used.
+ */
+#include "workers/accel_cuda_blas.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+int accel_cuda_blas_open(struct accel_cuda_blas *blas, struct model_error *error)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
+    blas->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!blas->library) {
+        return model_error_set(error, -ENOENT, "cuBLASLt of CUDA %d is needed: %s",
+                               CUBLAS_VER_MAJOR, dlerror());
+    }
+    const struct {
+        const char *name;
+        void *slot;
+    } wanted[] = {
+        {"cublasLtCreate", &blas->create},
+        {"cublasLtDestroy", &blas->destroy},
+        {"cublasLtGetVersion", &blas->version},
+        {"cublasLtMatmul", &blas->multiply},
+        {"cublasLtMatmulAlgoGetHeuristic", &blas->propose},
+        {"cublasLtMatmulDescInit_internal", &blas->init_product},
+        {"cublasLtMatmulDescSetAttribute", &blas->set_product},
+        {"cublasLtMatmulPreferenceInit_internal", &blas->init_wishes},
+        {"cublasLtMatmulPreferenceSetAttribute", &blas->set_wish},
+        {"cublasLtMatrixLayoutInit_internal", &blas->init_layout},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        void *const found = dlsym(blas->library, wanted[i].name);
+        if (!found) {
+            accel_cuda_blas_close(blas);
+            return model_error_set(error, -ENOENT, "%s has no %s", name, wanted[i].name);
+        }
+        memcpy(wanted[i].slot, &found, sizeof found);
+    }
+    return 0;
+}
+
+void accel_cuda_blas_close(struct accel_cuda_blas *blas)
+{
+    if (blas->library) {
+        (void)dlclose(blas->library);
+        blas->library = NULL;
+    }
+}
