@@ -54,6 +54,7 @@ OWNERS = {
     "cublasLt.h": ("workers/accel_cuda.c",),
     "nccl.h": ("workers/comm_nccl.c",),
     "cmocka.h": ("tests/",),
+    "sanitizer/": ("tests/",),
 }
 
 # Headers of the C library, the kernel and the compiler: they need no owner.
