@@ -49,9 +49,11 @@ OWNERS = {
     "omp.h": ("kernels/x86/matmul_onednn.c",),
     "cuda.h": ("kernels/cuda/", "workers/device_cuda.c"),
     "cuda_runtime.h": ("kernels/cuda/", "workers/device_cuda.c"),
+    "cuda_bf16.h": ("kernels/cuda/",),
     "cublasLt.h": ("kernels/cuda/", "workers/device_cuda.c"),
     "nccl.h": ("workers/comm_nccl.c",),
     "cmocka.h": ("tests/",),
+    "sanitizer/": ("tests/",),
 }
 
 # Headers of the C library, the kernel and the compiler: they need no owner.
