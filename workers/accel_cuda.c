@@ -296,8 +296,9 @@ int accel_launch(struct accel *accel, uint32_t lane,
 {
     must(bytes <= ACCEL_ARGS_BYTES_MAX);
     const int status = launch(args, stream_of(accel, lane));
-    return status == -EIO ? accel_cuda_check(accel, cudaGetLastError(), "a kernel's launch")
-                          : status;
+    return status == -EIO
+               ? accel_cuda_fail(accel, "a launch", cudaGetErrorString(cudaGetLastError()))
+               : status;
 }
 
 int accel_capture(struct accel *accel, uint32_t lane)

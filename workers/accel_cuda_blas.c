@@ -1,6 +1,6 @@
 /*
- * accel_cuda_blas.c - see accel_cuda_blas.h. Called once at start, on the worker's main thread, and
- * at its end; owns the library's handle. Invariant: all functions are there, or none is used.
+ * accel_cuda_blas.c - see accel_cuda_blas.h. Called once at start, on the worker's main thread; the
+ * library stays loaded until the process ends. Invariant: all functions are there, or none is used.
  */
 #include "workers/accel_cuda_blas.h"
 
@@ -14,8 +14,8 @@ int accel_cuda_blas_open(struct accel_cuda_blas *blas, struct model_error *error
 {
     char name[64];
     (void)snprintf(name, sizeof name, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-    blas->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!blas->library) {
+    void *const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
         return model_error_set(error, -ENOENT, "cuBLASLt of CUDA %d is needed: %s",
                                CUBLAS_VER_MAJOR, dlerror());
     }
@@ -35,20 +35,11 @@ int accel_cuda_blas_open(struct accel_cuda_blas *blas, struct model_error *error
         {"cublasLtMatrixLayoutInit_internal", &blas->init_layout},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *const found = dlsym(blas->library, wanted[i].name);
+        void *const found = dlsym(library, wanted[i].name);
         if (!found) {
-            accel_cuda_blas_close(blas);
             return model_error_set(error, -ENOENT, "%s has no %s", name, wanted[i].name);
         }
         memcpy(wanted[i].slot, &found, sizeof found);
     }
     return 0;
-}
-
-void accel_cuda_blas_close(struct accel_cuda_blas *blas)
-{
-    if (blas->library) {
-        (void)dlclose(blas->library);
-        blas->library = NULL;
-    }
 }

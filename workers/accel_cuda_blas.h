@@ -13,7 +13,6 @@
 
 /* Those that end in _internal fill in descriptors that the caller holds: no heap. */
 struct accel_cuda_blas {
-    void *library;
     __typeof__(&cublasLtCreate) create;
     __typeof__(&cublasLtDestroy) destroy;
     __typeof__(&cublasLtGetVersion) version;
@@ -29,6 +28,5 @@ struct accel_cuda_blas {
 /* From where the loader looks (LD_LIBRARY_PATH, its cache) or the toolkit of the build. 0; -ENOENT
  * with what is missing in *error. */
 int accel_cuda_blas_open(struct accel_cuda_blas *blas, struct model_error *error) MUST_CHECK;
-void accel_cuda_blas_close(struct accel_cuda_blas *blas);
 
 #endif /* WORKERS_ACCEL_CUDA_BLAS_H */

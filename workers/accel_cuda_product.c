@@ -83,7 +83,6 @@ void accel_cuda_products_close(struct accel_products *products)
     if (products->handle) {
         (void)products->blas.destroy(products->handle);
     }
-    accel_cuda_blas_close(&products->blas);
     free(products);
 }
 
