@@ -57,8 +57,11 @@ void check_cuda_schedules(check_cuda_run *run, uint32_t rounds)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_cuda_embed),
-        cmocka_unit_test(check_cuda_norm),
+        cmocka_unit_test(check_cuda_embed), cmocka_unit_test(check_cuda_norm),
+        cmocka_unit_test(check_cuda_silu),  cmocka_unit_test(check_cuda_logits),
+        cmocka_unit_test(check_cuda_route), cmocka_unit_test(check_cuda_combine),
+        cmocka_unit_test(check_cuda_rope),  cmocka_unit_test(check_cuda_gather),
+        cmocka_unit_test(check_cuda_copy),
     };
     char filter[64] = "*";
     if (argc == 2) {

@@ -29,5 +29,12 @@ void check_cuda_schedules(check_cuda_run *run, uint32_t rounds);
 
 void check_cuda_embed(void **state);
 void check_cuda_norm(void **state);
+void check_cuda_silu(void **state);
+void check_cuda_logits(void **state);
+void check_cuda_route(void **state);
+void check_cuda_combine(void **state);
+void check_cuda_rope(void **state);
+void check_cuda_gather(void **state);
+void check_cuda_copy(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */
