@@ -36,5 +36,10 @@ void check_cuda_combine(void **state);
 void check_cuda_rope(void **state);
 void check_cuda_gather(void **state);
 void check_cuda_copy(void **state);
+void check_cuda_attend_decode(void **state);
+void check_cuda_attend_decode_alone(void **state);
+void check_cuda_attend_prefill(void **state);
+void check_cuda_attend_prefill_cut(void **state);
+void check_cuda_attend_refuses(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */

@@ -261,7 +261,7 @@ def check_shapes(code, shipped):
                 yield from check_static(code, body)
         elif not flat or re.match(r"(typedef|extern)\b", flat):
             continue
-        elif re.fullmatch(r"(struct|union|enum)( \w+)?( ?\{\})?", flat):
+        elif re.fullmatch(r"(template <[^<>]*> )?(struct|union|enum)( \w+)?( ?\{\})?", flat):
             continue
         elif is_mutable(flat.split("=")[0]):
             yield number, "mutable file-scope state: pass it"
