@@ -6,6 +6,7 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 add_compile_options(
   -Wall -Wextra -Werror -Wformat=2 -Wconversion -Wimplicit-fallthrough -Wvla -Wshadow -Wundef
   "$<$<COMPILE_LANGUAGE:C>:-Wsign-conversion;-Wstrict-prototypes;-Wmissing-prototypes>"
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-sign-conversion>
   -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
   -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing
   -ffp-contract=off)

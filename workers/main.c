@@ -27,6 +27,7 @@
 #include "model/weights.h"
 #include "workers/comm_shm.h"
 #include "workers/engine.h"
+#include "workers/identity.h"
 #include "workers/measure.h"
 #include "workers/presence.h"
 #include "workers/rehearse.h"
@@ -50,6 +51,7 @@ struct worker {
     struct engine *engine;
     struct step step;
     enum kern_dtype dtype;
+    struct plankey key;
     uint64_t load_us;
 };
 
@@ -202,6 +204,7 @@ static int open_engine(struct worker *worker, const struct weights *weights,
     if (status) {
         return status;
     }
+    identity_fill(&worker->key, hparams, &options);
     const struct record_bounds bounds = {.slots = config->batch.slots_max,
                                          .pages = options.device_pages,
                                          .vocab = hparams->vocab,
@@ -246,6 +249,7 @@ static int announce(struct worker *worker)
         .kv_bytes = engine_kv_bytes(worker->engine),
         .load_us = worker->load_us,
     };
+    memcpy(link_own_board(&worker->link), &worker->key, sizeof worker->key);
     step_attach(&worker->step, &worker->link, worker->comm);
     const int error = ring_push(&worker->link.out, &record);
     if (error) {

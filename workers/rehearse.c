@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "plan/planfile.h"
 #include "plan/verify.h"
 #include "workers/rig.h"
 
@@ -57,12 +58,10 @@ static int read_plans(struct rehearsal *rehearsal, char **paths)
 static int check_plans(struct rehearsal *rehearsal, char **paths)
 {
     struct graph graph;
-    struct planfile_key key;
     char text[PLANFILE_ERROR_BYTES_MAX];
-    rig_key(&rehearsal->rig, &key);
     graph_build(&graph, engine_hparams(rehearsal->rig.engine)->experts > 0, 1, GRAPH_INSIDE);
     for (uint32_t i = 0; i < rehearsal->count; i++) {
-        if (planfile_check(&rehearsal->file[i], &key, &graph, text)) {
+        if (planfile_check(&rehearsal->file[i], &rehearsal->rig.key, &graph, text)) {
             return rig_fail(paths[i], text);
         }
     }

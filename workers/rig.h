@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/must.h"
 #include "kernels/kern.h"
-#include "plan/planfile.h"
+#include "plan/plankey.h"
 #include "plan/regime.h"
 #include "workers/engine.h"
 
@@ -23,7 +23,7 @@ struct rig {
     uint32_t tokens_max;  /* Of a batch; wanted by the caller, */
     uint32_t context_max; /* as are the positions, of which the model may have fewer, */
     uint32_t threads;     /* and the threads. */
-    enum kern_dtype dtype;
+    struct plankey key;   /* What profiles and plan files of this rig are for. */
     uint32_t sequence_pages;
     uint32_t *pages; /* [tokens_max][sequence_pages]. From a pool of thousands in turn, so that
                       * attention reads memory as in a real batch, not one hot page. */
@@ -38,9 +38,6 @@ void rig_close(struct rig *rig);
 /* A step of this regime, single tokens first, then one prompt. Valid until the next. */
 struct engine_batch rig_batch(struct rig *rig, const struct regime *regime,
                               const struct plan *plan);
-
-/* What plan files of this rig are for. */
-void rig_key(const struct rig *rig, struct planfile_key *key);
 
 void rig_print(struct json *root);               /* A line; frees it. */
 int rig_fail(const char *what, const char *why); /* The line {"error": "what: why"}; -EIO. */

@@ -123,7 +123,7 @@ static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t has
     struct plan *plan = &step->plans[id - 1];
     bool *taken = &step->plan_taken[id - 1];
     if (!*taken) {
-        const struct plan_table *table = link_worker_board(step->link);
+        const struct plan_table *table = link_peer_board(step->link);
         *plan = table->plan[id - 1];
         *taken = trial_passes(plan, hparams->experts > 0, hparams->layers) && plan->id == id &&
                  plan_hash(plan) == plan->hash;

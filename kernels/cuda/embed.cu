@@ -17,8 +17,7 @@ static __global__ void __launch_bounds__(ROWS_THREADS)
     const Act *table = (const Act *)args.table;
     for (uint64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
         const uint64_t row = unit / pieces;
-        const uint32_t col =
-            ((uint32_t)(unit % pieces) * ROWS_THREADS + (uint32_t)threadIdx.x) * Width;
+        const uint32_t col = rows_column<Width>((uint32_t)(unit % pieces));
         const uint32_t id = args.ids[row];
         float values[Width];
         if (col >= args.cols) {
@@ -38,8 +37,7 @@ static __global__ void __launch_bounds__(ROWS_THREADS)
 template <class Act, int Width>
 static int launch(const struct cuda_embed_args *args, struct CUstream_st *stream)
 {
-    const uint32_t piece = ROWS_THREADS * Width;
-    const uint32_t pieces = (args->cols + piece - 1) / piece;
+    const uint32_t pieces = rows_pieces<Width>(args->cols);
     const unsigned blocks = rows_blocks((uint64_t)args->rows_max * pieces, args->ctas);
     return GPU_LAUNCH(embed_rows<Act, Width>, dim3(blocks), dim3(ROWS_THREADS), 0, stream, *args,
                       pieces);

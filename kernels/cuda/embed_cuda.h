@@ -20,7 +20,7 @@ struct cuda_embed_args {
     float *x;             /* [rows][cols] */
     const uint32_t *rows; /* On the device. */
     uint32_t rows_max;    /* Of the bucket: *rows is at most this. */
-    uint32_t cols;        /* A multiple of 8. */
+    uint32_t cols;
     uint32_t vocab;
     uint32_t ctas; /* 0: as many as the shape wants. */
     enum kern_dtype dtype;

@@ -10,16 +10,20 @@
 
 enum { ROWS_THREADS = 256, ROWS_WARPS = ROWS_THREADS / 32 };
 
-/* Width values (1 or 4) from an aligned address, as float. */
+/* Width values (1, 2 or 4) from an aligned address, as float. */
 template <int Width> GPU_DEVICE void rows_load(float values[Width], const float *from)
 {
-    static_assert(Width == 1 || Width == 4, "one or a vector");
+    static_assert(Width == 1 || Width == 2 || Width == 4, "one or a vector");
     if constexpr (Width == 4) {
         const float4 four = *(const float4 *)from;
         values[0] = four.x;
         values[1] = four.y;
         values[2] = four.z;
         values[3] = four.w;
+    } else if constexpr (Width == 2) {
+        const float2 two = *(const float2 *)from;
+        values[0] = two.x;
+        values[1] = two.y;
     } else {
         values[0] = *from;
     }
@@ -33,6 +37,10 @@ template <int Width> GPU_DEVICE void rows_load(float values[Width], const gpu_bf
         values[1] = __uint_as_float(four.x & 0xffff0000u);
         values[2] = __uint_as_float(four.y << 16);
         values[3] = __uint_as_float(four.y & 0xffff0000u);
+    } else if constexpr (Width == 2) {
+        const uint32_t two = *(const uint32_t *)from;
+        values[0] = __uint_as_float(two << 16);
+        values[1] = __uint_as_float(two & 0xffff0000u);
     } else {
         values[0] = gpu_float(*from);
     }
@@ -42,6 +50,8 @@ template <int Width> GPU_DEVICE void rows_store(float *to, const float values[Wi
 {
     if constexpr (Width == 4) {
         *(float4 *)to = make_float4(values[0], values[1], values[2], values[3]);
+    } else if constexpr (Width == 2) {
+        *(float2 *)to = make_float2(values[0], values[1]);
     } else {
         *to = values[0];
     }
@@ -52,6 +62,8 @@ template <int Width> GPU_DEVICE void rows_store(gpu_bf16 *to, const float values
     if constexpr (Width == 4) {
         *(uint2 *)to =
             make_uint2(gpu_pack_bf16(values[0], values[1]), gpu_pack_bf16(values[2], values[3]));
+    } else if constexpr (Width == 2) {
+        *(uint32_t *)to = gpu_pack_bf16(values[0], values[1]);
     } else {
         *to = gpu_act<gpu_bf16>(values[0]);
     }
@@ -72,6 +84,17 @@ GPU_DEVICE float rows_sum(float value, float *partial)
     }
     __syncthreads();
     return sum;
+}
+
+/* The pieces of a row that blocks take one at a time, and this thread's first column in one. */
+template <int Width> static inline uint32_t rows_pieces(uint32_t cols)
+{
+    return (cols + ROWS_THREADS * Width - 1) / (ROWS_THREADS * Width);
+}
+
+template <int Width> GPU_DEVICE uint32_t rows_column(uint32_t piece)
+{
+    return (piece * ROWS_THREADS + threadIdx.x) * Width;
 }
 
 /* Blocks for a number of units: the budget, where there is one. */

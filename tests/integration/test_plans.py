@@ -4,7 +4,7 @@ import json
 import os
 import re
 
-from sluice_client import Client
+from sluice_client import PLANS, STATS, Client
 
 OPERATIONS = ["attention-norm", "kqv", "rope-append", "prefill-attention", "decode-attention",
               "output", "ffn-norm", "up-gate", "silu-mul", "down"]
@@ -37,6 +37,18 @@ def write_plans(folder, key, edges_less=0):
             json.dump(plan, file)
 
 
+def ran_by(agent):
+    """Of each file the steps and the time, and what is refused; told twice, they agree."""
+    with Client(agent.endpoint) as client:
+        told, stats = client.ask(PLANS).body, client.ask(STATS).body
+    assert set(told) == {"plans", "refused"} and told["plans"][0]["file"] == ""
+    assert stats["plans"] == len(told["plans"]) - 1
+    assert stats["plans_refused"] == len(told["refused"])
+    assert stats["steps_total"] == sum(row["steps_total"] for row in told["plans"]) > 0
+    assert stats["compute_us_total"] == sum(row["compute_us_total"] for row in told["plans"])
+    return told
+
+
 def answers_of(agent):
     with Client(agent.endpoint) as client:
         prompts = [[1] + [3 + (seed * 37 + i * 11) % 200 for i in range(5 + 40 * seed)]
@@ -55,12 +67,14 @@ def said(agent, words):
 
 def key_of_this_machine(make_agent, folder):
     """Each refusal names one thing that differs, and what it should be."""
-    key = {"model": "m", "dtype": "d", "tp": 9, "device": "none", "units": 99, "versions": "0"}
+    key = {"model": "m", "dtype": "d", "weights": "w", "tp": 9, "device": "none", "units": 99,
+           "library": "none 0", "kernels": "0"}
     expected = None
     while True:
         write_plans(folder, key)
         agent = start(make_agent, folder, "overlap")
         answers = answers_of(agent)
+        told = ran_by(agent)
         agent.stop()
         expected = expected or answers
         assert answers == expected
@@ -68,6 +82,9 @@ def key_of_this_machine(make_agent, folder):
         if not refused:
             return key, expected
         assert len(refused) == 5 and all(refused), agent.errors
+        assert [row["file"] for row in told["refused"]] == [
+            f"{tokens:03}.json" for tokens in (1, 4, 16, 64, 256)]
+        assert "refused: " + told["refused"][0]["reason"] in said(agent, "001.json is refused")[0]
         name, had, here = refused[0].groups()
         assert str(key[name]) == had
         key[name] = type(key[name])(here)
@@ -79,6 +96,10 @@ def test_lanes_give_the_tokens_of_sequential_steps(make_agent, tmp_path):
     for mode, count in (("auto", 5), ("overlap", 5), ("nano", 5), ("sequential", None)):
         agent = start(make_agent, tmp_path, mode)
         assert answers_of(agent) == expected, mode
+        told = ran_by(agent)
+        assert len(told["plans"]) == 1 + (count or 0) and not told["refused"]
+        by_plans = sum(row["steps_total"] for row in told["plans"] if row["plan"] > 0)
+        assert (by_plans > 0) == (count is not None), told
         agent.stop()
         line = said(agent, f"plans: {count} of 5 files serve, {count} of them not sequentially")
         assert len(line) == (count is not None), agent.errors

@@ -25,7 +25,8 @@ def profile(model, tmp_path_factory):
 
 def test_profile_has_every_operation(profile):
     root = json.loads(profile.read_text())
-    assert root["units"] == 2 and root["shares"] == [1, 2] and root["tokens"][-1] == TOKENS
+    assert root["key"]["units"] == 2 and root["key"]["library"] and root["key"]["kernels"]
+    assert root["shares"] == [1, 2] and root["tokens"][-1] == TOKENS
     assert set(root["duration_us"]) >= {"kqv", "output", "prefill-attention", "decode-attention"}
     for shares in root["duration_us"].values():
         assert len(shares) == 2

@@ -59,6 +59,18 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_cuda_embed),
         cmocka_unit_test(check_cuda_norm),
+        cmocka_unit_test(check_cuda_silu),
+        cmocka_unit_test(check_cuda_logits),
+        cmocka_unit_test(check_cuda_route),
+        cmocka_unit_test(check_cuda_combine),
+        cmocka_unit_test(check_cuda_rope),
+        cmocka_unit_test(check_cuda_gather),
+        cmocka_unit_test(check_cuda_copy),
+        cmocka_unit_test(check_cuda_attend_decode),
+        cmocka_unit_test(check_cuda_attend_decode_alone),
+        cmocka_unit_test(check_cuda_attend_prefill),
+        cmocka_unit_test(check_cuda_attend_prefill_cut),
+        cmocka_unit_test(check_cuda_attend_refuses),
     };
     char filter[64] = "*";
     if (argc == 2) {

@@ -29,5 +29,17 @@ void check_cuda_schedules(check_cuda_run *run, uint32_t rounds);
 
 void check_cuda_embed(void **state);
 void check_cuda_norm(void **state);
+void check_cuda_silu(void **state);
+void check_cuda_logits(void **state);
+void check_cuda_route(void **state);
+void check_cuda_combine(void **state);
+void check_cuda_rope(void **state);
+void check_cuda_gather(void **state);
+void check_cuda_copy(void **state);
+void check_cuda_attend_decode(void **state);
+void check_cuda_attend_decode_alone(void **state);
+void check_cuda_attend_prefill(void **state);
+void check_cuda_attend_prefill_cut(void **state);
+void check_cuda_attend_refuses(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */

@@ -1,7 +1,7 @@
 /*
- * check_cuda_rows.c - checks of the CUDA kernels that work row by row: embed, norm. Each round
- * draws a shape and a fill; rows of the bucket past the batch's own must stay as they were. Runs in
- * the process of check_cuda.c. Invariant: no input here leaves the range of float.
+ * check_cuda_rows.c - checks of the CUDA kernels that work row by row: embed, norm, silu. Each
+ * round draws a shape and a fill; rows of the bucket past the batch's own must stay as they were.
+ * Runs in the process of check_cuda.c. Invariant: no input here leaves the range of float.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -14,6 +14,7 @@
 #include "kernels/bf16.h"
 #include "kernels/cuda/embed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
+#include "kernels/cuda/silu_cuda.h"
 #include "kernels/ref/ref.h"
 #include "tests/kern/check_cuda.h"
 
@@ -119,4 +120,44 @@ void check_cuda_norm(void **state)
 {
     (void)state;
     check_cuda_schedules(norm_round, ROUNDS);
+}
+
+static void silu_round(struct check_cuda *check)
+{
+    struct check_random *random = &check->random;
+    const uint32_t rows = check_between(random, 0, 5);
+    const uint32_t cols = draw_cols(random);
+    const size_t count = (size_t)rows * cols;
+    const size_t room = (size_t)(rows + ROWS_SPARE) * cols;
+    const size_t bytes = room * kern_dtype_bytes(check->dtype);
+    void *gate_up =
+        check_acts(random, check_between(random, 0, CHECK_FILLS - 1), 2 * room, check->dtype);
+    float *floats = check_alloc(2 * count * sizeof *floats);
+    void *want = check_alloc(bytes);
+    void *got = check_alloc(bytes);
+    for (size_t i = 0; i < 2 * count; i++) {
+        floats[i] = act_load(gate_up, i, check->dtype);
+    }
+    const struct kern_silu_mul_args spec = {floats, want, cols, check->dtype};
+    const struct cuda_silu_args args = {.gate_up = gate_up,
+                                        .y = got,
+                                        .rows = &rows,
+                                        .rows_max = rows + ROWS_SPARE,
+                                        .cols = cols,
+                                        .ctas = check->ctas,
+                                        .dtype = check->dtype};
+    ref_silu_mul(&spec, 0, rows);
+    assert_int_equal(cuda_silu(&args, check->stream), 0);
+    check_cuda_result(check, got, bytes);
+    check_close(got, want, room, check->dtype, 1e-6f, 1e-30f);
+    free(gate_up);
+    free(floats);
+    free(want);
+    free(got);
+}
+
+void check_cuda_silu(void **state)
+{
+    (void)state;
+    check_cuda_schedules(silu_round, ROUNDS);
 }

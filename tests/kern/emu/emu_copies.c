@@ -59,7 +59,9 @@ void emu_copies_wait(struct emu_block *block, uint32_t pending)
         land(&copies->list[i]);
     }
     copies->count -= landed;
-    memmove(copies->list, copies->list + landed, copies->count * sizeof *copies->list);
+    if (copies->count > 0) { /* A group may be empty, and so may the list. */
+        memmove(copies->list, copies->list + landed, copies->count * sizeof *copies->list);
+    }
     copies->group_count = pending;
     for (uint32_t i = 0; i < pending; i++) {
         copies->groups[i] = copies->groups[i + groups] - landed;
