@@ -2,9 +2,10 @@
 """ptxas.py FOLDER BUDGETS - what ptxas said of each kernel, against what it may say.
 
 FOLDER holds STEM.ptxas, the output of `nvcc -Xptxas -v` for kernels/cuda/STEM.cu; BUDGETS has lines
-`STEM/KERNEL REGISTERS REGISTERS`, one number for each of TARGETS. Of all instances of a kernel none
-may spill or use the stack, and none more registers than its budget; a kernel without a budget, a
-budget without a kernel and a target that was not built are findings too. Exits 1 when there is one.
+`STEM/KERNEL REGISTERS REGISTERS`, one number for each of TARGETS; KERNEL<ARGUMENTS> is for that
+instance alone. No instance may spill, use the stack, or take more registers than its budget; a
+kernel without a budget, a budget without a kernel and a target that was not built are findings too.
+Exits 1 when there is one.
 """
 import glob
 import os
@@ -35,13 +36,16 @@ def parse(log):
 
 
 def demangle(names):
-    """Kernel names without namespaces, template arguments and parameters."""
+    """{mangled: (kernel, instance)}: without namespaces and parameters, and with the arguments of
+    the template, as in (decode, decode<128>); the same twice where it is no template."""
     done = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True,
                           check=True)
     plain = {}
     for name, text in zip(names, done.stdout.split("\n")):
-        head = re.split(r"[<(]", text.replace("(anonymous namespace)", ""), maxsplit=1)[0]
-        plain[name] = re.split(r"[ :]+", head)[-1]
+        text = text.replace("(anonymous namespace)::", "")
+        head, arguments = re.match(r"([^<(]*)(<.*?>)?(?=\()", text).groups()
+        kernel = re.split(r"[ :]+", head)[-1]
+        plain[name] = kernel, kernel + (arguments or "").replace(" ", "")
     return plain
 
 
@@ -56,7 +60,7 @@ def read_budgets(text):
 
 
 def check(logs, budgets):
-    """Findings, and {kernel: {target: registers}} as seen. logs: {stem: text of the log}."""
+    """Findings, and {row of the table: {target: most registers}} as seen. logs: {stem: text}."""
     findings, seen = [], {}
     for stem, log in sorted(logs.items()):
         entries = list(parse(log))
@@ -64,14 +68,13 @@ def check(logs, budgets):
         if not entries:
             findings.append(f"{stem}: no kernel in its log")
         for name, target, registers, stack, spills in entries:
-            kernel = f"{stem}/{names[name]}"
+            kernel, instance = (f"{stem}/{spelled}" for spelled in names[name])
             if registers is None or stack is None or spills is None:
-                findings.append(f"{kernel} {target}: the log lacks a figure of {name}")
+                findings.append(f"{instance} {target}: the log lacks a figure")
                 continue
             if stack or spills:
-                findings.append(f"{kernel} {target}: {stack} bytes of stack, {spills} spilled in "
-                                f"{name}")
-            row = seen.setdefault(kernel, {})
+                findings.append(f"{instance} {target}: {stack} bytes of stack, {spills} spilled")
+            row = seen.setdefault(instance if instance in budgets else kernel, {})
             row[target] = max(registers, row.get(target, 0))
     for kernel, row in sorted(seen.items()):
         budget = budgets.get(kernel)

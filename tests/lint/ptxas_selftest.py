@@ -19,6 +19,8 @@ BAD = [
     ("8 bytes of stack", log("sm_80", stack=8) + log("sm_90a"), BUDGET),
     ("12 spilled", log("sm_80") + log("sm_90a", spills=6), BUDGET),
     ("41 registers, budget 40", GOOD + log("sm_80", 41, name="_Z9norm_rowsItLi1EEvf"), BUDGET),
+    ("norm_rows<float,4> sm_90a: 41", GOOD + log("sm_90a", 41),
+     BUDGET + "norm/norm_rows<float,4> 40 40\n"),
     ("not built", log("sm_80"), BUDGET),
     ("no budget", GOOD + log("sm_80", name="_Z5otherv"), BUDGET),
     ("a budget for no kernel", GOOD, BUDGET + "norm/gone 1 1\n"),
