@@ -54,7 +54,7 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         return rig_fail("the model", "has no more positions than a batch has tokens");
     }
     const struct engine_options options = {
-        .dtype = isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32,
+        .dtype = engine_dtype_auto(isa),
         .isa = isa,
         .threads = rig->threads,
         .tokens_max = rig->tokens_max,
@@ -63,9 +63,11 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         .page_tokens = PAGE_TOKENS,
         .device_pages = PAGES,
     };
-    identity_fill(&rig->key, hparams, &options);
-    return engine_open(&rig->engine, weights, &options, &error) ? rig_fail("the model", error.text)
-                                                                : 0;
+    if (engine_open(&rig->engine, weights, &options, &error)) {
+        return rig_fail("the model", error.text);
+    }
+    identity_fill(&rig->key, rig->engine, &options);
+    return 0;
 }
 
 int rig_open(struct rig *rig, const char *path)
