@@ -212,7 +212,7 @@ static int open_engine(struct worker *worker, const struct weights *weights,
                                          .positions = options.context_max,
                                          .rows = options.rows_max,
                                          .tokens = options.tokens_max};
-    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens);
+    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens, options.ranks);
 }
 
 static int load(struct worker *worker)
