@@ -7,6 +7,7 @@ get_filename_component(CUDA_HOME ${CUDA_HOME}/../.. ABSOLUTE)
 find_path(CUDA_INCLUDE cuda_runtime_api.h PATHS ${CUDA_HOME}/include NO_DEFAULT_PATH REQUIRED)
 find_library(CUDART_STATIC libcudart_static.a
              PATHS ${CUDA_HOME}/lib64 ${CUDA_HOME}/lib NO_DEFAULT_PATH REQUIRED)
+get_filename_component(CUDA_LIBRARIES ${CUDART_STATIC} DIRECTORY) # Those loaded at run time, too.
 
 add_library(CUDA::runtime INTERFACE IMPORTED)
 target_include_directories(CUDA::runtime SYSTEM INTERFACE ${CUDA_INCLUDE})
@@ -18,7 +19,7 @@ set(NVCC_TARGETS
   -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a
   -gencode=arch=compute_80,code=compute_80)
 set(NVCC_FLAGS
-  -std=c++17 -O3 -lineinfo -Werror all-warnings --threads 2 -Xptxas -v
+  -std=c++17 -O3 -lineinfo -Werror all-warnings -Xptxas -v
   -Xcompiler -fPIC,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-fno-strict-aliasing,-Wall
   -I${CMAKE_SOURCE_DIR} ${NVCC_TARGETS})
 

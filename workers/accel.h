@@ -30,6 +30,14 @@ enum {
     ACCEL_LANES_MAX = 16,
     ACCEL_COPIES_MAX = 64,      /* Of one call. */
     ACCEL_ARGS_BYTES_MAX = 512, /* A kernel's arguments. */
+    ACCEL_FAILURE_BYTES_MAX = 200,
+};
+
+/* How lanes get their shares, best first. */
+enum accel_sharing {
+    ACCEL_SHARING_CUT,   /* Units of their own. */
+    ACCEL_SHARING_HINTS, /* Launches limit themselves; what is asked for first starts first. */
+    ACCEL_SHARING_ONE,   /* All lanes are one: nothing overlaps. */
 };
 
 struct accel_info {
@@ -40,12 +48,16 @@ struct accel_info {
     uint32_t units;             /* Streaming multiprocessors. */
     uint32_t unit_step;         /* Shares of them are multiples of this. */
     uint32_t rows_step;         /* Rows of x that products like best: where plans cut a batch. */
+    enum accel_sharing sharing; /* Final once there are lanes. */
 };
 
 /* Device `index` of this machine. -ENODEV: there is none; -EIO; *error in one line. */
 int accel_open(struct accel **out, uint32_t index, struct model_error *error) MUST_CHECK;
 void accel_close(struct accel *accel); /* NULL is allowed. What runs is waited for, not for ever. */
 void accel_info(struct accel *accel, struct accel_info *out);
+
+/* The device's first failure in one line, for the supervisor; empty while there is none. */
+const char *accel_failure(const struct accel *accel);
 
 enum accel_memory {
     ACCEL_DEVICE,
@@ -55,6 +67,10 @@ enum accel_memory {
 /* Memory with garbage in it, aligned to 256. 0 or -ENOMEM. Addresses in device memory are for
  * kernels, copies and products; the host does not follow them. */
 int accel_arena(struct accel *accel, enum accel_memory kind, size_t bytes, void **out) MUST_CHECK;
+
+/* Pins memory that somebody else made, such as a shared segment: as ACCEL_HOST from now on, until
+ * the accelerator is closed; the memory stays mapped as long. */
+int accel_pin(struct accel *accel, void *bytes, size_t count, bool writable) MUST_CHECK;
 
 /*
  * Lanes 0 .. count - 1, once. A share of 0 units is all of the device. Lanes with the same group,
@@ -115,6 +131,13 @@ struct accel_product {
 };
 int accel_multiply(struct accel *accel, uint32_t lane,
                    const struct accel_product *product) MUST_CHECK;
+
+/* Finds out how the lane does each of these products fastest, and keeps it for later starts. At
+ * start, with nothing else on the device; y is garbage then. Without it products are right, and of
+ * a speed that nobody measured. In float one way is fixed for all rows of a shape: the same bits.
+ */
+int accel_tune(struct accel *accel, uint32_t lane, const struct accel_product *products,
+               uint32_t count) MUST_CHECK;
 
 /*
  * From capture to captured, what is put on `lane`, and on lanes that wait for an event recorded in

@@ -14,7 +14,7 @@ enum { PRESENCE_COMPUTE_MIN = 80 }; /* sm_80: kernels/cuda has no code for older
 
 int presence_check(char text[PRESENCE_TEXT_BYTES])
 {
-    struct cudaDeviceProp device;
+    struct cudaDeviceProp device = {.major = 0};
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
     if (!error && count > 0) {
