@@ -102,16 +102,12 @@ void plans_read(struct plans *plans, const struct config *config, const struct p
     if (config->plan.mode == CONFIG_PLAN_SEQUENTIAL || !config->plan.dir[0]) {
         return;
     }
-    if (config->workers.tp > 1) {
-        log_warning("plan.dir is not read: with workers.tp above 1 steps are sequential");
-        return;
-    }
     const int count = scandir(config->plan.dir, &names, is_plan_file, alphasort);
     struct planfile *file = malloc(sizeof *file);
     if (count < 0 || !file) {
         log_warning("plan.dir %s cannot be read (error %d)", config->plan.dir, errno);
     }
-    graph_build(&graph, plans->experts, 1, GRAPH_INSIDE);
+    graph_build(&graph, plans->experts, here->tp, GRAPH_INSIDE);
     for (int i = 0; i < count; i++) {
         if (file) {
             take_file(plans, config, names[i]->d_name, &graph, file);

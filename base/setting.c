@@ -45,7 +45,7 @@ static const struct setting setting_table[] = {
     {"workers.threads", "Threads of a worker; 0: the cores at hand / workers.count.", "0", NULL,
      SETTING_NUMBER, 0, LIMIT_WORKER_THREADS_MAX, AT(workers.threads)},
     {"workers.device", "auto: a GPU where sluice-worker-cuda finds one, else the CPU.", "auto",
-     "auto cpu", SETTING_CHOICE, 0, 0, AT(workers.device)},
+     "auto cpu cuda", SETTING_CHOICE, 0, 0, AT(workers.device)},
     {"workers.start_timeout_ms", "A worker not ready by then is killed.", "120000", NULL,
      SETTING_NUMBER, 100, 3600000, AT(workers.start_timeout_ms)},
     {"workers.step_timeout_ms",

@@ -64,8 +64,8 @@ enum accel_memory {
     ACCEL_HOST, /* Pinned: host memory that copies read or write while the host goes on. */
 };
 
-/* Zeroed memory, aligned to 256. 0 or -ENOMEM. Addresses in device memory are for kernels, copies
- * and products; the host does not follow them. */
+/* Memory with garbage in it, aligned to 256. 0 or -ENOMEM. Addresses in device memory are for
+ * kernels, copies and products; the host does not follow them. */
 int accel_arena(struct accel *accel, enum accel_memory kind, size_t bytes, void **out) MUST_CHECK;
 
 /* Pins memory that somebody else made, such as a shared segment: as ACCEL_HOST from now on, until

@@ -167,7 +167,7 @@ static uint32_t take_cores(const struct worker *worker)
 static enum kern_dtype choose_dtype(const struct config *config, unsigned isa)
 {
     if (config->model.dtype == CONFIG_DTYPE_AUTO) {
-        return isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
+        return engine_dtype_auto(isa);
     }
     return config->model.dtype == CONFIG_DTYPE_BF16 ? KERN_BF16 : KERN_F32;
 }
@@ -199,19 +199,20 @@ static int open_engine(struct worker *worker, const struct weights *weights,
         .device_pages = config->kv.device_pages,
         .rank = worker->index % config->workers.tp,
         .ranks = config->workers.tp,
+        .timeout_ms = config->workers.step_timeout_ms,
     };
     const int status = engine_open(&worker->engine, weights, &options, error);
     if (status) {
         return status;
     }
-    identity_fill(&worker->key, hparams, &options);
+    identity_fill(&worker->key, worker->engine, &options);
     const struct record_bounds bounds = {.slots = config->batch.slots_max,
                                          .pages = options.device_pages,
                                          .vocab = hparams->vocab,
                                          .positions = options.context_max,
                                          .rows = options.rows_max,
                                          .tokens = options.tokens_max};
-    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens);
+    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens, options.ranks);
 }
 
 static int load(struct worker *worker)

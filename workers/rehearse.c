@@ -122,6 +122,9 @@ int rehearse_main(int argc, char **argv)
     int code = read_plans(rehearsal, argv + ARGUMENTS);
     if (!code) {
         const struct regime *regime = &rehearsal->file[0].regime;
+        rig->dtype =
+            rehearsal->file[0].key.dtype; /* The others' must be the same: it is checked. */
+        rig->weights = rehearsal->file[0].key.weights;
         rig->tokens_max = regime->tokens;
         rig->context_max = regime->context + regime->tokens + 1;
         code = rig_open(rig, argv[1]);

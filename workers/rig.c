@@ -42,9 +42,18 @@ bool rig_number(const char *text, uint32_t most, uint32_t *out)
     return !errno && end != text && *end == '\0' && value >= 1 && value <= most;
 }
 
+static enum kern_dtype choose_dtype(const struct rig *rig, unsigned isa)
+{
+    if (strcmp(rig->dtype, "auto") == 0) {
+        return engine_dtype_auto(isa);
+    }
+    return strcmp(rig->dtype, "bf16") == 0 ? KERN_BF16 : KERN_F32;
+}
+
 static int open_engine(struct rig *rig, const struct weights *weights)
 {
     const struct hparams *hparams = weights_hparams(weights);
+    const bool int8 = strcmp(rig->weights, "int8") == 0;
     const unsigned isa = kern_isa_detect();
     struct model_error error = {"out of memory"};
     if (rig->context_max > hparams->positions_max) {
@@ -54,7 +63,8 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         return rig_fail("the model", "has no more positions than a batch has tokens");
     }
     const struct engine_options options = {
-        .dtype = isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32,
+        .dtype = choose_dtype(rig, isa),
+        .weights = int8 ? MATMUL_WEIGHTS_INT8 : MATMUL_WEIGHTS_DTYPE,
         .isa = isa,
         .threads = rig->threads,
         .tokens_max = rig->tokens_max,
@@ -63,9 +73,11 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         .page_tokens = PAGE_TOKENS,
         .device_pages = PAGES,
     };
-    identity_fill(&rig->key, hparams, &options);
-    return engine_open(&rig->engine, weights, &options, &error) ? rig_fail("the model", error.text)
-                                                                : 0;
+    if (engine_open(&rig->engine, weights, &options, &error)) {
+        return rig_fail("the model", error.text);
+    }
+    identity_fill(&rig->key, rig->engine, &options);
+    return 0;
 }
 
 int rig_open(struct rig *rig, const char *path)

@@ -22,7 +22,9 @@ struct rig {
     struct engine *engine;
     uint32_t tokens_max;  /* Of a batch; wanted by the caller, */
     uint32_t context_max; /* as are the positions, of which the model may have fewer, */
-    uint32_t threads;     /* and the threads. */
+    uint32_t threads;     /* the threads, */
+    const char *dtype;    /* "auto", "bf16" or "f32" as in model.dtype, */
+    const char *weights;  /* and "int8", or else as dtype. */
     struct plankey key;   /* What profiles and plan files of this rig are for. */
     uint32_t sequence_pages;
     uint32_t *pages; /* [tokens_max][sequence_pages]. From a pool of thousands in turn, so that
@@ -31,7 +33,7 @@ struct rig {
     struct engine_row *rows; /* [tokens_max] */
 };
 
-/* With model.dtype auto. Below 0: it cannot be, and a line has said why. */
+/* Below 0: it cannot be, and a line has said why. */
 int rig_open(struct rig *rig, const char *path) MUST_CHECK;
 void rig_close(struct rig *rig);
 

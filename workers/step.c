@@ -22,10 +22,12 @@ static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_
               "the answers of two steps fit the ring");
 
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
-              uint32_t page_tokens)
+              uint32_t page_tokens, uint32_t ranks)
 {
+    const bool experts = engine_hparams(engine)->experts > 0;
     *step = (struct step){.engine = engine, .bounds = *bounds};
-    plan_sequential(&step->sequential, engine_hparams(engine)->experts > 0);
+    plan_sequential(&step->sequential, experts);
+    graph_build(&step->graph, experts, ranks, GRAPH_INSIDE);
     step->failpoint = failpoint_from_environment();
     step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
     const uint32_t threads = crew_threads(engine_crew(engine));
@@ -109,15 +111,13 @@ static bool samples(const struct step *step, uint32_t row)
     return step->engine_rows[row].wants_logits;
 }
 
-/* The plan that a step names; NULL: there is none such, or none that can run here. Ranks of a group
- * meet inside operations, in one order: they run the sequential one alone. */
+/* The plan that a step names; NULL: there is none such, or none that can run here. */
 static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t hash)
 {
-    const struct hparams *hparams = engine_hparams(step->engine);
     if (id == step->sequential.id) {
         return hash == step->sequential.hash ? &step->sequential : NULL;
     }
-    if (id > TABLE_PLANS_MAX || step->comm) {
+    if (id > TABLE_PLANS_MAX) {
         return NULL;
     }
     struct plan *plan = &step->plans[id - 1];
@@ -125,8 +125,8 @@ static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t has
     if (!*taken) {
         const struct plan_table *table = link_peer_board(step->link);
         *plan = table->plan[id - 1];
-        *taken = trial_passes(plan, hparams->experts > 0, hparams->layers) && plan->id == id &&
-                 plan_hash(plan) == plan->hash;
+        *taken = trial_passes(plan, &step->graph, engine_hparams(step->engine)->layers) &&
+                 plan->id == id && plan_hash(plan) == plan->hash;
     }
     return *taken && plan->hash == hash ? plan : NULL;
 }
@@ -398,6 +398,9 @@ static int compute(struct step *step, const struct record_step *head, const stru
     const struct engine_batch batch = {
         .ids = step->ids, .rows = step->engine_rows, .row_count = head->row_count, .plan = plan};
     engine_run(step->engine, &batch);
+    if (engine_failure(step->engine)) {
+        return -EIO;
+    }
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
     if (judges(step)) {
         crew_run(engine_crew(step->engine), &job);
@@ -406,6 +409,7 @@ static int compute(struct step *step, const struct record_step *head, const stru
     if (!error) { /* Every rank: the head is cut between them. */
         judge_tokens(step);
         error = step->comm ? comm_error(step->comm) : 0;
+        error = engine_failure(step->engine) ? -EIO : error;
     }
     if (!error) {
         advance_slots(step, head->row_count);
@@ -425,7 +429,7 @@ static int give_up(struct step *step, uint64_t number, int error)
         push(step, &record);
         link_worker_publish(step->link);
     }
-    return error == -EBADMSG ? error : -ECANCELED;
+    return error == -EBADMSG || error == -EIO ? error : -ECANCELED;
 }
 
 static int run_step(struct step *step, const struct record_step *head)
@@ -473,6 +477,10 @@ int step_serve(struct step *step)
             error = slots_apply(&step->slots, &record);
         }
         if (error == -ECANCELED) {
+            return error;
+        }
+        if (error == -EIO) {
+            log_error("worker: the device has failed: %s", engine_failure(step->engine));
             return error;
         }
         if (error) {

@@ -81,6 +81,12 @@ static uint32_t splits_of(uint32_t first, uint32_t end)
     return (end - 1) / ATTEND_SPLIT - first / ATTEND_SPLIT + 1;
 }
 
+/* Whether it is a row of one token, for items. */
+static bool is_single(const struct builder *builder, const struct attend_sequence *sequence)
+{
+    return sequence->row_count == 1 && !builder->shape->prompts;
+}
+
 /* Rows longer than this are shared out: 1/FAIRNESS of what each CTA would have. */
 static uint32_t whole_of(const struct builder *builder)
 {
@@ -88,7 +94,7 @@ static uint32_t whole_of(const struct builder *builder)
     uint64_t positions = 0;
     for (uint32_t i = 0; i < builder->count; i++) {
         const struct attend_sequence *sequence = &builder->sequences[i];
-        if (sequence->row_count == 1) {
+        if (is_single(builder, sequence)) {
             positions += sequence->position + 1 - seen_from(shape, sequence->position);
         }
     }
@@ -119,7 +125,7 @@ static void list_items(struct builder *builder, bool place)
     work->counts = (struct attend_counts){0};
     for (uint32_t i = 0; i < builder->count; i++) {
         const struct attend_sequence *sequence = &builder->sequences[i];
-        if (sequence->row_count != 1) {
+        if (!is_single(builder, sequence)) {
             continue;
         }
         struct attend_item item = {i, seen_from(builder->shape, sequence->position),
@@ -162,7 +168,7 @@ static void list_blocks(struct builder *builder, bool place)
         const struct attend_sequence *sequence = &builder->sequences[i];
         const uint32_t rows = sequence->row_count * group_of(builder->shape);
         const uint32_t step = attend_block_rows(builder->shape);
-        for (uint32_t row = 0; sequence->row_count > 1 && row < rows; row += step) {
+        for (uint32_t row = 0; !is_single(builder, sequence) && row < rows; row += step) {
             uint32_t *at = &builder->at[class_of(block_length(builder, sequence, row))];
             if (place) {
                 work->blocks[*at] = (struct attend_block){i, row};

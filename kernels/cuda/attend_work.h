@@ -10,6 +10,7 @@
 #ifndef KERNELS_CUDA_ATTEND_WORK_H
 #define KERNELS_CUDA_ATTEND_WORK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct attend_shape {
     uint32_t window; /* As in kern_attend_args. */
     uint32_t ctas;   /* That will walk the items; not 0. */
     enum kern_dtype dtype;
+    bool prompts; /* All rows are pieces of prompts: those of one token are blocks too. */
 };
 
 /* The lists, in memory of the caller. */

@@ -1,5 +1,5 @@
 /*
- * check_cuda_gpu.c - the rounds of check_cuda.h on a GPU, with the same checks as on the emulator.
+ * check_cuda_gpu.c - the streams of check_cuda.h on a GPU, with the same checks as on the emulator.
  * They hand the kernels addresses of their heap blocks and of their own variables: here both lie in
  * pinned host memory, which the GPU reads and writes over the bus. So every block is an allocation
  * of its own for compute-sanitizer, and main() runs on a pinned stack. Slow, and meant to be: this
@@ -10,13 +10,10 @@
  * look at once. Exit status 3: no GPU.
  */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
 #include <cuda_runtime_api.h>
 
 #include "base/must.h"
@@ -25,6 +22,7 @@
 enum { STACK_BYTES = 8 << 20, EXIT_NO_GPU = 3 };
 
 void *check_gpu_malloc(size_t bytes);
+void *check_gpu_aligned(size_t alignment, size_t bytes);
 void *check_gpu_calloc(size_t count, size_t bytes);
 void check_gpu_free(void *block);
 int __real_main(int argc, char **argv);
@@ -37,6 +35,12 @@ void *check_gpu_malloc(size_t bytes)
     return block;
 }
 
+void *check_gpu_aligned(size_t alignment, size_t bytes)
+{
+    must(alignment <= 256); /* What the runtime aligns to. */
+    return check_gpu_malloc(bytes);
+}
+
 void *check_gpu_calloc(size_t count, size_t bytes)
 {
     return memset(check_gpu_malloc(count * bytes), 0, count * bytes);
@@ -47,27 +51,18 @@ void check_gpu_free(void *block)
     must(cudaFreeHost(block) == cudaSuccess);
 }
 
-void check_cuda_schedules(check_cuda_run *run, uint32_t rounds)
+struct CUstream_st *check_cuda_open(uint32_t schedule)
 {
-    static const uint32_t ctas[] = {0, 3, 1, 0};
     struct CUstream_st *stream = NULL;
-    assert_int_equal(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
-    for (uint32_t round = 0; round < 2 * rounds; round++) {
-        uint64_t first = 0;
-        for (size_t i = 0; i < sizeof ctas / sizeof *ctas; i++) {
-            struct check_cuda check = {.stream = stream,
-                                       .random = {.seed = round},
-                                       .dtype = round % 2 ? KERN_BF16 : KERN_F32,
-                                       .ctas = ctas[i]};
-            run(&check);
-            assert_int_equal(cudaStreamSynchronize(stream), cudaSuccess);
-            first = i == 0 ? check.digest : first;
-            if (check.digest != first) {
-                fail_msg("round %u: other bits with %u CTAs than with %u", round, ctas[i], ctas[0]);
-            }
-        }
-    }
-    assert_int_equal(cudaStreamDestroy(stream), cudaSuccess);
+    must(schedule < CHECK_CUDA_SCHEDULES);
+    must(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+    return stream;
+}
+
+void check_cuda_close(struct CUstream_st *stream)
+{
+    must(cudaStreamSynchronize(stream) == cudaSuccess);
+    must(cudaStreamDestroy(stream) == cudaSuccess);
 }
 
 struct call {

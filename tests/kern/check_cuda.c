@@ -22,6 +22,32 @@ void check_cuda_result(struct check_cuda *check, const void *result, size_t byte
     }
 }
 
+void check_cuda_schedules(check_cuda_run *run, uint32_t rounds)
+{
+    static const uint32_t ctas[CHECK_CUDA_SCHEDULES] = {0, 3, 1, 0};
+    struct CUstream_st *streams[CHECK_CUDA_SCHEDULES];
+    for (uint32_t i = 0; i < CHECK_CUDA_SCHEDULES; i++) {
+        streams[i] = check_cuda_open(i);
+    }
+    for (uint32_t round = 0; round < 2 * rounds; round++) {
+        uint64_t first = 0;
+        for (uint32_t i = 0; i < CHECK_CUDA_SCHEDULES; i++) {
+            struct check_cuda check = {.stream = streams[i],
+                                       .random = {.seed = round},
+                                       .dtype = round % 2 ? KERN_BF16 : KERN_F32,
+                                       .ctas = ctas[i]};
+            run(&check);
+            first = i == 0 ? check.digest : first;
+            if (check.digest != first) {
+                fail_msg("round %u: other bits with schedule %u than with 0", round, i);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < CHECK_CUDA_SCHEDULES; i++) {
+        check_cuda_close(streams[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -32,13 +58,18 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_route),
         cmocka_unit_test(check_cuda_combine),
         cmocka_unit_test(check_cuda_rope),
-        cmocka_unit_test(check_cuda_gather),
-        cmocka_unit_test(check_cuda_copy),
+        cmocka_unit_test(check_cuda_kv_pages_move),
+        cmocka_unit_test(check_cuda_kv_pages_copy),
         cmocka_unit_test(check_cuda_attend_decode),
         cmocka_unit_test(check_cuda_attend_decode_alone),
         cmocka_unit_test(check_cuda_attend_prefill),
         cmocka_unit_test(check_cuda_attend_prefill_cut),
         cmocka_unit_test(check_cuda_attend_refuses),
+        cmocka_unit_test(check_cuda_sample),
+        cmocka_unit_test(check_cuda_chi),
+        cmocka_unit_test(check_cuda_experts),
+        cmocka_unit_test(check_cuda_reduce),
+        cmocka_unit_test(check_cuda_reduce_alone),
     };
     char filter[64] = "*";
     if (argc == 2) {

@@ -291,7 +291,7 @@ static void prefill_round(struct check_cuda *check)
     const uint32_t count = check_between(&check->random, 1, 2);
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t past = draw_length(&check->random) - 1;
-        add_sequence(&scene, past < 600 ? past : 600, check_between(&check->random, 2, 40));
+        add_sequence(&scene, past < 530 ? past : 530, check_between(&check->random, 2, 24));
     }
     add_sequence(&scene, 5, 1); /* And a row for the other kernel. */
     fill_scene(&scene);
@@ -347,12 +347,13 @@ static void prefill_cut_round(struct check_cuda *check)
     add_sequence(&scene, check_between(&check->random, 0, 3) * 175, 30);
     fill_scene(&scene);
     const struct attend_sequence whole = scene.sequences[0];
-    const uint32_t cut = check_between(&check->random, 2, 28);
+    const uint32_t cut = check_between(&check->random, 1, 29);
     struct attend_sequence pieces[30] = {whole, whole};
     pieces[0].row_count = cut;
     pieces[1].row_first += cut;
     pieces[1].position += cut;
     pieces[1].row_count -= cut;
+    scene.shape.prompts = true;
     void *once = attend(&scene, &whole, 1, 0);
     void *twice = attend(&scene, pieces, 2, 0);
     expect_same(&scene, once, twice, &whole);
@@ -361,6 +362,7 @@ static void prefill_cut_round(struct check_cuda *check)
         pieces[i] = (struct attend_sequence){i, 1, whole.position + i, whole.table};
     }
     if (check->dtype == KERN_F32) {
+        scene.shape.prompts = false;
         void *singly = attend(&scene, pieces, 30, SLOTS_MAX);
         expect_same(&scene, once, singly, &whole);
         free(singly);

@@ -1,44 +1,29 @@
 /*
- * check_cuda_emu.c - the rounds of check_cuda.h on the CPU: one emulated block in several orders of
- * its threads. Called by the checks, on the one thread of kern_cuda_check; owns the block.
+ * check_cuda_emu.c - the streams of check_cuda.h on the CPU: an emulated block each, in an order of
+ * its threads that a GPU may choose. Called by the checks, on their threads; owns the blocks.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "base/must.h"
 #include "tests/kern/check_cuda.h"
 #include "tests/kern/emu/emu_launch.h"
 
-void check_cuda_schedules(check_cuda_run *run, uint32_t rounds)
+struct CUstream_st *check_cuda_open(uint32_t schedule)
 {
-    static const struct {
-        struct emu_schedule schedule;
-        uint32_t ctas;
-    } ways[] = {
-        {{EMU_FORWARD, false, 0}, 0},
-        {{EMU_REVERSE, true, 0}, 3},
-        {{EMU_RANDOM, false, 1}, 1},
-        {{EMU_RANDOM, true, 2}, 0},
+    static const struct emu_schedule schedules[CHECK_CUDA_SCHEDULES] = {
+        {EMU_FORWARD, false, 0},
+        {EMU_REVERSE, true, 0},
+        {EMU_RANDOM, false, 1},
+        {EMU_RANDOM, true, 2},
     };
-    struct emu_block *block = emu_block_new(&ways[0].schedule);
-    struct CUstream_st stream = {.block = block};
-    for (uint32_t round = 0; round < 2 * rounds; round++) {
-        uint64_t first = 0;
-        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-            struct check_cuda check = {.stream = &stream,
-                                       .random = {.seed = round},
-                                       .dtype = round % 2 ? KERN_BF16 : KERN_F32,
-                                       .ctas = ways[i].ctas};
-            block->schedule = ways[i].schedule;
-            run(&check);
-            first = i == 0 ? check.digest : first;
-            if (check.digest != first) {
-                fail_msg("round %u: other bits with schedule %zu than with 0", round, i);
-            }
-        }
-    }
-    emu_block_free(block);
+    struct CUstream_st *stream = calloc(1, sizeof *stream);
+    must(stream && schedule < CHECK_CUDA_SCHEDULES);
+    stream->block = emu_block_new(&schedules[schedule]);
+    return stream;
+}
+
+void check_cuda_close(struct CUstream_st *stream)
+{
+    emu_block_free(stream->block);
+    free(stream);
 }

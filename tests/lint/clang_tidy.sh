@@ -15,6 +15,6 @@ readable() { # Of the paths on stdin, those whose headers are here.
     xargs grep -LE "$needs_cuda"
   fi
 }
-git ls-files 'agent/*.c' 'workers/*.c' 'kernels/*.c' 'ipc/*.c' 'wire/*.c' 'kv/*.c' 'plan/*.c' \
-  'model/*.c' 'base/*.c' 'tools/*.c' |
+git ls-files 'agent/*.c' 'workers/*.c' 'kernels/*.c' 'kernels/*.cu' 'ipc/*.c' 'wire/*.c' \
+  'kv/*.c' 'plan/*.c' 'model/*.c' 'base/*.c' 'tools/*.c' |
   readable | xargs -P 2 -n 1 clang-tidy -p "$build" --extra-arg="-isystem$cuda" --quiet 2>/dev/null

@@ -190,9 +190,30 @@ static void wrong_files_are_left_out(void **state)
     open_plans(fixture, CONFIG_PLAN_AUTO);
     assert_int_equal(fixture->plans.table.count, 1);
     assert_int_equal(chosen(fixture, 64)->id, 1); /* Of 128: within twice. */
-    fixture->config.workers.tp = 2;
+    fixture->key.tp = 2;
     open_plans(fixture, CONFIG_PLAN_AUTO);
     assert_int_equal(chosen(fixture, 128)->id, 0);
+}
+
+/* Ranks have a graph of their own: what meets the others is on one lane. */
+static void ranks_get_plans_of_their_own(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->key.tp = 2;
+    graph_build(&fixture->graph, false, 2, GRAPH_INSIDE);
+    fill_file(fixture, 64);
+    write_file(fixture);
+    for (uint32_t i = 0; i < fixture->file.plan.nano_count; i++) {
+        struct plan_nano *nano = &fixture->file.plan.nano[i];
+        nano->lane = graph_find(&fixture->graph, nano->operation)->meets_ranks ? 0 : nano->lane;
+    }
+    fixture->file.regime.tokens = 256;
+    write_file(fixture);
+    open_plans(fixture, CONFIG_PLAN_AUTO);
+    assert_int_equal(fixture->plans.table.count, 1);
+    assert_int_equal(fixture->plans.refused_count, 1);
+    assert_non_null(strstr(fixture->plans.refused[0].reason, "meet the other ranks on two lanes"));
+    assert_int_equal(chosen(fixture, 256)->id, 1);
 }
 
 /* Workers of one agent may differ: in their threads where the cores do not divide, and in the
@@ -301,6 +322,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(nano_merges_the_lanes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_files_are_left_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ranks_get_plans_of_their_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fits_workers_like_the_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_more_than_the_table_holds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_told_fits_a_reply, set_up, tear_down),

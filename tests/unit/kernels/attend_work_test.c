@@ -235,6 +235,25 @@ static void test_balances(void **state)
     free(lists);
 }
 
+/* A piece of a prompt is a block, be it one token: which kernel takes a row does not depend on
+ * where a batch was cut. */
+static void test_prompts(void **state)
+{
+    struct lists *lists = lists_new();
+    struct attend_shape shape = PLAIN;
+    const struct attend_sequence sequences[] = {{.row_count = 1, .position = 3000},
+                                                {.row_count = 9}};
+    (void)state;
+    shape.prompts = true;
+    assert_int_equal(attend_work_build(&lists->work, &shape, sequences, 2), 0);
+    assert_int_equal(lists->work.counts.items, 0);
+    assert_int_equal(lists->work.counts.merges, 0);
+    assert_int_equal(lists->work.counts.blocks, 2);
+    assert_int_equal(lists->blocks[0].sequence, 0); /* The longer look back. */
+    assert_true(attend_blocks_max(&shape, 10, 2) >= 2);
+    free(lists);
+}
+
 /* A list that is too short is said, and leaves nothing to walk. */
 static void test_bounds(void **state)
 {
@@ -291,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_covers),   cmocka_unit_test(test_slots),
         cmocka_unit_test(test_balances), cmocka_unit_test(test_shares_when_it_pays),
         cmocka_unit_test(test_bounds),   cmocka_unit_test(test_bounds_enough),
+        cmocka_unit_test(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

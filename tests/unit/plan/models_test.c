@@ -136,6 +136,14 @@ static void expect_good(struct bench *bench, const struct regime *regime, uint32
     bench->cut += index != bench->result.sequential;
 }
 
+static void plan_regime(struct bench *bench, const struct regime *regime)
+{
+    assert_int_equal(choose_plans(&bench->result, &bench->profile, regime, &effort), 0);
+    for (uint32_t i = 0; i < bench->result.count; i++) {
+        expect_good(bench, regime, i);
+    }
+}
+
 /* Those that sluice-tune plan asks for. */
 static void plan_all(struct bench *bench)
 {
@@ -143,13 +151,8 @@ static void plan_all(struct bench *bench)
     for (uint32_t b = 0; b < BUCKETS; b++, tokens /= 2) {
         for (uint32_t d = 0; d <= QUARTERS; d++) {
             for (uint32_t c = 0; c < bench->profile.context_count; c++) {
-                const struct regime regime = {tokens, tokens * d / QUARTERS,
-                                              bench->profile.context[c]};
-                assert_int_equal(choose_plans(&bench->result, &bench->profile, &regime, &effort),
-                                 0);
-                for (uint32_t i = 0; i < bench->result.count; i++) {
-                    expect_good(bench, &regime, i);
-                }
+                const uint32_t context = bench->profile.context[c];
+                plan_regime(bench, &(struct regime){tokens, tokens * d / QUARTERS, context});
             }
         }
     }

@@ -109,8 +109,8 @@ static int set_up(void **state)
                                             .positions = POSITIONS,
                                             .rows = SLOTS,
                                             .tokens = TOKENS_MAX};
-    assert_int_equal(step_open(&fixture.step, fixture.probe.engine, &fixture.bounds, PAGE_TOKENS),
-                     0);
+    assert_int_equal(
+        step_open(&fixture.step, fixture.probe.engine, &fixture.bounds, PAGE_TOKENS, 1), 0);
     join(&fixture, EPOCH);
     *state = &fixture;
     return 0;
