@@ -316,6 +316,10 @@ static int run(struct worker *worker)
     if (!error) {
         error = serve(worker);
     }
+    const char *failure = worker->engine ? engine_failure(worker->engine) : NULL;
+    if (failure && tell_supervisor(worker, CONTROL_FAILED, failure)) { /* It logs the cause. */
+        log_error("worker %u: the device has failed: %s", worker->index, failure);
+    }
     return error;
 }
 
