@@ -153,8 +153,8 @@ static int core_open(struct core *core, struct start_error *error)
         return say(error, code, model_error.text);
     }
     core->context_max = served_context(core);
-    code = plans_open(&core->plans, core->config, &core->hparams);
-    code = code ? code : open_memory(core);
+    plans_open(&core->plans, core->hparams.experts > 0);
+    code = open_memory(core);
     if (code) {
         return say(error, code,
                    "not enough memory: lower queue.requests_max or "

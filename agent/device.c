@@ -86,7 +86,6 @@ int device_link(struct device *device, int socket, const struct control_message 
         device->link = (struct link){.socket = -1, .bell = -1};
         return code;
     }
-    memcpy(link_core_board(&device->link), &device->plans->table, sizeof device->plans->table);
     device->state = DEVICE_JOINING;
     return 0;
 }
@@ -319,18 +318,18 @@ static int push_ids(struct device *device, const struct sched_step *step,
     return cell.ids.count && !code ? ring_push(&device->link.out, &cell) : code;
 }
 
-int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests)
+int device_send(struct device *device, const struct device_order *order)
 {
-    const struct plan *plan = plans_choose(device->plans, step);
+    const struct sched_step *step = order->step;
+    const struct requests *requests = order->requests;
     const union record head = {.step = {.head = head_of(device, RECORD_STEP),
                                         .step = step->number,
-                                        .plan_hash = plan->hash,
-                                        .plan_id = plan->id,
+                                        .plan_hash = order->plan->hash,
+                                        .plan_id = order->plan->id,
                                         .row_count = step->row_count,
                                         .token_count = step->token_count,
                                         .ids_count = listed_ids(step)}};
-    int code = push_slots(device, sched, step, requests);
+    int code = push_slots(device, order->sched, step, requests);
     code = code ? code : push_copies(device, step);
     code = code ? code : ring_push(&device->link.out, &head);
     code = code ? code : push_rows(device, step, requests);
@@ -341,12 +340,25 @@ int device_send(struct device *device, const struct sched *sched, const struct s
     return code;
 }
 
+void device_offer_plans(struct device *device)
+{
+    char why[PLANKEY_ERROR_BYTES_MAX];
+    device->planned = plans_fit(device->plans, &device->key, why);
+    if (device->planned) {
+        memcpy(link_own_board(&device->link), &device->plans->table, sizeof device->plans->table);
+    } else if (device->plans->table.count > 0) {
+        log_warning("worker %u runs no plan: %s", device->index, why);
+    }
+}
+
 static int take_ready(struct device *device, const struct record_ready *ready)
 {
+    memcpy(&device->key, link_peer_board(&device->link), sizeof device->key);
     if (device->state != DEVICE_LOADING || ready->vocab != device->bounds.vocab ||
-        ready->device_pages != device->bounds.pages) {
+        ready->device_pages != device->bounds.pages || !plankey_sound(&device->key)) {
         return -EBADMSG;
     }
+    device_offer_plans(device);
     log_info("worker %u ready: weights %llu MB, KV pool %llu MB, loaded in %llu ms", device->index,
              (unsigned long long)(ready->weight_bytes >> 20),
              (unsigned long long)(ready->kv_bytes >> 20),

@@ -34,6 +34,8 @@ struct device {
     struct death_watch *watch; /* The core's. */
     struct record_bounds bounds;
     const struct plans *plans;
+    struct plankey key;            /* What the worker says it is. */
+    bool planned;                  /* The plans were made for such a one. */
     uint64_t reading;              /* Number of the step whose answer is being read, or was last. */
     uint64_t answered;             /* Number of the step that it answered last. */
     struct record_result *results; /* [slots_max] of the step that is being read */
@@ -78,9 +80,18 @@ uint32_t device_open_cells(const struct request *request);
 /* Takes what the worker offers to its siblings, when it has come. 0, or -errno: fence it. */
 int device_take_offer(struct device *device) MUST_CHECK;
 
-/* Sends the step that was formed last. 0, or -errno: fence it. */
-int device_send(struct device *device, const struct sched *sched, const struct sched_step *step,
-                const struct requests *requests) MUST_CHECK;
+/* Puts the plans where the worker finds them. Before a step names one. */
+void device_offer_plans(struct device *device);
+
+struct device_order { /* A step to send: */
+    const struct sched *sched;
+    const struct sched_step *step; /* the one that was formed last. */
+    const struct requests *requests;
+    const struct plan *plan;
+};
+
+/* 0, or -errno: fence it. */
+int device_send(struct device *device, const struct device_order *order) MUST_CHECK;
 
 /* Reads what has come for the oldest step in flight, NULL when there is none, and nothing beyond
  * it. 0: `answered` says whether it is whole, results then hold it on rank 0; -ETIMEDOUT: rank

@@ -87,14 +87,33 @@ const struct sched_step *group_oldest(const struct group *group, const struct sc
                : NULL;
 }
 
+/* The same for every rank: sequential where one of them cannot run the others'. */
+static uint32_t choose_plan(const struct group *group, const struct sched_step *step)
+{
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        if (!group->ranks[i].planned) {
+            return 0;
+        }
+    }
+    return plans_choose(group->ranks[0].plans, step);
+}
+
 int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
                const struct requests *requests)
 {
+    const uint32_t row = choose_plan(group, step);
+    const struct device_order order = {sched, step, requests, group->ranks[0].plans->row[row].plan};
     int code = 0;
+    group->plan_row[step->number % FLIGHT_STEPS_MAX] = row;
     for (uint32_t i = 0; i < group->rank_count && !code; i++) {
-        code = device_send(&group->ranks[i], sched, step, requests);
+        code = device_send(&group->ranks[i], &order);
     }
     return code;
+}
+
+uint32_t group_plan_row(const struct group *group, const struct sched_step *step)
+{
+    return group->plan_row[step->number % FLIGHT_STEPS_MAX];
 }
 
 bool group_answered(const struct group *group, const struct sched_step *step)
@@ -122,4 +141,28 @@ void group_fence(struct group *group)
     for (uint32_t i = 0; i < group->rank_count; i++) {
         device_fence(&group->ranks[i]);
     }
+}
+
+static struct pace_step pace_of(const struct sched_step *step)
+{
+    struct pace_step pace = {.tokens = step->token_count};
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const uint64_t context = pace_context(row->position, row->tokens);
+        *(row->tokens == 1 ? &pace.answers_context : &pace.prompts_context) += context;
+    }
+    return pace;
+}
+
+void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
+{
+    const struct pace_step pace = pace_of(step);
+    pace_learn(&group->pace, &pace, compute_us);
+}
+
+uint64_t group_end_us(const struct group *group, const struct sched_step *step)
+{
+    const struct pace_step pace = pace_of(step);
+    const double step_us = pace_step_us(&group->pace, &pace);
+    return step_us > 0 ? group->since_us + (uint64_t)step_us : 0;
 }

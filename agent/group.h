@@ -21,6 +21,7 @@ struct group {
     uint32_t rank_count;
     uint32_t epoch;                            /* Of its links. */
     struct sched_step steps[FLIGHT_STEPS_MAX]; /* By number: its scheduler knows which. */
+    uint32_t plan_row[FLIGHT_STEPS_MAX];       /* Likewise: what they run by (plans.h). */
     uint64_t linked_us;
     uint64_t since_us; /* The oldest step in flight could run from then on. */
     uint64_t answered; /* Steps. */
@@ -46,8 +47,17 @@ int group_pair(struct group *group) MUST_CHECK;
 int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
                const struct requests *requests) MUST_CHECK;
 
+/* What the step was told to run by: a row of the plans. */
+uint32_t group_plan_row(const struct group *group, const struct sched_step *step);
+
 /* True when every rank has answered the step. */
 bool group_answered(const struct group *group, const struct sched_step *step);
+
+/* The step was answered, after so long. */
+void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us);
+
+/* When a step in flight ends, as far as earlier ones tell; 0 while they tell too little. */
+uint64_t group_end_us(const struct group *group, const struct sched_step *step);
 
 /* True for a rank that keeps its group from being ready: none is further behind. */
 bool group_waits_for(const struct group *group, uint32_t rank);

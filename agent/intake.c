@@ -126,6 +126,13 @@ static void on_stats(struct core *core, const struct request_address *address)
           codec_encode_stats(core->codec, core->stats.stat, core->stats.count));
 }
 
+static void on_plans(struct core *core, const struct request_address *address)
+{
+    struct plans_told told;
+    plans_tell(&core->plans, &told);
+    reply(core, address, WIRE_RESULT, codec_encode_plans(core->codec, &told.message));
+}
+
 /* False where it is ending anyway. */
 static bool cancel(struct core *core, struct request *request)
 {
@@ -216,7 +223,7 @@ static void on_command(struct core *core, const struct request_address *address,
 {
     struct wire_error error = {.code = WIRE_OK};
     if (command >= WIRE_CANCEL && command != WIRE_CREDIT && command != WIRE_TOKENIZE &&
-        command != WIRE_DETOKENIZE && command <= WIRE_STATS &&
+        command != WIRE_DETOKENIZE && command <= WIRE_PLANS &&
         codec_decode_empty(core->codec, body, &error)) {
         intake_refuse(core, address, &error);
         return;
@@ -243,6 +250,9 @@ static void on_command(struct core *core, const struct request_address *address,
         break;
     case WIRE_STATS:
         on_stats(core, address);
+        break;
+    case WIRE_PLANS:
+        on_plans(core, address);
         break;
     default:
         core->counters.malformed_frames++;

@@ -9,7 +9,7 @@
 #include "base/limits.h"
 #include "base/must.h"
 
-enum { TERMS = 3 };
+enum { TERMS = PACE_TERMS };
 
 static const double ridge = 1e-9; /* Of the largest product: decides where steps tell nothing. */
 
@@ -83,12 +83,24 @@ static void fit(struct pace *pace)
     }
 }
 
-void pace_learn(struct pace *pace, uint64_t tokens, uint64_t context, uint64_t step_us)
+static void list_terms(const struct pace_step *step, double value[TERMS])
 {
-    struct pace_sums *sums = &pace->size[size_of(tokens)];
+    value[0] = 1;
+    value[1] = (double)step->tokens;
+    value[2] = (double)step->answers_context;
+    value[3] = (double)step->prompts_context;
+}
+
+void pace_learn(struct pace *pace, const struct pace_step *step, uint64_t step_us)
+{
+    struct pace_sums *sums = &pace->size[size_of(step->tokens)];
     const double fade = 1 - 1.0 / PACE_MEMORY;
     const double us = step_us > 0 ? (double)step_us : 1;
-    const double share[TERMS] = {1 / us, (double)tokens / us, (double)context / us};
+    double share[TERMS];
+    list_terms(step, share);
+    for (uint32_t i = 0; i < TERMS; i++) {
+        share[i] /= us;
+    }
     for (uint32_t i = 0; i < TERMS; i++) {
         for (uint32_t j = 0; j < TERMS; j++) {
             sums->product[i][j] = sums->product[i][j] * fade + share[i] * share[j];
@@ -99,11 +111,39 @@ void pace_learn(struct pace *pace, uint64_t tokens, uint64_t context, uint64_t s
     fit(pace);
 }
 
-double pace_step_us(const struct pace *pace, uint64_t tokens, uint64_t context)
+double pace_step_us(const struct pace *pace, const struct pace_step *step)
 {
-    return pace->steps < PACE_ENOUGH
-               ? 0
-               : pace->term[0] + pace->term[1] * (double)tokens + pace->term[2] * (double)context;
+    double value[TERMS];
+    double us = 0;
+    list_terms(step, value);
+    for (uint32_t i = 0; i < TERMS && pace->steps >= PACE_ENOUGH; i++) {
+        us += pace->term[i] * value[i];
+    }
+    return us;
+}
+
+uint64_t pace_context(uint64_t position, uint64_t tokens)
+{
+    return tokens * position + tokens * (tokens + 1) / 2;
+}
+
+/* What so many tokens of prompts look back at. The first one's are known; of the others a token
+ * stands for the mean. */
+static uint64_t prompts_context(const struct pace_load *load, uint64_t tokens)
+{
+    const uint64_t next = tokens < load->next_tokens ? tokens : load->next_tokens;
+    const uint64_t others = tokens - next;
+    const double mean =
+        load->rest.tokens > 0 ? (double)load->rest.context / (double)load->rest.tokens : 0;
+    return pace_context(load->next_position, next) + (uint64_t)((double)others * mean);
+}
+
+static struct pace_step step_of(const struct pace_load *load, uint32_t tokens)
+{
+    const uint64_t prompts = tokens > load->answer_rows ? tokens - load->answer_rows : 0;
+    return (struct pace_step){.tokens = tokens,
+                              .answers_context = load->answers_context,
+                              .prompts_context = prompts_context(load, prompts)};
 }
 
 /* Whether batches of this size get all waiting prompts done in what is left of ttft_us. */
@@ -112,17 +152,32 @@ static bool in_time(const struct pace *pace, const struct pace_target *target,
 {
     const uint64_t left_us =
         target->ttft_us > load->waited_us ? target->ttft_us - load->waited_us : 0;
+    const uint64_t prompts = load->next_tokens + load->rest.tokens;
     const uint64_t a_step = tokens - load->answer_rows;
-    const uint64_t steps = (load->prompt_tokens + a_step - 1) / a_step;
-    return (double)steps * pace_step_us(pace, tokens, load->context) <= (double)left_us;
+    const uint64_t steps = (prompts + a_step - 1) / a_step;
+    const struct pace_step all = {
+        .tokens = steps * load->answer_rows + prompts,
+        .answers_context = steps * load->answers_context,
+        .prompts_context = prompts_context(load, prompts),
+    };
+    const double fixed_us = pace->term[0] * ((double)steps - 1);
+    return pace_step_us(pace, &all) + fixed_us <= (double)left_us;
 }
 
 /* The largest batch whose step is predicted to take no longer. */
 static uint32_t largest(const struct pace *pace, const struct pace_load *load, double limit_us)
 {
-    const double rest_us = limit_us - pace_step_us(pace, 0, load->context);
-    const double tokens = pace->term[1] > 0 ? rest_us / pace->term[1] : load->tokens_max;
-    return tokens < 0 ? 0 : tokens > load->tokens_max ? load->tokens_max : (uint32_t)tokens;
+    uint32_t low = 0, high = load->tokens_max; /* low is short enough, or 0. */
+    while (low < high) {
+        const uint32_t tokens = high - (high - low) / 2;
+        const struct pace_step step = step_of(load, tokens);
+        if (pace_step_us(pace, &step) <= limit_us) {
+            low = tokens;
+        } else {
+            high = tokens - 1;
+        }
+    }
+    return low;
 }
 
 uint32_t pace_dense(const struct pace *pace, const struct pace_target *target,

@@ -2,9 +2,11 @@
  * pace.h - how long a step takes, learnt from those that ended, and the dense batch that keeps to
  * what was promised for it. Pure.
  *
- *   step_us = fixed + token x tokens + context x context
+ *   step_us = fixed + token x tokens + read x answers_context + look x prompts_context
  *
- * where context counts, over the tokens of the step, the tokens that each looks back at. The three
+ * where answers_context counts, over the step's rows of one token, the tokens that each looks back
+ * at: memory is read for each of them alone. prompts_context counts the same over the tokens of
+ * prompts, which share what is read and pay for the products instead. The four
  * are fitted by least squares of the relative error, so that small steps count as much as large
  * ones and a step that was disturbed cannot pull far. What is known of steps of a size fades as
  * steps of that size come, and only then: a minute of nothing but answers does not make it forget
@@ -24,23 +26,32 @@ enum {
     PACE_MARGIN_PERCENT = 90, /* Of a target, for what the fit does not tell. */
 };
 
-struct pace_sums { /* Of one size: weighted products of fixed, tokens, context and 1, over step_us.
-                    */
-    double product[3][3];
-    double target[3];
+enum { PACE_TERMS = 4 };
+
+struct pace_sums { /* Of one size: weighted products of what the terms multiply, over step_us. */
+    double product[PACE_TERMS][PACE_TERMS];
+    double target[PACE_TERMS];
 };
 
 struct pace {
     struct pace_sums size[PACE_SIZES];
-    double term[3]; /* The fit: fixed, token, context, in microseconds. */
+    double term[PACE_TERMS]; /* The fit: fixed, token, read, look, in microseconds. */
     uint64_t steps;
 };
 
-/* A step of so many tokens and so much context took so long. */
-void pace_learn(struct pace *pace, uint64_t tokens, uint64_t context, uint64_t step_us);
+struct pace_step { /* What a step computes. */
+    uint64_t tokens;
+    uint64_t answers_context; /* Over rows of one token, */
+    uint64_t prompts_context; /* over tokens of longer ones: what they look back at. */
+};
+
+void pace_learn(struct pace *pace, const struct pace_step *step, uint64_t step_us);
 
 /* 0 while too little is known. */
-double pace_step_us(const struct pace *pace, uint64_t tokens, uint64_t context);
+double pace_step_us(const struct pace *pace, const struct pace_step *step);
+
+/* What so many tokens of a sequence look back at, in sum, when they begin at this position. */
+uint64_t pace_context(uint64_t position, uint64_t tokens);
 
 struct pace_target { /* 0: not promised. */
     uint64_t ttft_us;
@@ -48,12 +59,19 @@ struct pace_target { /* 0: not promised. */
     uint32_t steps_in_flight; /* Who comes now waits for so many, and is computed in the next. */
 };
 
+struct pace_prompt { /* Tokens to be computed, and what they look back at. */
+    uint64_t tokens;
+    uint64_t context;
+};
+
 struct pace_load {
     uint32_t tokens_max;
-    uint32_t answer_rows;   /* Requests whose next token the step computes in any case, */
-    uint64_t context;       /* and what those look back at. */
-    uint64_t prompt_tokens; /* To be computed, of those that run or wait. */
-    uint64_t waited_us;     /* Of the one that waits longest for its first token. */
+    uint32_t answer_rows;     /* Requests whose next token the step computes in any case, */
+    uint64_t answers_context; /* and what those look back at. */
+    uint64_t next_position;   /* Of the prompt that goes on first: where, */
+    uint64_t next_tokens;     /* and how many of it are left. */
+    struct pace_prompt rest;  /* Of the others that run or wait. */
+    uint64_t waited_us;       /* Of the one that waits longest for its first token. */
 };
 
 /*

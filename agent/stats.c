@@ -73,6 +73,8 @@ void stats_fill(struct core *core)
         {"moves_total", core->placement.moves},
         {"worker_losses_total", count->worker_losses},
         {"workers_ready", workers_ready(core)},
+        {"plans", core->plans.row_count - 1},
+        {"plans_refused", core->plans.refused_count},
         {"pages_free", total.pages_free},
         {"pages_total", total.pages},
         {"malformed_frames_total", count->malformed_frames},

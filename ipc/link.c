@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@ struct link_core_segment {
     struct ring_words result_head;
     _Alignas(64) _Atomic uint32_t fence; /* 1: the epoch is over. Also a futex word. */
     _Alignas(SEGMENT_PAGE_BYTES) union record steps[RING_CELLS];
-    uint8_t board[LINK_BOARD_BYTES];
+    _Alignas(SEGMENT_PAGE_BYTES) uint8_t board[LINK_BOARD_BYTES];
 };
 
 struct link_worker_segment {
@@ -51,12 +52,15 @@ struct link_worker_segment {
     struct ring_words step_head;
     struct death_life life;
     _Alignas(SEGMENT_PAGE_BYTES) union record results[RING_CELLS];
-    uint8_t unused[LINK_BOARD_BYTES]; /* Never touched: costs no memory. */
+    _Alignas(SEGMENT_PAGE_BYTES) uint8_t board[LINK_BOARD_BYTES];
 };
 
 enum { LINK_SEGMENT_BYTES = sizeof(struct link_core_segment) };
 static_assert(sizeof(struct link_worker_segment) == LINK_SEGMENT_BYTES, "both sides alike");
 static_assert(LINK_SEGMENT_BYTES % SEGMENT_PAGE_BYTES == 0, "whole pages");
+
+enum { LINK_BOARD_OFFSET = offsetof(struct link_core_segment, board) };
+static_assert(offsetof(struct link_worker_segment, board) == LINK_BOARD_OFFSET, "both sides alike");
 
 static struct link_hello link_hello_of(const struct link *link)
 {
@@ -128,16 +132,14 @@ int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t grou
     return error;
 }
 
-void *link_core_board(struct link *link)
+void *link_own_board(struct link *link)
 {
-    struct link_core_segment *own = link->own;
-    return own->board;
+    return (uint8_t *)link->own + LINK_BOARD_OFFSET;
 }
 
-const void *link_worker_board(const struct link *link)
+const void *link_peer_board(const struct link *link)
 {
-    const struct link_core_segment *peer = link->peer;
-    return peer->board;
+    return (const uint8_t *)link->peer + LINK_BOARD_OFFSET;
 }
 
 int link_core_finish(struct link *link)

@@ -7,7 +7,7 @@
  * segments are never used again.
  *
  *   core's segment    [header][step tail][result head][fence word][step cells][board]
- *   worker's segment  [header][result tail][step head][life word][result cells]
+ *   worker's segment  [header][result tail][step head][life word][result cells][board]
  *
  * The result doorbell is an eventfd made by the core, so that its poll loop sees results; the step
  * doorbell is the futex in the ring.
@@ -42,10 +42,10 @@ struct link {
 int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t group,
                     uint16_t rank) MUST_CHECK;
 
-/* The board: what the core writes there, a worker that has taken a record published later can read,
- * and must distrust like a record. Zero at first. */
-void *link_core_board(struct link *link);
-const void *link_worker_board(const struct link *link);
+/* The boards: what one side writes on its own, the other can read once it has taken a record
+ * published later, and must distrust like a record. Zero at first. */
+void *link_own_board(struct link *link);
+const void *link_peer_board(const struct link *link);
 
 /* Core: takes the worker's segment when it has come. 0, -EAGAIN, or -errno: end the link. */
 int link_core_finish(struct link *link) MUST_CHECK;

@@ -20,6 +20,11 @@ unsigned kern_isa_detect(void)
     return x86_detect();
 }
 
+const char *kern_version(void)
+{
+    return KERN_VERSION;
+}
+
 size_t kern_kv_page_bytes(enum kern_dtype dtype, uint32_t page_tokens, uint32_t kv_heads,
                           uint32_t head_dim)
 {

@@ -36,6 +36,11 @@ struct matmul_options {
     enum matmul_weights weights;
 };
 
+enum { MATMUL_LIBRARY_BYTES_MAX = 64 };
+
+/* The library and its version, as loaded: "oneDNN 2.6.3". */
+void matmul_library(char name[MATMUL_LIBRARY_BYTES_MAX]);
+
 /* -ENOTSUP when this CPU has no such product (bf16 without AVX-512, int8 without VNNI) or k is too
  * large for it, -ENOMEM. */
 int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *options) MUST_CHECK;

@@ -19,18 +19,6 @@ static struct json *text(const char *bytes)
     return json_new_string(bytes, strlen(bytes));
 }
 
-static struct json *key_json(const struct planfile_key *key)
-{
-    struct json *object = json_new_object();
-    json_add(object, "model", text(key->model));
-    json_add(object, "dtype", text(key->dtype));
-    json_add(object, "tp", json_new_u64(key->tp));
-    json_add(object, "device", text(key->device));
-    json_add(object, "units", json_new_u64(key->units));
-    json_add(object, "versions", text(key->versions));
-    return object;
-}
-
 static struct json *regime_json(const struct regime *regime)
 {
     struct json *object = json_new_object();
@@ -72,7 +60,7 @@ struct json *planfile_json(const struct planfile *file)
         json_append(edges, edge_json(&file->plan.edge[i]));
     }
     json_add(root, "plan", json_new_u64(PLANFILE_VERSION));
-    json_add(root, "key", key_json(&file->key));
+    json_add(root, "key", plankey_json(&file->key));
     json_add(root, "regime", regime_json(&file->regime));
     json_add(root, "nano", nano);
     json_add(root, "edges", edges);
@@ -122,19 +110,6 @@ static double read_us(struct reader *reader, const struct json *object, const ch
         return 0;
     }
     return value;
-}
-
-static void read_text(struct reader *reader, const struct json *object, const char *key, char *out)
-{
-    const char *bytes;
-    size_t count;
-    if (!json_text(json_get(object, key), &bytes, &count) || count >= PLANFILE_TEXT_BYTES_MAX ||
-        memchr(bytes, 0, count)) {
-        refuse(reader, key, "must be a text of at most 127 bytes");
-        return;
-    }
-    memcpy(out, bytes, count);
-    out[count] = 0;
 }
 
 static uint16_t read_word(struct reader *reader, const struct json *object, const char *key,
@@ -197,14 +172,12 @@ static void read_edges(struct reader *reader, const struct json *list, struct pl
     }
 }
 
-static void read_key(struct reader *reader, const struct json *object, struct planfile_key *key)
+static void read_key(struct reader *reader, const struct json *object, struct plankey *key)
 {
-    read_text(reader, object, "model", key->model);
-    read_text(reader, object, "dtype", key->dtype);
-    read_text(reader, object, "device", key->device);
-    read_text(reader, object, "versions", key->versions);
-    key->tp = read_u32(reader, object, "tp", UINT16_MAX);
-    key->units = read_u32(reader, object, "units", UINT16_MAX);
+    char why[PLANKEY_ERROR_BYTES_MAX];
+    if (plankey_read(key, object, why)) {
+        refuse(reader, "key:", why);
+    }
 }
 
 static void read_regime(struct reader *reader, const struct json *object, struct regime *regime)
@@ -242,42 +215,11 @@ int planfile_parse(struct planfile *file, const struct json *root,
     return reader.code;
 }
 
-static int check_text(const char *name, const char *theirs, const char *ours, char *error)
-{
-    if (strcmp(theirs, ours) == 0) {
-        return 0;
-    }
-    (void)snprintf(error, PLANFILE_ERROR_BYTES_MAX, "it was made for %s \"%s\", this is \"%s\"",
-                   name, theirs, ours);
-    return -ESTALE;
-}
-
-static int check_count(const char *name, uint32_t theirs, uint32_t ours, char *error)
-{
-    if (theirs == ours) {
-        return 0;
-    }
-    (void)snprintf(error, PLANFILE_ERROR_BYTES_MAX, "it was made for %s %u, this is %u", name,
-                   theirs, ours);
-    return -ESTALE;
-}
-
-static int check_key(const struct planfile_key *theirs, const struct planfile_key *ours,
-                     char *error)
-{
-    int code = check_text("the model", theirs->model, ours->model, error);
-    code = code ? code : check_text("dtype", theirs->dtype, ours->dtype, error);
-    code = code ? code : check_count("tp", theirs->tp, ours->tp, error);
-    code = code ? code : check_text("the device", theirs->device, ours->device, error);
-    code = code ? code : check_count("units", theirs->units, ours->units, error);
-    return code ? code : check_text("versions", theirs->versions, ours->versions, error);
-}
-
-int planfile_check(const struct planfile *file, const struct planfile_key *key,
+int planfile_check(const struct planfile *file, const struct plankey *key,
                    const struct graph *graph, char error[PLANFILE_ERROR_BYTES_MAX])
 {
     char reason[VERIFY_ERROR_BYTES_MAX];
-    const int code = check_key(&file->key, key, error);
+    const int code = plankey_check(&file->key, key, error);
     if (!code && verify_plan(&file->plan, graph, key->units, reason)) {
         (void)snprintf(error, PLANFILE_ERROR_BYTES_MAX, "the plan is wrong: %s", reason);
         return -EINVAL;
@@ -285,7 +227,7 @@ int planfile_check(const struct planfile *file, const struct planfile_key *key,
     return code;
 }
 
-int planfile_load(struct planfile *file, const char *path, const struct planfile_key *key,
+int planfile_load(struct planfile *file, const char *path, const struct plankey *key,
                   const struct graph *graph, char error[PLANFILE_ERROR_BYTES_MAX])
 {
     struct json_error reason;

@@ -4,8 +4,7 @@
  * plan.dir at start (and on a reload), and serves with the sequential plan where one is refused.
  *
  *   {"plan": 1,
- *    "key": {"model": "...", "dtype": "bf16", "tp": 1, "device": "...", "units": 2,
- *            "versions": "..."},
+ *    "key": {...},
  *    "regime": {"tokens": 256, "decode": 192, "context": 400},
  *    "nano": [{"op": "kqv", "first": 0, "end": 32768, "lane": 0, "lag": 0, "units": 2}, ...],
  *    "edges": [{"after": 1, "before": 0, "offset": 0, "kind": "end"}, ...],
@@ -20,26 +19,16 @@
 #include "base/must.h"
 #include "plan/graph.h"
 #include "plan/plan.h"
+#include "plan/plankey.h"
 #include "plan/regime.h"
 
 enum {
     PLANFILE_VERSION = 1,
-    PLANFILE_TEXT_BYTES_MAX = 128, /* With the final zero. */
     PLANFILE_ERROR_BYTES_MAX = 400,
 };
 
-/* What a plan was made for. It serves only where all of it is the same. */
-struct planfile_key {
-    char model[PLANFILE_TEXT_BYTES_MAX]; /* Its shapes: hparams_text(). */
-    char dtype[PLANFILE_TEXT_BYTES_MAX];
-    char device[PLANFILE_TEXT_BYTES_MAX];
-    char versions[PLANFILE_TEXT_BYTES_MAX]; /* Of the kernels and the libraries under them. */
-    uint32_t tp;
-    uint32_t units; /* Threads of a worker, or other units of its device. */
-};
-
 struct planfile {
-    struct planfile_key key;
+    struct plankey key;
     struct regime regime;
     struct plan plan;     /* Its id is the reader's to give, with the hash after it. */
     double predicted_us;  /* Of one step; 0: not predicted, not measured. */
@@ -56,12 +45,12 @@ int planfile_parse(struct planfile *file, const struct json *root,
 
 /* Whether it may serve here: -ESTALE where the key differs, with the first difference in words;
  * -EINVAL where plan/verify.h refuses the plan, with its reason. */
-int planfile_check(const struct planfile *file, const struct planfile_key *key,
+int planfile_check(const struct planfile *file, const struct plankey *key,
                    const struct graph *graph, char error[PLANFILE_ERROR_BYTES_MAX]) MUST_CHECK;
 
 /* Reads, parses and checks. As above, or -errno of the file or -EFBIG. The reason does not name the
  * path. */
-int planfile_load(struct planfile *file, const char *path, const struct planfile_key *key,
+int planfile_load(struct planfile *file, const char *path, const struct plankey *key,
                   const struct graph *graph, char error[PLANFILE_ERROR_BYTES_MAX]) MUST_CHECK;
 
 #endif /* PLAN_PLANFILE_H */

@@ -34,17 +34,16 @@ enum profile_class profile_class(enum plan_operation operation)
                : PROFILE_COMPUTE;
 }
 
-static void read_name(struct reader *reader, const char *key, char name[PLANFILE_TEXT_BYTES_MAX])
+/* Of a worker alone: ranks together are not measured. */
+static void read_key(struct reader *reader)
 {
-    const char *bytes;
-    size_t length;
-    if (!json_text(json_get(reader->root, key), &bytes, &length) ||
-        length >= PLANFILE_TEXT_BYTES_MAX) {
-        refuse(reader, key, "must be a text of at most 127 bytes");
-        return;
+    struct plankey *key = &reader->profile->key;
+    char why[PLANKEY_ERROR_BYTES_MAX];
+    if (plankey_read(key, json_get(reader->root, "key"), why)) {
+        refuse(reader, "key:", why);
+    } else if (key->tp != 1 || key->units < 1 || key->units > PROFILE_UNITS_MAX) {
+        refuse(reader, "key:", "tp must be 1 and units from 1 to 1024");
     }
-    memcpy(name, bytes, length);
-    name[length] = '\0';
 }
 
 static uint32_t read_u32(struct reader *reader, const char *key, uint32_t max)
@@ -133,13 +132,8 @@ int profile_read(struct profile *profile, const struct json *root,
         refuse(&reader, "profile", "must be 1: this is no profile, or one of another version");
         return reader.code;
     }
-    read_name(&reader, "model", profile->key.model);
-    read_name(&reader, "dtype", profile->key.dtype);
-    read_name(&reader, "device", profile->key.device);
-    read_name(&reader, "versions", profile->key.versions);
-    profile->key.tp = read_u32(&reader, "tp", 1);
+    read_key(&reader);
     profile->layers = read_u32(&reader, "layers", 1024);
-    profile->key.units = read_u32(&reader, "units", PROFILE_UNITS_MAX);
     profile->share_count = read_knots(&reader, "shares", profile->share, PROFILE_SHARES_MAX);
     profile->context_count =
         read_knots(&reader, "contexts", profile->context, PROFILE_CONTEXTS_MAX);
@@ -189,24 +183,14 @@ static struct json *operation_json(const struct profile *profile, uint32_t opera
     return shares;
 }
 
-static struct json *text_json(const char *text)
-{
-    return json_new_string(text, strlen(text));
-}
-
 struct json *profile_json(const struct profile *profile)
 {
     struct json *root = json_new_object(), *durations = json_new_object();
     struct json *keep = json_new_object();
     struct plan *whole = &(struct plan){0};
     json_add(root, "profile", json_new_u64(1));
-    json_add(root, "model", text_json(profile->key.model));
-    json_add(root, "dtype", text_json(profile->key.dtype));
-    json_add(root, "device", text_json(profile->key.device));
-    json_add(root, "versions", text_json(profile->key.versions));
-    json_add(root, "tp", json_new_u64(profile->key.tp));
+    json_add(root, "key", plankey_json(&profile->key));
     json_add(root, "layers", json_new_u64(profile->layers));
-    json_add(root, "units", json_new_u64(profile->key.units));
     json_add(root, "shares", knots_json(profile->share, profile->share_count));
     json_add(root, "contexts", knots_json(profile->context, profile->context_count));
     json_add(root, "tokens", knots_json(profile->token, profile->token_count));

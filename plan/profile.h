@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/must.h"
 #include "plan/plan.h"
-#include "plan/planfile.h"
+#include "plan/plankey.h"
 
 enum profile_class { PROFILE_COMPUTE, PROFILE_MEMORY, PROFILE_CLASSES };
 
@@ -24,7 +24,7 @@ enum {
 };
 
 struct profile {
-    struct planfile_key key; /* Whose; its units are all that the device has. */
+    struct plankey key; /* Whose; its units are all that the device has. */
     uint32_t layers;
     bool experts;
     uint32_t share[PROFILE_SHARES_MAX]; /* Units that were measured: ascending, the last is all. */
@@ -41,7 +41,7 @@ struct profile {
     double keep[PROFILE_CLASSES][PROFILE_CLASSES][PROFILE_SHARES_MAX];
 };
 
-enum { PROFILE_ERROR_BYTES_MAX = 200 };
+enum { PROFILE_ERROR_BYTES_MAX = 400 };
 
 /* -EINVAL with one line in error. */
 int profile_read(struct profile *profile, const struct json *root,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "kernels/matmul.h"
 
 enum {
@@ -183,19 +184,9 @@ static int measure_reading(struct runner *runner, uint32_t threads, double *byte
 /* "Intel(R) Xeon(R) ..., 2 threads" */
 static void find_name(char *name, uint32_t threads)
 {
-    char line[COST_NAME_BYTES_MAX] = "", model[COST_NAME_BYTES_MAX - 32] = "processor";
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    while (file && fgets(line, sizeof line, file)) {
-        if (strncmp(line, "model name", 10) == 0 && strchr(line, ':')) {
-            (void)snprintf(model, sizeof model, "%s", strchr(line, ':') + 2);
-            model[strcspn(model, "\n")] = 0;
-            break;
-        }
-    }
-    if (file) {
-        (void)fclose(file);
-    }
-    (void)snprintf(name, COST_NAME_BYTES_MAX, "%s, %u thread%s", model, threads,
+    char cpu[CPU_NAME_BYTES_MAX];
+    cpu_name(cpu);
+    (void)snprintf(name, COST_NAME_BYTES_MAX, "%s, %u thread%s", cpu, threads,
                    threads == 1 ? "" : "s");
 }
 

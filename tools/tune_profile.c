@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "plan/profile.h"
@@ -27,6 +28,9 @@ struct run {
     uint32_t tokens_max;
     uint32_t threads;
     uint32_t seconds;
+    uint32_t tp;
+    const char *dtype;
+    const char *weights;
 };
 
 static int write_profile(void *context, const struct json *line)
@@ -50,7 +54,8 @@ static int profile_model(struct run *run)
     (void)snprintf(tokens, sizeof tokens, "%u", run->tokens_max);
     (void)snprintf(threads, sizeof threads, "%u", run->threads);
     (void)snprintf(seconds, sizeof seconds, "%u", run->seconds);
-    const char *const arguments[] = {"--measure", run->model, tokens, threads, seconds, NULL};
+    const char *const arguments[] = {"--measure", run->model, tokens,       threads,
+                                     seconds,     run->dtype, run->weights, NULL};
     const struct tune_worker worker = {.command = COMMAND,
                                        .arguments = arguments,
                                        .seconds = run->seconds,
@@ -59,11 +64,26 @@ static int profile_model(struct run *run)
     return tune_worker_run(&worker);
 }
 
+static const char *const dtypes[] = {"auto", "bf16", "f32", NULL};
+static const char *const weights[] = {"auto", "int8", NULL};
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words && strcmp(word, *words) != 0) {
+        words++;
+    }
+    return *words != NULL;
+}
+
 int tune_profile_main(int argc, char **argv)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct run run = {
-        .tokens_max = 512, .threads = cores > 0 ? (uint32_t)cores : 1, .seconds = 120};
+    struct run run = {.tokens_max = 512,
+                      .threads = cores > 0 ? (uint32_t)cores : 1,
+                      .seconds = 120,
+                      .tp = 1,
+                      .dtype = "auto",
+                      .weights = "auto"};
     const struct options_row rows[] = {
         {"model", OPTIONS_TEXT, 0, &run.model, "PATH", "the model, as in model.path"},
         {"json", OPTIONS_TEXT, 0, &run.out, "OUT", "write the profile to this file"},
@@ -71,6 +91,9 @@ int tune_profile_main(int argc, char **argv)
          "the largest dense batch, as in batch.tokens_max; default 512"},
         {"threads", OPTIONS_U32, 0, &run.threads, "N", "as in workers.threads; default all cores"},
         {"seconds", OPTIONS_U32, 0, &run.seconds, "S", "how long to measure; default 120"},
+        {"dtype", OPTIONS_TEXT, 0, &run.dtype, "T", "as in model.dtype; default auto"},
+        {"weights", OPTIONS_TEXT, 0, &run.weights, "T", "as in model.weights; default auto"},
+        {"tp", OPTIONS_U32, 0, &run.tp, "N", "as in workers.tp; only 1 is measured"},
     };
     const struct options options = {COMMAND, "Measures a model's operations on this machine.", rows,
                                     sizeof rows / sizeof rows[0]};
@@ -85,6 +108,12 @@ int tune_profile_main(int argc, char **argv)
     if (run.tokens_max < TOKENS_MIN || run.threads < 1 || run.seconds < 1 ||
         run.seconds > SECONDS_MAX) {
         return options_wrong(COMMAND, "--tokens-max is at least 16, --seconds 1 to 3600");
+    }
+    if (run.tp != 1) {
+        return options_wrong(COMMAND, "ranks together are not measured: --tp must be 1");
+    }
+    if (!is_one_of(run.dtype, dtypes) || !is_one_of(run.weights, weights)) {
+        return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto or int8");
     }
     return profile_model(&run);
 }

@@ -43,7 +43,7 @@ int codec_decode_tokenize(struct codec *codec, struct wire_bytes body, struct wi
                           struct wire_error *error) MUST_CHECK;
 int codec_decode_detokenize(struct codec *codec, struct wire_bytes body,
                             struct wire_detokenize *out, struct wire_error *error) MUST_CHECK;
-/* CANCEL, PING and STATS: an empty map, or one whose keys are ignored. */
+/* CANCEL, PING, STATS and PLANS: an empty map, or one whose keys are ignored. */
 int codec_decode_empty(struct codec *codec, struct wire_bytes body,
                        struct wire_error *error) MUST_CHECK;
 
@@ -58,6 +58,7 @@ struct wire_bytes codec_encode_ids(struct codec *codec, const uint32_t *ids, siz
 struct wire_bytes codec_encode_text(struct codec *codec, struct wire_text text);
 struct wire_bytes codec_encode_stats(struct codec *codec, const struct wire_stat *stats,
                                      size_t count);
+struct wire_bytes codec_encode_plans(struct codec *codec, const struct wire_plans *in);
 
 /* The client's side. */
 struct wire_bytes codec_encode_hello(struct codec *codec, const struct wire_hello *in);
@@ -86,5 +87,7 @@ int codec_decode_text(struct codec *codec, struct wire_bytes body,
 /* numbers has room for LIMIT_MSGPACK_KEYS_MAX. */
 int codec_decode_stats(struct codec *codec, struct wire_bytes body, struct wire_number *numbers,
                        uint32_t *count) MUST_CHECK;
+int codec_decode_plans(struct codec *codec, struct wire_bytes body,
+                       struct wire_plans *out) MUST_CHECK;
 
 #endif /* WIRE_CODEC_H */

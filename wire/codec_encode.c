@@ -131,7 +131,7 @@ size_t codec_reply_bytes_max(size_t tokens, size_t text_bytes)
         KEYS_BYTES = 1 + sizeof "id" + sizeof "logprob" + sizeof "top",
         TOP_BYTES = LIMIT_TOP_LOGPROBS_MAX * PAIR_BYTES,
         TOKEN_BYTES = sizeof(uint32_t) + KEYS_BYTES + 5 + 5 + 3 + TOP_BYTES,
-        REST_BYTES = 16384, /* Everything with a bound of its own: WELCOME, STATS, events. */
+        REST_BYTES = 32768, /* Everything with a bound of its own: WELCOME, STATS, PLANS, events. */
     };
     return REST_BYTES + text_bytes + tokens * TOKEN_BYTES;
 }
@@ -291,6 +291,36 @@ struct wire_bytes codec_encode_stats(struct codec *codec, const struct wire_stat
     begin(codec, count);
     for (size_t i = 0; i < count; i++) {
         put_u64(codec, stats[i].name, stats[i].value);
+    }
+    return end(codec);
+}
+
+static void put_plan(struct codec *codec, const struct wire_plan *plan)
+{
+    put_map(codec, 7);
+    put_text(codec, "file", plan->file);
+    put_u64(codec, "plan", plan->plan);
+    put_u64(codec, "tokens", plan->tokens);
+    put_u64(codec, "decode", plan->decode);
+    put_u64(codec, "context", plan->context);
+    put_u64(codec, "steps_total", plan->steps);
+    put_u64(codec, "compute_us_total", plan->compute_us);
+}
+
+struct wire_bytes codec_encode_plans(struct codec *codec, const struct wire_plans *in)
+{
+    begin(codec, 2);
+    put_key(codec, "plans");
+    put_array(codec, in->plan_count);
+    for (uint32_t i = 0; i < in->plan_count; i++) {
+        put_plan(codec, &in->plans[i]);
+    }
+    put_key(codec, "refused");
+    put_array(codec, in->refused_count);
+    for (uint32_t i = 0; i < in->refused_count; i++) {
+        put_map(codec, 2);
+        put_text(codec, "file", in->refused[i].file);
+        put_text(codec, "reason", in->refused[i].reason);
     }
     return end(codec);
 }

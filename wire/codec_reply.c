@@ -387,3 +387,59 @@ int codec_decode_stats(struct codec *codec, struct wire_bytes body, struct wire_
     *count = root.via.map.size;
     return 0;
 }
+
+static bool read_plan(const msgpack_object *map, struct wire_plan *out)
+{
+    return map->type == MSGPACK_OBJECT_MAP && get_text(map, "file", &out->file) &&
+           get_u32(map, "plan", &out->plan) && get_u32(map, "tokens", &out->tokens) &&
+           get_u32(map, "decode", &out->decode) && get_u32(map, "context", &out->context) &&
+           get_u64(map, "steps_total", &out->steps) &&
+           get_u64(map, "compute_us_total", &out->compute_us);
+}
+
+static bool get_plans(struct codec *codec, const msgpack_object *root, struct wire_plans *out)
+{
+    const msgpack_object *list = find_kind(root, "plans", MSGPACK_OBJECT_ARRAY);
+    struct wire_plan *plans =
+        list ? msgpack_zone_malloc(&codec->zone, (list->via.array.size + 1) * sizeof *plans) : NULL;
+
+    for (uint32_t i = 0; plans && i < list->via.array.size; i++) {
+        if (!read_plan(&list->via.array.ptr[i], &plans[i])) {
+            return false;
+        }
+        out->plan_count++;
+    }
+    out->plans = plans;
+    return plans != NULL;
+}
+
+static bool get_refused(struct codec *codec, const msgpack_object *root, struct wire_plans *out)
+{
+    const msgpack_object *list = find_kind(root, "refused", MSGPACK_OBJECT_ARRAY);
+    struct wire_refusal *refused =
+        list ? msgpack_zone_malloc(&codec->zone, (list->via.array.size + 1) * sizeof *refused)
+             : NULL;
+
+    for (uint32_t i = 0; refused && i < list->via.array.size; i++) {
+        const msgpack_object *map = &list->via.array.ptr[i];
+        if (map->type != MSGPACK_OBJECT_MAP || !get_text(map, "file", &refused[i].file) ||
+            !get_text(map, "reason", &refused[i].reason)) {
+            return false;
+        }
+        out->refused_count++;
+    }
+    out->refused = refused;
+    return refused != NULL;
+}
+
+int codec_decode_plans(struct codec *codec, struct wire_bytes body, struct wire_plans *out)
+{
+    msgpack_object root;
+
+    *out = (struct wire_plans){0};
+    if (open_reply(codec, body, &root) != 0 || !get_plans(codec, &root, out) ||
+        !get_refused(codec, &root, out)) {
+        return -EPROTO;
+    }
+    return 0;
+}

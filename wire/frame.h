@@ -25,6 +25,7 @@ enum wire_command {
     WIRE_TOKENIZE = 6,
     WIRE_DETOKENIZE = 7,
     WIRE_STATS = 8,
+    WIRE_PLANS = 9,
     WIRE_WELCOME = 129,
     WIRE_TOKENS = 130,
     WIRE_DONE = 131,

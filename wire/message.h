@@ -130,6 +130,28 @@ struct wire_stat {
     uint64_t value;
 };
 
+struct wire_plan {         /* The steps that ran as one plan file wants it, or without any. */
+    struct wire_text file; /* Empty: none was made for such steps. */
+    uint32_t plan;         /* Its id; 0: it serves sequentially. */
+    uint32_t tokens;       /* For which it was made. */
+    uint32_t decode;
+    uint32_t context;
+    uint64_t steps;
+    uint64_t compute_us;
+};
+
+struct wire_refusal {
+    struct wire_text file;
+    struct wire_text reason;
+};
+
+struct wire_plans {
+    const struct wire_plan *plans; /* [plan_count] */
+    uint32_t plan_count;
+    uint32_t refused_count;
+    const struct wire_refusal *refused; /* [refused_count] */
+};
+
 /* An ERROR as a client reads it. */
 struct wire_failure {
     struct wire_text code;

@@ -1,6 +1,7 @@
 /*
- * comm_shm.c - see comm_shm.h. Runs on a worker's main thread; owns its segment and its views of
- * the siblings'.
+ * comm_shm.c - see comm_shm.h. Runs on a worker's main thread and, within a step, on whichever of
+ * the crew's has the lane that meets the other ranks: one at a time. Owns its segment and its views
+ * of the siblings'.
  *
  *   segment   [head: who][round][left] ... [half 0: 2 MiB][half 1: 2 MiB]
  *

@@ -27,6 +27,7 @@
 #include "model/weights.h"
 #include "workers/comm_shm.h"
 #include "workers/engine.h"
+#include "workers/identity.h"
 #include "workers/measure.h"
 #include "workers/rehearse.h"
 #include "workers/step.h"
@@ -49,6 +50,7 @@ struct worker {
     struct engine *engine;
     struct step step;
     enum kern_dtype dtype;
+    struct plankey key;
     uint64_t load_us;
 };
 
@@ -201,13 +203,14 @@ static int open_engine(struct worker *worker, const struct weights *weights,
     if (status) {
         return status;
     }
+    identity_fill(&worker->key, hparams, &options);
     const struct record_bounds bounds = {.slots = config->batch.slots_max,
                                          .pages = options.device_pages,
                                          .vocab = hparams->vocab,
                                          .positions = options.context_max,
                                          .rows = options.rows_max,
                                          .tokens = options.tokens_max};
-    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens);
+    return step_open(&worker->step, worker->engine, &bounds, options.page_tokens, options.ranks);
 }
 
 static int load(struct worker *worker)
@@ -245,6 +248,7 @@ static int announce(struct worker *worker)
         .kv_bytes = engine_kv_bytes(worker->engine),
         .load_us = worker->load_us,
     };
+    memcpy(link_own_board(&worker->link), &worker->key, sizeof worker->key);
     step_attach(&worker->step, &worker->link, worker->comm);
     const int error = ring_push(&worker->link.out, &record);
     if (error) {

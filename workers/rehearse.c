@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "plan/planfile.h"
 #include "plan/verify.h"
 #include "workers/rig.h"
 
@@ -57,12 +58,10 @@ static int read_plans(struct rehearsal *rehearsal, char **paths)
 static int check_plans(struct rehearsal *rehearsal, char **paths)
 {
     struct graph graph;
-    struct planfile_key key;
     char text[PLANFILE_ERROR_BYTES_MAX];
-    rig_key(&rehearsal->rig, &key);
     graph_build(&graph, engine_hparams(rehearsal->rig.engine)->experts > 0, 1, GRAPH_INSIDE);
     for (uint32_t i = 0; i < rehearsal->count; i++) {
-        if (planfile_check(&rehearsal->file[i], &key, &graph, text)) {
+        if (planfile_check(&rehearsal->file[i], &rehearsal->rig.key, &graph, text)) {
             return rig_fail(paths[i], text);
         }
     }
@@ -123,6 +122,9 @@ int rehearse_main(int argc, char **argv)
     int code = read_plans(rehearsal, argv + ARGUMENTS);
     if (!code) {
         const struct regime *regime = &rehearsal->file[0].regime;
+        rig->dtype =
+            rehearsal->file[0].key.dtype; /* The others' must be the same: it is checked. */
+        rig->weights = rehearsal->file[0].key.weights;
         rig->tokens_max = regime->tokens;
         rig->context_max = regime->context + regime->tokens + 1;
         code = rig_open(rig, argv[1]);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "model/weights.h"
-#include "plan/plankey.h"
+#include "workers/identity.h"
 
 enum { PAGE_TOKENS = 16, PAGES = 4096 };
 
@@ -42,9 +42,18 @@ bool rig_number(const char *text, uint32_t most, uint32_t *out)
     return !errno && end != text && *end == '\0' && value >= 1 && value <= most;
 }
 
+static enum kern_dtype choose_dtype(const struct rig *rig, unsigned isa)
+{
+    if (strcmp(rig->dtype, "auto") == 0) {
+        return isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
+    }
+    return strcmp(rig->dtype, "bf16") == 0 ? KERN_BF16 : KERN_F32;
+}
+
 static int open_engine(struct rig *rig, const struct weights *weights)
 {
     const struct hparams *hparams = weights_hparams(weights);
+    const bool int8 = strcmp(rig->weights, "int8") == 0;
     const unsigned isa = kern_isa_detect();
     struct model_error error = {"out of memory"};
     if (rig->context_max > hparams->positions_max) {
@@ -53,9 +62,9 @@ static int open_engine(struct rig *rig, const struct weights *weights)
     if (rig->context_max <= rig->tokens_max) {
         return rig_fail("the model", "has no more positions than a batch has tokens");
     }
-    rig->dtype = isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
     const struct engine_options options = {
-        .dtype = rig->dtype,
+        .dtype = choose_dtype(rig, isa),
+        .weights = int8 ? MATMUL_WEIGHTS_INT8 : MATMUL_WEIGHTS_DTYPE,
         .isa = isa,
         .threads = rig->threads,
         .tokens_max = rig->tokens_max,
@@ -64,6 +73,7 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         .page_tokens = PAGE_TOKENS,
         .device_pages = PAGES,
     };
+    identity_fill(&rig->key, hparams, &options);
     return engine_open(&rig->engine, weights, &options, &error) ? rig_fail("the model", error.text)
                                                                 : 0;
 }
@@ -127,17 +137,4 @@ struct engine_batch rig_batch(struct rig *rig, const struct regime *regime, cons
     }
     return (struct engine_batch){
         .ids = rig->ids, .rows = rig->rows, .row_count = rows, .plan = plan};
-}
-
-void rig_key(const struct rig *rig, struct planfile_key *key)
-{
-    char text[HPARAMS_TEXT_BYTES_MAX];
-    struct config *config = calloc(1, sizeof *config); /* As an agent's of one such worker. */
-    must(config);
-    config->workers.count = config->workers.tp = 1;
-    config->workers.threads = rig->threads;
-    config->model.dtype = rig->dtype == KERN_BF16 ? CONFIG_DTYPE_BF16 : CONFIG_DTYPE_F32;
-    hparams_text(engine_hparams(rig->engine), text);
-    plankey_here(key, text, config);
-    free(config);
 }

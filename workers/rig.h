@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/must.h"
 #include "kernels/kern.h"
-#include "plan/planfile.h"
+#include "plan/plankey.h"
 #include "plan/regime.h"
 #include "workers/engine.h"
 
@@ -22,8 +22,10 @@ struct rig {
     struct engine *engine;
     uint32_t tokens_max;  /* Of a batch; wanted by the caller, */
     uint32_t context_max; /* as are the positions, of which the model may have fewer, */
-    uint32_t threads;     /* and the threads. */
-    enum kern_dtype dtype;
+    uint32_t threads;     /* the threads, */
+    const char *dtype;    /* "auto", "bf16" or "f32" as in model.dtype, */
+    const char *weights;  /* and "int8", or else as dtype. */
+    struct plankey key;   /* What profiles and plan files of this rig are for. */
     uint32_t sequence_pages;
     uint32_t *pages; /* [tokens_max][sequence_pages]. From a pool of thousands in turn, so that
                       * attention reads memory as in a real batch, not one hot page. */
@@ -31,16 +33,13 @@ struct rig {
     struct engine_row *rows; /* [tokens_max] */
 };
 
-/* With model.dtype auto. Below 0: it cannot be, and a line has said why. */
+/* Below 0: it cannot be, and a line has said why. */
 int rig_open(struct rig *rig, const char *path) MUST_CHECK;
 void rig_close(struct rig *rig);
 
 /* A step of this regime, single tokens first, then one prompt. Valid until the next. */
 struct engine_batch rig_batch(struct rig *rig, const struct regime *regime,
                               const struct plan *plan);
-
-/* What plan files of this rig are for. */
-void rig_key(const struct rig *rig, struct planfile_key *key);
 
 void rig_print(struct json *root);               /* A line; frees it. */
 int rig_fail(const char *what, const char *why); /* The line {"error": "what: why"}; -EIO. */

@@ -22,10 +22,12 @@ static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_
               "the answers of two steps fit the ring");
 
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
-              uint32_t page_tokens)
+              uint32_t page_tokens, uint32_t ranks)
 {
+    const bool experts = engine_hparams(engine)->experts > 0;
     *step = (struct step){.engine = engine, .bounds = *bounds};
-    plan_sequential(&step->sequential, engine_hparams(engine)->experts > 0);
+    plan_sequential(&step->sequential, experts);
+    graph_build(&step->graph, experts, ranks, GRAPH_INSIDE);
     step->failpoint = failpoint_from_environment();
     step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
     const uint32_t threads = crew_threads(engine_crew(engine));
@@ -109,24 +111,22 @@ static bool samples(const struct step *step, uint32_t row)
     return step->engine_rows[row].wants_logits;
 }
 
-/* The plan that a step names; NULL: there is none such, or none that can run here. Ranks of a group
- * meet inside operations, in one order: they run the sequential one alone. */
+/* The plan that a step names; NULL: there is none such, or none that can run here. */
 static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t hash)
 {
-    const struct hparams *hparams = engine_hparams(step->engine);
     if (id == step->sequential.id) {
         return hash == step->sequential.hash ? &step->sequential : NULL;
     }
-    if (id > TABLE_PLANS_MAX || step->comm) {
+    if (id > TABLE_PLANS_MAX) {
         return NULL;
     }
     struct plan *plan = &step->plans[id - 1];
     bool *taken = &step->plan_taken[id - 1];
     if (!*taken) {
-        const struct plan_table *table = link_worker_board(step->link);
+        const struct plan_table *table = link_peer_board(step->link);
         *plan = table->plan[id - 1];
-        *taken = trial_passes(plan, hparams->experts > 0, hparams->layers) && plan->id == id &&
-                 plan_hash(plan) == plan->hash;
+        *taken = trial_passes(plan, &step->graph, engine_hparams(step->engine)->layers) &&
+                 plan->id == id && plan_hash(plan) == plan->hash;
     }
     return *taken && plan->hash == hash ? plan : NULL;
 }

@@ -13,6 +13,7 @@
 #include "base/must.h"
 #include "ipc/link.h"
 #include "ipc/record_check.h"
+#include "plan/graph.h"
 #include "plan/table.h"
 #include "workers/comm.h"
 #include "workers/engine.h"
@@ -49,6 +50,7 @@ struct step {
     struct link *link;           /* Borrowed; set by step_attach. */
     struct comm *comm;           /* Likewise; NULL when alone. */
     struct record_bounds bounds; /* Epoch and group follow the link. */
+    struct graph graph;          /* What a plan must run. */
     struct plan sequential;
     struct plan *plans; /* [TABLE_PLANS_MAX] copies of the board's, once a step has named them */
     bool plan_taken[TABLE_PLANS_MAX];
@@ -76,7 +78,7 @@ struct step {
 
 /* bounds: everything but epoch and group. 0 or -ENOMEM. */
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
-              uint32_t page_tokens) MUST_CHECK;
+              uint32_t page_tokens, uint32_t ranks) MUST_CHECK;
 void step_close(struct step *step); /* An all-zero step is allowed. */
 
 /* From now on records come from this link, and siblings are reached through comm, NULL when alone;

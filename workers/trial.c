@@ -43,18 +43,34 @@ static const struct plan_nano *begins_at(const struct plan *plan, uint32_t opera
 
 /* Every token once, and experts by the ranges in which they were chosen. Takes what it has seen off
  * `left`. */
-static bool tiles(const struct plan *plan, uint32_t operation, uint32_t *left)
+static bool tiles(const struct plan *plan, const struct graph_operation *operation, uint32_t *left)
 {
     uint32_t at = 0;
     while (at < PLAN_WHOLE) {
-        const struct plan_nano *nano = begins_at(plan, operation, at);
+        const struct plan_nano *nano = begins_at(plan, operation->operation, at);
         const struct plan_nano *route = begins_at(plan, PLAN_ROUTE, at);
-        if (!nano || *left == 0 ||
-            (operation > PLAN_ROUTE && (!route || route->end != nano->end))) {
+        if (!nano || *left == 0 || (operation->alike && (!route || route->end != nano->end))) {
             return false;
         }
         at = nano->end;
         (*left)--;
+    }
+    return true;
+}
+
+/* A comm serves one lane: two at a time would mix up its rounds, and ranks their order. */
+static bool meets_on_one_lane(const struct plan *plan, const struct graph *graph)
+{
+    uint32_t lane = PLAN_LANE_MAX;
+    for (uint32_t i = 0; i < plan->nano_count; i++) {
+        const struct plan_nano *nano = &plan->nano[i];
+        if (!graph_find(graph, nano->operation)->meets_ranks) {
+            continue;
+        }
+        if (lane != PLAN_LANE_MAX && nano->lane != lane) {
+            return false;
+        }
+        lane = nano->lane;
     }
     return true;
 }
@@ -119,21 +135,19 @@ static bool comes_to_an_end(const struct plan *plan, uint32_t layers)
     return true;
 }
 
-bool trial_passes(const struct plan *plan, bool experts, uint32_t layers)
+bool trial_passes(const struct plan *plan, const struct graph *graph, uint32_t layers)
 {
     if (!in_bounds(plan)) {
         return false;
     }
     uint32_t left = plan->nano_count;
-    for (uint32_t i = 0; i <= PLAN_COMBINE; i++) {
-        const bool dense_only = i >= PLAN_UP_GATE && i <= PLAN_DOWN;
-        const bool has = experts ? !dense_only : i < PLAN_ROUTE;
-        if (has && !tiles(plan, i, &left)) {
+    for (uint32_t i = 0; i < graph->count; i++) {
+        if (!tiles(plan, &graph->operation[i], &left)) {
             return false;
         }
     }
     if (left > 0) {
         return false; /* Operations that the model does not have. */
     }
-    return comes_to_an_end(plan, layers);
+    return meets_on_one_lane(plan, graph) && comes_to_an_end(plan, layers);
 }

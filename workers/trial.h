@@ -8,11 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "plan/graph.h"
 #include "plan/plan.h"
 
-/* The plan's numbers are in their bounds, the ranges of each operation of the model, with experts
- * or without, tile the batch, and no lane waits for ever. Whether the edges name all dependencies
- * is the planner's business (plan/verify.h): a plan without them gives wrong numbers, no more. */
-bool trial_passes(const struct plan *plan, bool experts, uint32_t layers);
+/* The plan's numbers are in their bounds, the ranges of each operation of the graph tile the batch,
+ * one lane alone meets other ranks, and none waits for ever. Whether the edges name all
+ * dependencies is the planner's business (plan/verify.h): a plan without them gives wrong numbers,
+ * no more. */
+bool trial_passes(const struct plan *plan, const struct graph *graph, uint32_t layers);
 
 #endif /* WORKERS_TRIAL_H */

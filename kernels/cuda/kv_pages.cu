@@ -16,7 +16,7 @@ static __global__ void __launch_bounds__(ROWS_THREADS)
     kv_pages_move(const struct cuda_kv_pages_args args)
 {
     const uint64_t words = args.page_bytes / WORD_BYTES;
-    const uint64_t all = *args.count * args.layers * words;
+    const uint64_t all = (uint64_t)*args.count * args.layers * words;
     const uint64_t stride = (uint64_t)gridDim.x * ROWS_THREADS;
     uint4 *staging = (uint4 *)args.staging;
     for (uint64_t i = (uint64_t)blockIdx.x * ROWS_THREADS + threadIdx.x; i < all; i += stride) {

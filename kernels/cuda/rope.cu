@@ -28,8 +28,8 @@ GPU_DEVICE rope_head<Act> head_of(const struct cuda_rope_args &args, uint32_t ro
     const bool is_q = index < args.heads;
     const bool is_v = index >= args.heads + args.kv_heads;
     rope_head<Act> head = {};
-    head.x = (const Act *)args.qkv + (uint64_t)row * columns + index * dim;
-    head.bias = args.bias ? args.bias + index * dim : nullptr;
+    head.x = (const Act *)args.qkv + (uint64_t)row * columns + (uint64_t)index * dim;
+    head.bias = args.bias ? args.bias + (uint64_t)index * dim : nullptr;
     head.norm = is_v ? nullptr : is_q ? args.q_norm : args.k_norm;
     head.scale = 1;
     head.half = is_v ? 0 : args.rope_dim / 2;

@@ -17,6 +17,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -166,6 +167,13 @@ static void cut_columns(struct matmul_shape *shape)
     const uint32_t each = (n + wanted - 1) / wanted;
     shape->columns = (each + MATMUL_COLUMN_STEP - 1) / MATMUL_COLUMN_STEP * MATMUL_COLUMN_STEP;
     shape->slices = (n + shape->columns - 1) / shape->columns;
+}
+
+void matmul_library(char name[MATMUL_LIBRARY_BYTES_MAX])
+{
+    const dnnl_version_t *version = dnnl_version();
+    (void)snprintf(name, MATMUL_LIBRARY_BYTES_MAX, "oneDNN %d.%d.%d", version->major,
+                   version->minor, version->patch);
 }
 
 int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *options)

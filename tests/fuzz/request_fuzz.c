@@ -90,6 +90,7 @@ static void try_reply(struct codec *codec, uint8_t command, struct wire_bytes bo
     struct wire_done done;
     struct wire_failure failure;
     struct wire_pong pong;
+    struct wire_plans plans;
     struct wire_text text;
     const uint32_t *ids;
     uint32_t count;
@@ -114,7 +115,8 @@ static void try_reply(struct codec *codec, uint8_t command, struct wire_bytes bo
     default:
         status = codec_decode_ids(codec, body, &ids, &count) == 0 &&
                  codec_decode_text(codec, body, &text) == 0 &&
-                 codec_decode_stats(codec, body, numbers, &count) == 0;
+                 codec_decode_stats(codec, body, numbers, &count) == 0 &&
+                 codec_decode_plans(codec, body, &plans) == 0;
     }
     (void)status;
 }

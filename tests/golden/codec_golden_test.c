@@ -174,6 +174,15 @@ static struct wire_bytes encode_small(struct codec *codec, const char *name)
         const struct wire_stat stats[] = {{"requests_running", 3}, {"steps_total", 1ull << 40}};
         return codec_encode_stats(codec, stats, 2);
     }
+    if (strcmp(name, "result_plans") == 0) {
+        const struct wire_plan plans[] = {
+            {.steps = 7, .compute_us = 900, .file = text_of("")},
+            {text_of("512-0-64.json"), 1, 512, 0, 64, 1ull << 33, 1ull << 40},
+        };
+        const struct wire_refusal refused = {text_of("old.json"),
+                                             text_of("it was made for tp 1, this is 2")};
+        return codec_encode_plans(codec, &(struct wire_plans){plans, 2, 1, &refused});
+    }
     if (strcmp(name, "pong") == 0) {
         return codec_encode_pong(codec, &(struct wire_pong){INSTANCE, 123456});
     }
@@ -423,6 +432,14 @@ static struct wire_bytes again_stats(struct codec *codec, struct wire_bytes body
     return codec_encode_stats(codec, stats, count);
 }
 
+static struct wire_bytes again_plans(struct codec *codec, struct wire_bytes body)
+{
+    struct wire_plans out;
+
+    assert_int_equal(codec_decode_plans(codec, body, &out), 0);
+    return codec_encode_plans(codec, &out);
+}
+
 static const struct {
     const char *name;
     uint8_t command;
@@ -442,6 +459,7 @@ static const struct {
     {"tokenize", WIRE_TOKENIZE, encode_small, again_tokenize},
     {"detokenize", WIRE_DETOKENIZE, encode_small, again_detokenize},
     {"stats", WIRE_STATS, encode_small, again_empty},
+    {"plans", WIRE_PLANS, encode_small, again_empty},
     {"welcome", WIRE_WELCOME, encode_welcome, again_welcome},
     {"tokens", WIRE_TOKENS, encode_tokens, again_tokens},
     {"tokens_logprobs", WIRE_TOKENS, encode_tokens, again_tokens},
@@ -460,6 +478,7 @@ static const struct {
     {"result_ids", WIRE_RESULT, encode_small, again_ids},
     {"result_text", WIRE_RESULT, encode_small, again_text},
     {"result_stats", WIRE_RESULT, encode_small, again_stats},
+    {"result_plans", WIRE_RESULT, encode_small, again_plans},
 };
 enum { MESSAGES = sizeof messages / sizeof messages[0] };
 

@@ -11,7 +11,7 @@ import msgpack
 import zmq
 
 MAGIC = b"SLCE\x01\x00"
-HELLO, GENERATE, CANCEL, CREDIT, PING, TOKENIZE, DETOKENIZE, STATS = range(1, 9)
+HELLO, GENERATE, CANCEL, CREDIT, PING, TOKENIZE, DETOKENIZE, STATS, PLANS = range(1, 10)
 WELCOME, TOKENS, DONE, ERROR, PONG, RESULT = range(129, 135)
 ERROR_KEYS = {"code", "status", "message", "retryable", "retry_after_ms", "request_id"}
 

@@ -54,7 +54,6 @@ def test_pages_are_shared_within_a_tenant_only(own_agent):
 
 
 def test_targets_change_no_token(own_agent):
-    """How far steps shrink depends on the machine: tests/unit/agent/pace_test.c has that."""
     source = random.Random(2)
     prompts = [[1] + [source.randrange(3, 300) for _ in range(300)] for _ in range(6)]
     ids = []
@@ -67,3 +66,44 @@ def test_targets_change_no_token(own_agent):
             dense = client.ask(STATS).body["group_0_dense_tokens"]
             assert dense <= 512 if settings else dense == 512
     assert ids[0] == ids[1] == ids[2]
+
+
+LARGE = {"batch.tokens_max": 4096, "batch.slots_max": 64}
+
+
+def crowd(client, source, max_tokens):
+    """Prompts of all lengths at once, and their answers. Yields STATS until all have ended."""
+    answers = [client.start(ids=[1] + [source.randrange(3, 300) for _ in range(length)],
+                            max_tokens=max_tokens, ignore_eos=True, temperature=0)
+               for length in source.choices(range(2, 400), k=24)]
+    while not all(answer.ended for answer in answers):
+        yield client.ask(STATS).body
+        client.pump(lambda: True, 1)
+    yield client.ask(STATS).body
+
+
+def token_us(client, source):
+    """What a token of a prompt costs here, at the least that some large steps show."""
+    least, tokens, spent_us = float("inf"), 0, 0
+    for _ in range(6):
+        for stats in crowd(client, source, 1):
+            assert stats["group_0_dense_tokens"] == 4096
+        cost = (stats["compute_us_total"] - spent_us) / (stats["prompt_tokens_total"] - tokens)
+        tokens, spent_us = stats["prompt_tokens_total"], stats["compute_us_total"]
+        least = min(least, cost)
+    return least
+
+
+def test_a_target_shrinks_steps(own_agent):
+    """The target is a quarter of what a full step takes, however fast the machine is."""
+    source = random.Random(3)
+    with Client(own_agent(LARGE).endpoint) as client:
+        full_ms = 4.096 * token_us(client, source)
+    target_ms = max(1, int(full_ms / 4))
+    with Client(own_agent({**LARGE, "slo.tpot_ms": target_ms}).endpoint) as client:
+        least = 4096
+        for _ in range(10):  # A busy machine may hide for a while what a token costs.
+            least = min(least, *(s["group_0_dense_tokens"] for s in crowd(client, source, 8)))
+            if least < 4096:
+                break
+    assert least < 4096, (full_ms, target_ms)

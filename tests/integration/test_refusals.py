@@ -39,7 +39,7 @@ BAD_FRAMES = {
     "empty command": frames(command=b""),
     "two commands": frames(command=b"\x02\x02"),
     "command 0": frames(command=b"\x00"),
-    "command 9": frames(command=b"\x09"),
+    "command 10": frames(command=b"\x0a"),
     "a reply's command": frames(command=b"\x82"),
     "command 255": frames(command=b"\xff"),
     "empty id": frames(request_id=b""),
@@ -157,7 +157,7 @@ def test_random_bodies_never_hurt(agent):
             body = bytearray(GOOD if source.random() < 0.7 else source.randbytes(40))
             for _ in range(source.randrange(1, 6)):
                 body[source.randrange(len(body))] = source.randrange(256)
-            client.send_raw(frames(bytes(body), bytes([source.randrange(1, 9)]),
+            client.send_raw(frames(bytes(body), bytes([source.randrange(1, 10)]),
                                    source.randbytes(source.randrange(1, 64))))
         assert client.ask(PING).command == PONG
     assert_serves(agent)

@@ -154,6 +154,7 @@ def test_status(agent, client):
     assert {line.split()[0] for line in table.stdout.splitlines() if line} >= set(stats)
     status = json.loads(run("status", "--endpoint", agent.endpoint, "--json").stdout)
     assert set(status["stats"]) == set(stats) and status["vocab"] > 0 and status["model"]
+    assert status["plans"][0]["steps_total"] > 0 and status["refused_plans"] == []
 
 
 def test_cancel_reaches_another_clients_request(agent):

@@ -1,5 +1,6 @@
 """test_tune.py - sluice-tune measures a model, chooses plans, times them, and draws them."""
 import json
+import pathlib
 import xml.etree.ElementTree
 
 import pytest
@@ -25,7 +26,8 @@ def profile(model, tmp_path_factory):
 
 def test_profile_has_every_operation(profile):
     root = json.loads(profile.read_text())
-    assert root["units"] == 2 and root["shares"] == [1, 2] and root["tokens"][-1] == TOKENS
+    assert root["key"]["units"] == 2 and root["key"]["library"] and root["key"]["kernels"]
+    assert root["shares"] == [1, 2] and root["tokens"][-1] == TOKENS
     assert set(root["duration_us"]) >= {"kqv", "output", "prefill-attention", "decode-attention"}
     for shares in root["duration_us"].values():
         assert len(shares) == 2
@@ -49,6 +51,23 @@ def test_plan_is_timed_and_drawn(profile, model, tmp_path):
     assert len(json.loads((tmp_path / "plan.json").read_text())["traceEvents"]) > 10
 
 
+def test_eight_bit_weights_are_measured_and_planned(model, tmp_path):
+    """The plan files are for such workers alone, and timed on one."""
+    if "avx512_vnni" not in pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii"):
+        pytest.skip("needs AVX512_VNNI")
+    path = tmp_path / "profile.json"
+    result = tune("profile", "--model", model, "--tokens-max", 32, "--threads", 1, "--seconds", 1,
+                  "--dtype", "f32", "--weights", "int8", "--json", path)
+    assert result.returncode == 0, result
+    key = json.loads(path.read_text())["key"]
+    assert (key["dtype"], key["weights"]) == ("f32", "int8")
+    result = tune("plan", "--profile", path, "--out", tmp_path / "plans", "--regime", "32:16:64",
+                  "--model", model, "--measure", 2)
+    assert result.returncode == 0, result
+    plan = json.loads((tmp_path / "plans" / "32-16-64.json").read_text())
+    assert plan["key"] == key and plan["measured_us"] > 0
+
+
 def test_every_regime_gets_a_plan(profile, tmp_path):
     result = tune("plan", "--profile", profile, "--out", tmp_path, timeout_s=300)
     assert result.returncode == 0, result
@@ -63,6 +82,8 @@ def test_what_is_wrong_is_named(profile, model, tmp_path):
     out = tmp_path / "out.json"
     assert_fails(tune("profile", "--model", "/nonexistent", "--json", out), 1, "/nonexistent")
     assert_fails(tune("profile", "--model", model), 2, "--json")
+    assert_fails(tune("profile", "--model", model, "--json", out, "--tp", 2), 2, "not measured")
+    assert_fails(tune("profile", "--model", model, "--json", out, "--dtype", "int8"), 2, "--dtype")
     out.write_text("{}")
     assert_fails(tune("plan", "--profile", out, "--out", tmp_path), 1, "profile")
     assert_fails(tune("plan", "--profile", profile, "--out", tmp_path, "--regime", "1:2:3"), 2,

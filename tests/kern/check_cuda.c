@@ -64,13 +64,18 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_route),
         cmocka_unit_test(check_cuda_combine),
         cmocka_unit_test(check_cuda_rope),
-        cmocka_unit_test(check_cuda_gather),
-        cmocka_unit_test(check_cuda_copy),
+        cmocka_unit_test(check_cuda_kv_pages_move),
+        cmocka_unit_test(check_cuda_kv_pages_copy),
         cmocka_unit_test(check_cuda_attend_decode),
         cmocka_unit_test(check_cuda_attend_decode_alone),
         cmocka_unit_test(check_cuda_attend_prefill),
         cmocka_unit_test(check_cuda_attend_prefill_cut),
         cmocka_unit_test(check_cuda_attend_refuses),
+        cmocka_unit_test(check_cuda_sample),
+        cmocka_unit_test(check_cuda_chi),
+        cmocka_unit_test(check_cuda_experts),
+        cmocka_unit_test(check_cuda_reduce),
+        cmocka_unit_test(check_cuda_reduce_alone),
     };
     char filter[64] = "*";
     if (argc == 2) {

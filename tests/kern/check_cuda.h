@@ -34,12 +34,17 @@ void check_cuda_logits(void **state);
 void check_cuda_route(void **state);
 void check_cuda_combine(void **state);
 void check_cuda_rope(void **state);
-void check_cuda_gather(void **state);
-void check_cuda_copy(void **state);
+void check_cuda_kv_pages_move(void **state);
+void check_cuda_kv_pages_copy(void **state);
 void check_cuda_attend_decode(void **state);
 void check_cuda_attend_decode_alone(void **state);
 void check_cuda_attend_prefill(void **state);
 void check_cuda_attend_prefill_cut(void **state);
 void check_cuda_attend_refuses(void **state);
+void check_cuda_sample(void **state);
+void check_cuda_chi(void **state);
+void check_cuda_experts(void **state);
+void check_cuda_reduce(void **state);
+void check_cuda_reduce_alone(void **state);
 
 #endif /* TESTS_KERN_CHECK_CUDA_H */

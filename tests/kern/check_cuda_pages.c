@@ -218,7 +218,7 @@ static uint8_t *page_at(const struct pool *pool, uint32_t layer, uint32_t page)
     return pool->bytes + layer * pool->layer_bytes + page * pool->page_bytes;
 }
 
-static void gather_round(struct check_cuda *check)
+static void move_round(struct check_cuda *check)
 {
     struct check_random *random = &check->random;
     const struct pool pool = draw_pool(random);
@@ -256,10 +256,10 @@ static void gather_round(struct check_cuda *check)
     free(pool.bytes);
 }
 
-void check_cuda_gather(void **state)
+void check_cuda_kv_pages_move(void **state)
 {
     (void)state;
-    check_cuda_schedules(gather_round, ROUNDS / 2);
+    check_cuda_schedules(move_round, ROUNDS / 2);
 }
 
 static void copy_round(struct check_cuda *check)
@@ -290,7 +290,7 @@ static void copy_round(struct check_cuda *check)
     free(pool.bytes);
 }
 
-void check_cuda_copy(void **state)
+void check_cuda_kv_pages_copy(void **state)
 {
     (void)state;
     check_cuda_schedules(copy_round, ROUNDS / 2);

@@ -19,9 +19,17 @@ int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t grou
     return fleet_begin(world_current(), link, epoch);
 }
 
-void *link_core_board(struct link *link)
+void *link_own_board(struct link *link)
 {
     return fleet_board(world_current(), link);
+}
+
+/* A worker that says nothing of itself: no plan is made for it. */
+const void *link_peer_board(const struct link *link)
+{
+    static const uint8_t board[LINK_BOARD_BYTES];
+    (void)link;
+    return board;
 }
 
 int link_core_finish(struct link *link)

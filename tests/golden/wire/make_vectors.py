@@ -65,6 +65,7 @@ MESSAGES = {
     "tokenize": (6, {"text": "Hello", "add_special": True, "parse_special": False}),
     "detokenize": (7, {"ids": ids(1, 2, 3), "skip_special": True}),
     "stats": (8, {}),
+    "plans": (9, {}),
     "welcome": (129, {
         "instance": INSTANCE, "minor": 0, "version": "0.1.0", "model": "SmolLM2-135M",
         "context_tokens_max": 8192, "vocab": 49152, "page_tokens": 16, "credit_tokens": 1024,
@@ -108,6 +109,13 @@ MESSAGES = {
     "result_ids": (134, {"ids": ids(1, 2, 3)}),
     "result_text": (134, {"text": "Hello"}),
     "result_stats": (134, {"requests_running": 3, "steps_total": 1 << 40}),
+    "result_plans": (134, {
+        "plans": [
+            {"file": "", "plan": 0, "tokens": 0, "decode": 0, "context": 0, "steps_total": 7,
+             "compute_us_total": 900},
+            {"file": "512-0-64.json", "plan": 1, "tokens": 512, "decode": 0, "context": 64,
+             "steps_total": 1 << 33, "compute_us_total": 1 << 40}],
+        "refused": [{"file": "old.json", "reason": "it was made for tp 1, this is 2"}]}),
 }
 
 

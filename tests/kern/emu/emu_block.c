@@ -47,14 +47,24 @@ void emu_block_fail(const struct emu_block *block, const char *format, ...)
     abort();
 }
 
-/* The next thread after the current one that can run, itself last; NOBODY when all wait. */
-static uint32_t next_running(const struct emu_block *block)
+static void set_state(struct emu_block *block, uint32_t thread, enum emu_state state)
 {
-    uint32_t place = block->place[block->current];
-    for (uint32_t i = 0; i < block->count; i++) {
-        place = place + 1 < block->count ? place + 1 : 0;
-        if (block->threads[block->order[place]].state == EMU_RUNS) {
-            return block->order[place];
+    const uint32_t place = block->place[thread];
+    block->threads[thread].state = state;
+    block->running[place / 64] &= ~(UINT64_C(1) << place % 64);
+    block->running[place / 64] |= (uint64_t)(state == EMU_RUNS) << place % 64;
+}
+
+/* The first thread that can run, in order from a place on, or before it; NOBODY when all wait. */
+static uint32_t first_running(const struct emu_block *block, uint32_t place)
+{
+    const uint32_t words = EMU_THREADS_MAX / 64;
+    uint64_t word = block->running[place / 64] >> place % 64 << place % 64;
+    for (uint32_t i = 0; i <= words; i++) {
+        const uint32_t at = (place / 64 + i) % words;
+        word = i > 0 ? block->running[at] : word;
+        if (word) {
+            return block->order[at * 64 + (uint32_t)__builtin_ctzll(word)];
         }
     }
     return NOBODY;
@@ -77,10 +87,10 @@ static _Noreturn void fail_stuck(struct emu_block *block)
                    block->threads[barrier].line);
 }
 
-static void run_next(struct emu_block *block, bool last)
+static void run_next(struct emu_block *block, uint32_t place, bool last)
 {
     const uint32_t from = block->current;
-    const uint32_t next = next_running(block);
+    const uint32_t next = first_running(block, place);
     if (next == NOBODY) {
         fail_stuck(block);
     }
@@ -92,13 +102,18 @@ static void run_next(struct emu_block *block, bool last)
 
 void emu_block_wait(struct emu_block *block, enum emu_state state)
 {
-    block->threads[block->current].state = state;
-    run_next(block, false);
+    set_state(block, block->current, state);
+    run_next(block, 0, false);
+}
+
+void emu_block_wake(struct emu_block *block, uint32_t thread)
+{
+    set_state(block, thread, EMU_RUNS);
 }
 
 void emu_block_yield(struct emu_block *block)
 {
-    run_next(block, false);
+    run_next(block, (block->place[block->current] + 1u) % EMU_THREADS_MAX, false);
 }
 
 uint32_t emu_block_sync(struct emu_block *block, int line, bool vote)
@@ -118,7 +133,7 @@ uint32_t emu_block_sync(struct emu_block *block, int line, bool vote)
             emu_block_fail(block, "barrier of line %d while thread %u is at that of line %d", line,
                            i, block->threads[i].line);
         }
-        block->threads[i].state = EMU_RUNS;
+        set_state(block, i, EMU_RUNS);
     }
     block->votes_counted = block->votes;
     block->arrived = block->votes = 0;
@@ -132,7 +147,7 @@ static void run_thread(void *argument)
     fiber_entered();
     block->launch->body(block, block->launch->closure);
     const uint32_t me = block->current;
-    block->threads[me].state = EMU_DONE;
+    set_state(block, me, EMU_DONE);
     block->warps[me / EMU_WARP].live &= ~(1u << me % EMU_WARP);
     if (block->arrived > 0) {
         emu_block_fail(block, "ends while others wait at a barrier");
@@ -140,7 +155,7 @@ static void run_thread(void *argument)
     if (++block->done == block->count) {
         fiber_switch(&block->fibers[me], &block->host, true);
     }
-    run_next(block, true);
+    run_next(block, 0, true);
     emu_block_fail(block, "was woken after its end");
 }
 
@@ -160,10 +175,10 @@ static void prepare(struct emu_block *block)
 {
     const struct emu_dim size = block->launch->block;
     memset(block->warps, 0, sizeof block->warps);
+    memset(block->running, 0, sizeof block->running);
     for (uint32_t i = 0; i < block->count; i++) {
         struct emu_thread *thread = &block->threads[i];
         thread->index = (struct emu_dim){i % size.x, i / size.x % size.y, i / (size.x * size.y)};
-        thread->state = EMU_RUNS;
         thread->copies.count = thread->copies.group_count = 0;
         fiber_reset(&block->fibers[i], run_thread, block);
         block->warps[i / EMU_WARP].live |= 1u << i % EMU_WARP;
@@ -175,6 +190,7 @@ static void prepare(struct emu_block *block)
     }
     for (uint32_t i = 0; i < block->count; i++) {
         block->place[block->order[i]] = (uint16_t)i;
+        set_state(block, block->order[i], EMU_RUNS);
     }
 }
 
@@ -182,6 +198,7 @@ void emu_block_run(struct emu_block *block, const struct emu_launch *launch, str
 {
     block->launch = launch;
     block->index = index;
+    must(launch->block.x > 0 && launch->block.y > 0 && launch->block.z > 0);
     block->count = launch->block.x * launch->block.y * launch->block.z;
     block->done = block->arrived = block->votes = 0;
     must(block->count > 0 && block->count <= EMU_THREADS_MAX);

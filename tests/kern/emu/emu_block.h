@@ -1,8 +1,9 @@
 /*
  * emu_block.h - one block of CUDA threads on one host thread, a fiber each. A thread runs until it
- * waits for others; then the next one that can go on does, in the order of the schedule. What no
- * kernel may do ends the process with the block, the thread and the reason: barriers that not all
- * reach, lanes that do different things, misaligned copies.
+ * waits for others; then the first that can go on does, in the order of the schedule, so that some
+ * warps run as far ahead of others as barriers let them. What no kernel may do ends the process
+ * with the block, the thread and the reason: barriers that not all reach, lanes that do different
+ * things, misaligned copies.
  *
  * A block is used by one host thread at a time and owns its stacks and shared memory.
  */
@@ -106,8 +107,9 @@ struct emu_block {
     struct fiber fibers[EMU_THREADS_MAX];
     struct emu_thread threads[EMU_THREADS_MAX];
     struct emu_warp warps[EMU_THREADS_MAX / EMU_WARP];
-    uint16_t order[EMU_THREADS_MAX]; /* Threads as they take turns. */
-    uint16_t place[EMU_THREADS_MAX]; /* Of a thread in order. */
+    uint16_t order[EMU_THREADS_MAX];        /* Threads as they take turns. */
+    uint16_t place[EMU_THREADS_MAX];        /* Of a thread in order. */
+    uint64_t running[EMU_THREADS_MAX / 64]; /* A bit a place, of threads in EMU_RUNS. */
     uint32_t count;
     uint32_t current;
     uint32_t done;
@@ -132,8 +134,9 @@ void emu_block_run(struct emu_block *block, const struct emu_launch *launch, str
 /* Barrier of all threads of the block; returns how many came with `vote`. */
 uint32_t emu_block_sync(struct emu_block *block, int line, bool vote);
 
-/* The current thread stops until its state is EMU_RUNS again. */
+/* The current thread stops in another state than EMU_RUNS until it is woken. */
 void emu_block_wait(struct emu_block *block, enum emu_state state);
+void emu_block_wake(struct emu_block *block, uint32_t thread);
 
 /* Lets other threads run, for those who poll memory. */
 void emu_block_yield(struct emu_block *block);

@@ -93,7 +93,7 @@ void emu_warp_meet(struct emu_block *block, enum emu_operation operation, uint32
     warp->waiting &= ~lanes;
     for (uint32_t i = 0; i < EMU_WARP; i++) {
         if (lanes >> i & 1) {
-            block->threads[(block->current & ~(EMU_WARP - 1u)) + i].state = EMU_RUNS;
+            emu_block_wake(block, (block->current & ~(EMU_WARP - 1u)) + i);
         }
     }
 }

@@ -36,7 +36,8 @@ static void finish_within_deadline(struct link *link)
     assert_int_equal(link_core_finish(link), 0);
 }
 
-/* A worker that answers every record with its step number plus one, until it is killed. */
+/* A worker that answers every record with its step number plus one, and the core's board with its
+ * own, until it is killed. */
 static _Noreturn void echo_worker(int socket)
 {
     struct link link;
@@ -52,6 +53,7 @@ static _Noreturn void echo_worker(int socket)
         }
         ring_release(&link.in);
         record.step.step++;
+        memcpy(link_own_board(&link), link_peer_board(&link), LINK_BOARD_BYTES);
         if (ring_push(&link.out, &record) != 0) {
             _exit(1);
         }
@@ -76,8 +78,9 @@ static void records_pass_both_ways_until_death(void **state)
     struct death_watch *watch = NULL;
     assert_int_equal(death_watch_open(&watch), 0);
     death_watch_set(watch, 0, link.life);
-    for (uint64_t i = 0; i < 1000; i++) {
+    for (uint64_t i = 0; i < 300; i++) {
         union record record = {.step = {.step = i}};
+        memset(link_own_board(&link), (int)(i % 200), LINK_BOARD_BYTES);
         assert_int_equal(ring_push(&link.out, &record), 0);
         ring_publish(&link.out);
         struct pollfd wait = {.fd = link.bell, .events = POLLIN};
@@ -86,6 +89,7 @@ static void records_pass_both_ways_until_death(void **state)
         assert_int_equal(read(link.bell, &rings, sizeof rings), (ssize_t)sizeof rings);
         assert_int_equal(ring_take(&link.in, &record), 0);
         assert_int_equal(record.step.step, i + 1);
+        assert_memory_equal(link_peer_board(&link), link_own_board(&link), LINK_BOARD_BYTES);
         ring_release(&link.in);
     }
     assert_false(death_seen(link.life));

@@ -31,14 +31,20 @@ static struct graph make_graph(void)
 static struct planfile make_file(const struct graph *graph)
 {
     struct planfile file = {
-        .key = {.model = "a \"model\"", .dtype = "bf16", .device = "cpu", .tp = 1, .units = 2},
+        .key = {.model = "a \"model\"",
+                .dtype = "bf16",
+                .weights = "int8",
+                .device = "cpu",
+                .library = "products 3.1",
+                .kernels = "0.1 abc",
+                .tp = 1,
+                .units = 2},
         .regime = {256, 192, 400},
         .predicted_us = 5100.25,
         .measured_us = 5200.5,
         .sequential_us = 5400,
     };
     struct split_cuts cuts;
-    (void)snprintf(file.key.versions, sizeof file.key.versions, "kernels 1");
     split_even(&cuts, graph, 3);
     assert_int_equal(split_plan(&file.plan, graph, &cuts), 0);
     file.plan.nano[29].lane = 1;
@@ -107,6 +113,11 @@ static void refuses_what_is_malformed(void **state)
     expect_malformed(line, "\"plan\":1", "\"plan\":2", "plan must be 1");
     expect_malformed(line, "\"plan\"", "\"plans\"", "plan must be 1");
     expect_malformed(line, "\"dtype\"", "\"type\"", "dtype must be a text");
+    expect_malformed(line, "\"weights\"", "\"w\"", "weights must be a text");
+    expect_malformed(line, "\"library\"", "\"l\"", "library must be a text");
+    expect_malformed(line, "\"kernels\"", "\"k\"", "kernels must be a text");
+    expect_malformed(line, "\"key\"", "\"keys\"", "key: model must be a text");
+    expect_malformed(line, "\"units\":2", "\"units\":65536", "units must be an integer from 0");
     expect_malformed(line, "\"cpu\"", "7", "device must be a text");
     expect_malformed(line, "\"cpu\"", "\"c\\u0000u\"", "device must be a text");
     expect_malformed(line, "\"tp\":1", "\"tp\":-1", "tp must be an integer from 0");
@@ -125,7 +136,7 @@ static void refuses_what_is_malformed(void **state)
     free(line);
 }
 
-static void expect_refused(const struct planfile *file, const struct planfile_key *key, int code,
+static void expect_refused(const struct planfile *file, const struct plankey *key, int code,
                            const char *part)
 {
     const struct graph graph = make_graph();
@@ -141,11 +152,15 @@ static void refuses_what_is_stale(void **state)
     (void)state;
     const struct graph graph = make_graph();
     const struct planfile file = make_file(&graph);
-    struct planfile_key key = file.key;
+    struct plankey key = file.key;
     key.model[0] = 'b', expect_refused(&file, &key, -ESTALE, "the model \"a \"model\"\", this");
     key = file.key, key.dtype[0] = 'c', expect_refused(&file, &key, -ESTALE, "dtype \"bf16\"");
+    key = file.key, key.weights[0] = 0, expect_refused(&file, &key, -ESTALE, "weights \"int8\"");
     key = file.key, key.device[0] = 'g', expect_refused(&file, &key, -ESTALE, "is \"gpu\"");
-    key = file.key, key.versions[8] = '2', expect_refused(&file, &key, -ESTALE, "versions");
+    key = file.key, key.library[9] = '2';
+    expect_refused(&file, &key, -ESTALE, "the library \"products 3.1\", this is \"products 2.1\"");
+    key = file.key, key.kernels[6] = 'd';
+    expect_refused(&file, &key, -ESTALE, "the kernels \"0.1 abc\", this is \"0.1 abd\"");
     key = file.key, key.tp = 2, expect_refused(&file, &key, -ESTALE, "tp 1, this is 2");
     key = file.key, key.units = 4, expect_refused(&file, &key, -ESTALE, "units 2, this is 4");
 }

@@ -32,6 +32,7 @@ static unsigned takers(struct codec *codec, struct wire_bytes body)
     struct wire_done done;
     struct wire_failure failure;
     struct wire_pong pong;
+    struct wire_plans plans;
     struct wire_text text;
     const uint32_t *ids;
     uint32_t count;
@@ -44,6 +45,7 @@ static unsigned takers(struct codec *codec, struct wire_bytes body)
         codec_decode_text(codec, body, &text),
         codec_decode_ids(codec, body, &ids, &count),
         codec_decode_stats(codec, body, numbers, &count),
+        codec_decode_plans(codec, body, &plans),
     };
     unsigned taken = 0;
     for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
@@ -178,7 +180,7 @@ static void a_reserved_codec_keeps_its_buffer(void **state)
                                    .logprobs = logprobs,
                                    .events = &events};
     const struct wire_bytes body = codec_encode_done(codec, &done);
-    assert_true(body.count <= bound && body.count + 20000 > bound);
+    assert_true(body.count <= bound && body.count + 36000 > bound);
     assert_ptr_equal(body.bytes, before);
     assert_int_equal(codec_reserve(codec, 1), 0); /* Less than there is changes nothing. */
     assert_ptr_equal(codec_encode_pong(codec, &pong).bytes, before);

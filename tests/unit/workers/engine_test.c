@@ -95,17 +95,24 @@ static void refuses_a_pool_beyond_the_machine(void **state)
     assert_non_null(strstr(error.text, "kv.device_pages"));
 }
 
+static bool passes(const struct plan *plan, bool experts, uint32_t ranks)
+{
+    struct graph graph;
+    graph_build(&graph, experts, ranks, GRAPH_INSIDE);
+    return trial_passes(plan, &graph, LAYERS);
+}
+
 static void accepts_what_it_can_run_to_the_end(void **state)
 {
     (void)state;
     struct plan plan;
     plan_sequential(&plan, false);
-    assert_true(trial_passes(&plan, false, LAYERS));
-    assert_false(trial_passes(&plan, true, LAYERS));
+    assert_true(passes(&plan, false, 1));
+    assert_false(passes(&plan, true, 1));
     plan.nano[1].lane = 1;
-    assert_true(trial_passes(&plan, false, LAYERS));
+    assert_true(passes(&plan, false, 1));
     plan_sequential(&plan, true);
-    assert_true(trial_passes(&plan, true, LAYERS));
+    assert_true(passes(&plan, true, 1));
     assert_int_equal(plan.nano[plan.nano_count - 1].operation, PLAN_COMBINE);
 }
 
@@ -115,14 +122,14 @@ static void refuses_ranges_that_do_not_tile(void **state)
     struct plan plan;
     plan_sequential(&plan, false);
     plan.nano[3].end /= 2; /* A hole. */
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
     plan_sequential(&plan, false);
     plan.nano[plan.nano_count++] = plan.nano[3]; /* Twice. */
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
     plan_sequential(&plan, true); /* Experts in two halves that were routed as one. */
     plan.nano[plan.nano_count] = plan.nano[8];
     plan.nano[8].end = plan.nano[plan.nano_count++].first = PLAN_WHOLE / 2;
-    assert_false(trial_passes(&plan, true, LAYERS));
+    assert_false(passes(&plan, true, 1));
 }
 
 static void refuses_numbers_out_of_bounds(void **state)
@@ -131,16 +138,29 @@ static void refuses_numbers_out_of_bounds(void **state)
     struct plan plan;
     plan_sequential(&plan, false);
     plan.nano[0].lane = PLAN_LANE_MAX;
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
     plan_sequential(&plan, false);
     plan.nano[0].lag = PLAN_LAG_MAX + 1;
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
     plan_sequential(&plan, false);
     plan.edge[0].before = (uint16_t)plan.nano_count;
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
     plan_sequential(&plan, false);
     plan.nano_count = PLAN_NANO_MAX + 1;
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
+}
+
+/* A comm serves one lane; what does not meet the other ranks may be on any. */
+static void refuses_ranks_that_meet_on_two_lanes(void **state)
+{
+    (void)state;
+    struct plan plan;
+    plan_sequential(&plan, false);
+    plan.nano[1].lane = 1;
+    assert_true(passes(&plan, false, 2));
+    plan.nano[9].lane = 1;
+    assert_true(passes(&plan, false, 1));
+    assert_false(passes(&plan, false, 2));
 }
 
 /* In its lane's order, and across lanes. */
@@ -155,12 +175,12 @@ static void refuses_plans_that_wait_for_ever(void **state)
     plan.edge[0] = (struct plan_edge){.after = 0, .before = 1};
     plan.edge[1] = (struct plan_edge){.after = 1, .before = 9, .offset = 1};
     plan.edge[2] = (struct plan_edge){.after = 2, .before = 0};
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
     plan.nano[1].lane = 1;
-    assert_true(trial_passes(&plan, false, LAYERS));
+    assert_true(passes(&plan, false, 1));
     plan.edge[1].before = 0;
     plan.edge[1].offset = 0;
-    assert_false(trial_passes(&plan, false, LAYERS));
+    assert_false(passes(&plan, false, 1));
 }
 
 int main(void)
@@ -173,6 +193,7 @@ int main(void)
         cmocka_unit_test(accepts_what_it_can_run_to_the_end),
         cmocka_unit_test(refuses_ranges_that_do_not_tile),
         cmocka_unit_test(refuses_numbers_out_of_bounds),
+        cmocka_unit_test(refuses_ranks_that_meet_on_two_lanes),
         cmocka_unit_test(refuses_plans_that_wait_for_ever),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);

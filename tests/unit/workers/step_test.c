@@ -109,8 +109,8 @@ static int set_up(void **state)
                                             .positions = POSITIONS,
                                             .rows = SLOTS,
                                             .tokens = TOKENS_MAX};
-    assert_int_equal(step_open(&fixture.step, fixture.probe.engine, &fixture.bounds, PAGE_TOKENS),
-                     0);
+    assert_int_equal(
+        step_open(&fixture.step, fixture.probe.engine, &fixture.bounds, PAGE_TOKENS, 1), 0);
     join(&fixture, EPOCH);
     *state = &fixture;
     return 0;
@@ -683,7 +683,7 @@ static void a_broken_step_ends_the_worker(void **state)
 /* The sequential plan, moved to two lanes, on the board as number 3. */
 static void offer_plan(struct fixture *fixture, struct plan *plan)
 {
-    struct plan_table *board = link_core_board(&fixture->core);
+    struct plan_table *board = link_own_board(&fixture->core);
     plan_sequential(plan, false);
     plan->id = 3;
     plan->nano[4].lane = 1;
@@ -724,7 +724,7 @@ static void a_plan_that_cannot_run_ends_the_worker(void **state)
         join(fixture, EPOCH + 1 + broken);
         struct plan plan;
         offer_plan(fixture, &plan);
-        struct plan *offered = &((struct plan_table *)link_core_board(&fixture->core))->plan[2];
+        struct plan *offered = &((struct plan_table *)link_own_board(&fixture->core))->plan[2];
         plan.id += broken == 0;
         plan.hash ^= broken == 1;
         offered->id += broken == 2;

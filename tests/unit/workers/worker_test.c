@@ -25,9 +25,17 @@
 #include "ipc/death.h"
 #include "ipc/link.h"
 #include "plan/plan.h"
+#include "plan/plankey.h"
 #include "tests/unit/workers/tiny_model.h"
 
-enum { WAIT_MS = 60000, POSITIONS = 64, VOCAB = 40, PAGES = 16, PAGE_TOKENS = 16 };
+enum {
+    WAIT_MS = 60000,
+    POSITIONS = 64,
+    VOCAB = 40,
+    PAGES = 16,
+    PAGE_TOKENS = 16,
+    THREADS = 2,
+};
 
 static const struct tiny_model model = {.hidden = 32,
                                         .layers = 2,
@@ -48,7 +56,7 @@ struct child {
 static struct config config_for(const char *path)
 {
     struct config config = {.model = {.dtype = CONFIG_DTYPE_F32},
-                            .workers = {.count = 1, .tp = 1, .threads = 2},
+                            .workers = {.count = 1, .tp = 1, .threads = THREADS},
                             .batch = {.tokens_max = 32, .slots_max = 4},
                             .kv = {.page_tokens = PAGE_TOKENS, .device_pages = PAGES}};
     (void)snprintf(config.model.path, sizeof config.model.path, "%s", path);
@@ -198,6 +206,20 @@ static uint32_t ask(struct link *core)
     return result.id;
 }
 
+/* What the worker is stands on its board: all of it, or plans of others would serve. */
+static void expect_identity(const struct link *core)
+{
+    struct plankey key;
+    memcpy(&key, link_peer_board(core), sizeof key);
+    assert_true(plankey_sound(&key));
+    assert_true(key.model[0] && key.device[0] && key.kernels[0]);
+    assert_string_equal(key.dtype, "f32");
+    assert_string_equal(key.weights, "f32");
+    assert_memory_equal(key.library, "oneDNN ", 7);
+    assert_int_equal(key.tp, 1);
+    assert_int_equal(key.units, THREADS);
+}
+
 static void lives_through_a_new_core(void **state)
 {
     (void)state;
@@ -214,6 +236,7 @@ static void lives_through_a_new_core(void **state)
     assert_int_equal(ready.page_tokens, PAGE_TOKENS);
     assert_int_equal(ready.dtype, CONFIG_DTYPE_F32);
     assert_true(ready.weight_bytes > 0 && ready.kv_bytes > 0);
+    expect_identity(&core);
     const uint32_t id = ask(&core);
 
     struct link next;
