@@ -125,6 +125,7 @@ static void fill_scene(struct scene *scene)
             scene->tables[sequence->table + p] = pages++;
         }
     }
+    must(pages > 0);
     const uint32_t turn = check_between(random, 0, pages - 1);
     for (uint32_t i = 0; i < scene->count * PAGES_MAX; i++) { /* Backwards, from anywhere. */
         scene->tables[i] = (2 * pages - scene->tables[i] % pages - 1 + turn) % pages;
