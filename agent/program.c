@@ -43,6 +43,9 @@ static bool program_find_any(const char *own, const char *name, char path[LIMIT_
 
 int program_worker(const struct config *config, const char *own, char path[LIMIT_PATH_BYTES_MAX])
 {
+    if (config->workers.device == CONFIG_DEVICE_CUDA) {
+        return program_find_any(own, "sluice-worker-cuda", path) ? 0 : -ENOENT;
+    }
     if (config->workers.device == CONFIG_DEVICE_AUTO &&
         program_find_any(own, "sluice-worker-cuda", path)) {
         const struct spawn probe = {

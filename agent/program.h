@@ -10,7 +10,8 @@
 int program_own(char path[LIMIT_PATH_BYTES_MAX]) MUST_CHECK;
 
 /* The worker binary for workers.device: beside own, else in ../libexec/sluice/. auto takes
- * sluice-worker-cuda where it exists and its --probe exits 0. 0 or -ENOENT. */
+ * sluice-worker-cuda where it exists and its --probe exits 0; cuda takes it or nothing. 0 or
+ * -ENOENT. */
 int program_worker(const struct config *config, const char *own,
                    char path[LIMIT_PATH_BYTES_MAX]) MUST_CHECK;
 

@@ -16,7 +16,7 @@
 
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_BF16, CONFIG_DTYPE_F32 };
 enum config_weights { CONFIG_WEIGHTS_AUTO, CONFIG_WEIGHTS_INT8 };
-enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU };
+enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA };
 enum config_plan_mode {
     CONFIG_PLAN_AUTO,
     CONFIG_PLAN_SEQUENTIAL,
@@ -31,6 +31,7 @@ struct config {
         uint32_t dtype;                  /* enum config_dtype */
         uint32_t weights;                /* enum config_weights */
         uint32_t context_tokens_max;     /* 0: the model's own. */
+        uint32_t random_weights;         /* A seed; 0: the model's own. */
     } model;
     struct {
         char template[LIMIT_NAME_BYTES_MAX]; /* chatml, none */

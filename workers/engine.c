@@ -15,6 +15,8 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/cpu.h"
+#include "plan/plankey.h"
 #include "workers/batch.h"
 #include "workers/load_llama.h"
 #include "workers/pipe.h"
@@ -225,6 +227,11 @@ static int check_options(const struct engine_options *options, const struct hpar
     return 0;
 }
 
+enum kern_dtype engine_dtype_auto(unsigned isa)
+{
+    return isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
+}
+
 /* Of one rank. The embedding and the head, tied or not, are two tables; every rank has all of the
  * first. */
 static uint64_t weight_bytes(const struct engine_options *options, const struct hparams *hparams,
@@ -397,6 +404,12 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     engine->profile.head_ns += clock_now_ns() - head_ns;
 }
 
+const char *engine_failure(const struct engine *engine)
+{
+    (void)engine; /* The CPU fails with the process. */
+    return NULL;
+}
+
 const float *engine_logits(const struct engine *engine, uint32_t index)
 {
     must(index < engine->llama.batch.logit_rows);
@@ -440,6 +453,17 @@ uint64_t engine_weight_bytes(const struct engine *engine)
 uint64_t engine_kv_bytes(const struct engine *engine)
 {
     return engine->llama.kv.bytes;
+}
+
+static_assert((int)CPU_NAME_BYTES_MAX <= (int)PLANKEY_DEVICE_BYTES_MAX, "a CPU's name fits");
+static_assert((int)MATMUL_LIBRARY_BYTES_MAX <= (int)PLANKEY_VERSION_BYTES_MAX, "a library's fits");
+
+void engine_device(const struct engine *engine, struct plankey *key)
+{
+    cpu_name(key->device);
+    matmul_library(key->library);
+    (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
+    key->units = engine->options.threads;
 }
 
 struct crew *engine_crew(const struct engine *engine)

@@ -28,9 +28,13 @@ struct engine_options {
     uint32_t context_max; /* Positions. */
     uint32_t page_tokens;
     uint32_t device_pages;
-    uint32_t rank;  /* Of a tensor-parallel group of `ranks`. */
-    uint32_t ranks; /* 0 is 1: alone. */
+    uint32_t rank;       /* Of a tensor-parallel group of `ranks`. */
+    uint32_t ranks;      /* 0 is 1: alone. */
+    uint32_t timeout_ms; /* Of a step; after it a device counts as dead. 0: a minute. */
 };
+
+/* What model.dtype auto is on this device. */
+enum kern_dtype engine_dtype_auto(unsigned isa);
 
 /* Loads and packs. -ENOTSUP, -ENOMEM with *error in one line (names what did not fit and the
  * setting that would make it fit). weights may be closed afterwards. */
@@ -62,6 +66,10 @@ struct engine_batch {
 /* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab], on
  * rank 0. */
 void engine_run(struct engine *engine, const struct engine_batch *batch);
+
+/* Why nothing that this engine computed or will compute counts: its device has failed. NULL while
+ * it has not. */
+const char *engine_failure(const struct engine *engine);
 const float *engine_logits(const struct engine *engine, uint32_t index);
 
 /* Logits of other tokens of the batch that ran last, by their index in it, at most rows_max: from
@@ -75,6 +83,10 @@ void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uin
 const struct hparams *engine_hparams(const struct engine *engine);
 uint64_t engine_weight_bytes(const struct engine *engine);
 uint64_t engine_kv_bytes(const struct engine *engine);
+
+/* What computes, as far as plans depend on it: device, library, kernels and units of the key. */
+struct plankey;
+void engine_device(const struct engine *engine, struct plankey *key);
 
 /* For what follows a run on the same threads: sampling. */
 struct crew *engine_crew(const struct engine *engine);

@@ -5,12 +5,11 @@
 #ifndef WORKERS_IDENTITY_H
 #define WORKERS_IDENTITY_H
 
-#include "model/hparams.h"
 #include "plan/plankey.h"
 #include "workers/engine.h"
 
-/* Of a worker on this CPU that runs such a model with these options. Units are threads. */
-void identity_fill(struct plankey *key, const struct hparams *hparams,
+/* Of a worker that opened its engine with these options. */
+void identity_fill(struct plankey *key, const struct engine *engine,
                    const struct engine_options *options);
 
 #endif /* WORKERS_IDENTITY_H */

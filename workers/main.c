@@ -1,13 +1,13 @@
 /*
- * main.c - sluice-worker-cpu, the process of one device. Started by the supervisor, which hands it
- * a control socket and the sealed config; linked to the core by shared memory. Owns one engine and
- * one link at a time.
+ * main.c - sluice-worker-cpu and sluice-worker-cuda, the process of one device. Started by the
+ * supervisor, which hands it a control socket and the sealed config; linked to the core by shared
+ * memory. Owns one engine and one link at a time.
  *
  * Life: wait for a link, load the model, wait for the sibling ranks where there are any, say ready,
  * serve steps. A new link means that the core or a sibling was restarted: everything about requests
  * is forgotten, the weights stay. STOP or the end of the
- * control socket ends the process with 0; a model that cannot load with 1, after FAILED; a core
- * that breaks the contract with 1.
+ * control socket ends the process with 0; a model that cannot load with 1, after FAILED; no
+ * device with 3; a core that breaks the contract with 1.
  */
 #include <errno.h>
 #include <poll.h>
@@ -29,6 +29,7 @@
 #include "workers/engine.h"
 #include "workers/identity.h"
 #include "workers/measure.h"
+#include "workers/presence.h"
 #include "workers/rehearse.h"
 #include "workers/step.h"
 
@@ -166,7 +167,7 @@ static uint32_t take_cores(const struct worker *worker)
 static enum kern_dtype choose_dtype(const struct config *config, unsigned isa)
 {
     if (config->model.dtype == CONFIG_DTYPE_AUTO) {
-        return isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
+        return engine_dtype_auto(isa);
     }
     return config->model.dtype == CONFIG_DTYPE_BF16 ? KERN_BF16 : KERN_F32;
 }
@@ -198,12 +199,13 @@ static int open_engine(struct worker *worker, const struct weights *weights,
         .device_pages = config->kv.device_pages,
         .rank = worker->index % config->workers.tp,
         .ranks = config->workers.tp,
+        .timeout_ms = config->workers.step_timeout_ms,
     };
     const int status = engine_open(&worker->engine, weights, &options, error);
     if (status) {
         return status;
     }
-    identity_fill(&worker->key, hparams, &options);
+    identity_fill(&worker->key, worker->engine, &options);
     const struct record_bounds bounds = {.slots = config->batch.slots_max,
                                          .pages = options.device_pages,
                                          .vocab = hparams->vocab,
@@ -218,7 +220,10 @@ static int load(struct worker *worker)
     const uint64_t start_us = clock_now_us();
     struct model_error error = {"out of memory"};
     struct weights *weights = NULL;
-    int status = weights_open(&weights, worker->config.model.path, &error);
+    const char *path = worker->config.model.path;
+    const uint32_t seed = worker->config.model.random_weights;
+    int status = seed > 0 ? weights_open_random(&weights, path, seed, &error)
+                          : weights_open(&weights, path, &error);
     if (!status) {
         status = open_engine(worker, weights, &error);
         weights_close(weights);
@@ -314,11 +319,33 @@ static int run(struct worker *worker)
     if (!error) {
         error = serve(worker);
     }
+    const char *failure = worker->engine ? engine_failure(worker->engine) : NULL;
+    if (failure && tell_supervisor(worker, CONTROL_FAILED, failure)) { /* It logs the cause. */
+        log_error("worker %u: the device has failed: %s", worker->index, failure);
+    }
     return error;
+}
+
+/* For the supervisor where there is one, or for the shell. */
+static int refuse(const char *why)
+{
+    const struct worker nobody = {.index = 0};
+    if (tell_supervisor(&nobody, CONTROL_FAILED, why)) {
+        log_error("%s", why);
+    }
+    return PRESENCE_EXIT_ABSENT;
 }
 
 int main(int argc, char **argv)
 {
+    char device[PRESENCE_TEXT_BYTES];
+    const int absent = presence_check(device); /* Before anything large is loaded. */
+    if (absent) {
+        return refuse(device);
+    }
+    if (argc > 1 && strcmp(argv[1], "--probe") == 0) {
+        return puts(device) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
     if (argc > 1 && strcmp(argv[1], "--measure") == 0) {
         return measure_main(argc - 1, argv + 1);
     }

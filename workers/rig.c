@@ -45,7 +45,7 @@ bool rig_number(const char *text, uint32_t most, uint32_t *out)
 static enum kern_dtype choose_dtype(const struct rig *rig, unsigned isa)
 {
     if (strcmp(rig->dtype, "auto") == 0) {
-        return isa & (KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16) ? KERN_BF16 : KERN_F32;
+        return engine_dtype_auto(isa);
     }
     return strcmp(rig->dtype, "bf16") == 0 ? KERN_BF16 : KERN_F32;
 }
@@ -73,9 +73,11 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         .page_tokens = PAGE_TOKENS,
         .device_pages = PAGES,
     };
-    identity_fill(&rig->key, hparams, &options);
-    return engine_open(&rig->engine, weights, &options, &error) ? rig_fail("the model", error.text)
-                                                                : 0;
+    if (engine_open(&rig->engine, weights, &options, &error)) {
+        return rig_fail("the model", error.text);
+    }
+    identity_fill(&rig->key, rig->engine, &options);
+    return 0;
 }
 
 int rig_open(struct rig *rig, const char *path)

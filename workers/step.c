@@ -398,6 +398,9 @@ static int compute(struct step *step, const struct record_step *head, const stru
     const struct engine_batch batch = {
         .ids = step->ids, .rows = step->engine_rows, .row_count = head->row_count, .plan = plan};
     engine_run(step->engine, &batch);
+    if (engine_failure(step->engine)) {
+        return -EIO;
+    }
     const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
     if (judges(step)) {
         crew_run(engine_crew(step->engine), &job);
@@ -406,6 +409,7 @@ static int compute(struct step *step, const struct record_step *head, const stru
     if (!error) { /* Every rank: the head is cut between them. */
         judge_tokens(step);
         error = step->comm ? comm_error(step->comm) : 0;
+        error = engine_failure(step->engine) ? -EIO : error;
     }
     if (!error) {
         advance_slots(step, head->row_count);
@@ -425,7 +429,7 @@ static int give_up(struct step *step, uint64_t number, int error)
         push(step, &record);
         link_worker_publish(step->link);
     }
-    return error == -EBADMSG ? error : -ECANCELED;
+    return error == -EBADMSG || error == -EIO ? error : -ECANCELED;
 }
 
 static int run_step(struct step *step, const struct record_step *head)
@@ -472,7 +476,7 @@ int step_serve(struct step *step)
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);
         }
-        if (error == -ECANCELED) {
+        if (error == -ECANCELED || error == -EIO) { /* The epoch is over, or the device. */
             return error;
         }
         if (error) {

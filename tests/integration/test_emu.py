@@ -1,0 +1,82 @@
+"""test_emu.py - the worker of a GPU without one: its kernels run under the emulator, the rest is as
+it ships. In f32 a greedy answer is the CPU worker's, alone, in a batch, with a shared
+beginning, under a plan, and with the worker killed underneath.
+
+SLUICE_BIN holds the agent, sluice-worker-cpu, and the emulated worker as sluice-worker-cuda.
+"""
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from agent_process import ROOT, SCALE
+from sluice_client import STATS, Client
+
+STREAMS, TOKENS = 6, 24
+FAMILIES = {"llama": [], "qwen2": [], "qwen3": [], "mistral": ["--window", "20"]}
+SETTINGS = {"kv.device_pages": 256, "batch.tokens_max": 64, "batch.slots_max": 16,
+            "workers.step_timeout_ms": int(60000 * SCALE)}
+GREEDY = {"temperature": 0, "ignore_eos": True, "max_tokens": TOKENS}
+
+
+def prompts():
+    """Of one page and of several, longer than a step, and two with a beginning in common."""
+    source = random.Random(5)
+    found = [[1] + [source.randrange(3, 259) for _ in range(5 + 17 * n)] for n in range(STREAMS)]
+    return found + [found[4][:40] + [7, 8, 9]]
+
+
+def made(folder, family):
+    path = folder / family
+    subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
+                    "--family", family, *FAMILIES[family]], check=True, timeout=60 * SCALE)
+    return str(path)
+
+
+def ask_alone(agent):
+    with Client(agent.endpoint) as client:
+        return [client.generate(ids=prompt, **GREEDY).ids for prompt in prompts()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_are_those_of_the_cpu(own_agent, tmp_path, family):
+    model = {"model.path": made(tmp_path, family), **SETTINGS}
+    expected = ask_alone(own_agent({**model, "workers.device": "cpu"}))
+    agent = own_agent({**model, "workers.device": "cuda"})
+    assert ask_alone(agent) == expected
+    with Client(agent.endpoint) as client:
+        answers = [client.start(ids=prompt, **GREEDY) for prompt in prompts()]
+        assert client.pump(lambda: answers[0].ids), agent.log()
+        agent.kill_one(agent.worker())
+        client.finish(*answers, timeout_s=120 * SCALE)
+        assert [answer.ids for answer in answers] == expected
+        before = client.ask(STATS).body["shared_tokens_total"]
+        choices = client.start_choices(3, ids=prompts()[2], **GREEDY)
+        client.finish(choices, timeout_s=120 * SCALE)
+        assert [answer.ids for answer in choices.answers] == [expected[2]] * 3
+        assert client.ask(STATS).body["shared_tokens_total"] > before
+
+
+def test_seeded_answers_are_those_of_the_cpu(own_agent, tmp_path):
+    """Sampling, with what a worker keeps of a request and counts over its tokens."""
+    model = {"model.path": made(tmp_path, "llama"), **SETTINGS}
+    asked = [{"ids": prompt, "ignore_eos": True, "max_tokens": TOKENS, "seed": 31 * n,
+              "temperature": 0.8, "top_p": 0.95, "top_k": 40 + n, "frequency_penalty": 0.3,
+              "repetition_penalty": 1.15, "logit_bias": {str(40 + n): 2.5}, "bad_ids": [50],
+              "top_logprobs": 2, "prompt_logprobs": n % 3} for n, prompt in enumerate(prompts())]
+    found = []
+    for device in ("cpu", "cuda"):
+        with Client(own_agent({**model, "workers.device": device}).endpoint) as client:
+            answers = [client.start(**body) for body in asked]
+            client.finish(*answers, timeout_s=120 * SCALE)
+            found.append([answer.ids for answer in answers])
+    assert found[0] == found[1]
+
+
+def test_a_pool_beyond_the_device_is_refused(make_agent, tmp_path):
+    agent = make_agent({"model.path": made(tmp_path, "llama"), **SETTINGS,
+                        "workers.device": "cuda", "kv.device_pages": 4000000})
+    assert agent.spawn().wait(30) != 0
+    assert "kv.device_pages" in agent.log() and "MB" in agent.log()

@@ -1,0 +1,324 @@
+/*
+ * engine_cuda_test.c - the engine of an accelerator on the emulated one: its lanes give the bits of
+ * the sequential plan, whatever order the events allow; each event is needed; and what the engine
+ * refuses. Prints its seed; SLUICE_SEED sets it.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/prng.h"
+#include "plan/split.h"
+#include "plan/verify.h"
+#include "tests/unit/workers/probe.h"
+#include "tests/unit/workers/tiny_model.h"
+#include "workers/batch_cuda.h"
+#include "workers/trial.h"
+
+enum {
+    SEQUENCES = 8,
+    CONTEXT = 128,
+    PAGE_TOKENS = 16,
+    PAGES = CONTEXT / PAGE_TOKENS,
+    TOKENS = 48,
+    PAST = 21,
+    PLANS = 16,
+    LANES = 3,
+    ORDERS = 60, /* That miss an event, at most, before a wrong one. */
+};
+
+static const struct tiny_model model = {.hidden = 32,
+                                        .layers = 3,
+                                        .heads = 4,
+                                        .kv_heads = 2,
+                                        .head_dim = 16,
+                                        .ffn = 40,
+                                        .vocab = 61,
+                                        .positions = CONTEXT,
+                                        .seed = 5};
+
+/* Single tokens and prompts; one token of a prompt alone behind a cut. */
+static const uint32_t mix[SEQUENCES] = {7, 1, 1, 16, 1, 1, 20, 1};
+
+struct dice {
+    uint64_t seed;
+    uint64_t throws;
+};
+
+static uint32_t below(struct dice *dice, uint32_t bound)
+{
+    return (uint32_t)(prng_bits(dice->seed, dice->throws++, 0) % bound);
+}
+
+struct bed {
+    char path[TINY_MODEL_PATH_BYTES];
+    struct probe probe;
+    struct graph graph;
+    struct dice dice;
+    uint32_t ids[TOKENS];
+    uint32_t pages[SEQUENCES][PAGES];
+    struct engine_row rows[SEQUENCES];
+    float *expected; /* [SEQUENCES][vocab] */
+};
+
+static struct engine_options usual(void)
+{
+    return (struct engine_options){.dtype = KERN_F32,
+                                   .threads = 1,
+                                   .tokens_max = TOKENS,
+                                   .rows_max = SEQUENCES,
+                                   .context_max = CONTEXT,
+                                   .page_tokens = PAGE_TOKENS,
+                                   .device_pages = SEQUENCES * PAGES};
+}
+
+static void run(struct bed *bed, const struct plan *plan)
+{
+    const struct engine_batch batch = {
+        .ids = bed->ids, .rows = bed->rows, .row_count = SEQUENCES, .plan = plan};
+    engine_run(bed->probe.engine, &batch);
+    assert_null(engine_failure(bed->probe.engine));
+}
+
+static bool as_expected(const struct bed *bed)
+{
+    const size_t vocab = bed->probe.vocab;
+    for (uint32_t i = 0; i < SEQUENCES; i++) {
+        if (memcmp(engine_logits(bed->probe.engine, i), bed->expected + i * vocab,
+                   vocab * sizeof(float)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void fill_past(struct bed *bed)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < SEQUENCES; i++) {
+        for (uint32_t j = 0; j < PAGES; j++) {
+            bed->pages[i][j] = j * SEQUENCES + i;
+        }
+        const struct engine_row past = {.pages = bed->pages[i], .tokens = PAST};
+        const struct engine_batch batch = {
+            .ids = bed->ids + i, .rows = &past, .row_count = 1, .plan = &bed->probe.plan};
+        engine_run(bed->probe.engine, &batch);
+        bed->rows[i] = (struct engine_row){.pages = bed->pages[i],
+                                           .first = first,
+                                           .tokens = mix[i],
+                                           .position = PAST,
+                                           .wants_logits = true};
+        first += mix[i];
+    }
+    assert_int_equal(first, TOKENS);
+}
+
+/* seed: of the device's order; 0: as it comes. Expected are the bits of the sequential plan. */
+static struct bed *bed_open(const char *seed)
+{
+    struct bed *bed = calloc(1, sizeof *bed);
+    must(bed && setenv("SLUICE_EMU_SEED", seed, 1) == 0);
+    tiny_model_write(&model, bed->path);
+    bed->probe = probe_open(bed->path, usual());
+    graph_build(&bed->graph, false, 1, GRAPH_INSIDE);
+    const char *own = getenv("SLUICE_SEED");
+    bed->dice.seed = own ? strtoull(own, NULL, 10) : 1;
+    print_message("seed %llu\n", (unsigned long long)bed->dice.seed);
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        bed->ids[i] = (i * 31 + 7) % bed->probe.vocab;
+    }
+    fill_past(bed);
+    run(bed, &bed->probe.plan);
+    const size_t vocab = bed->probe.vocab;
+    bed->expected = calloc(SEQUENCES * vocab, sizeof(float));
+    must(bed->expected);
+    for (uint32_t i = 0; i < SEQUENCES; i++) {
+        memcpy(bed->expected + i * vocab, engine_logits(bed->probe.engine, i),
+               vocab * sizeof(float));
+    }
+    return bed;
+}
+
+static void bed_close(struct bed *bed)
+{
+    probe_close(&bed->probe);
+    tiny_model_remove(bed->path);
+    free(bed->expected);
+    free(bed);
+}
+
+static void split_into(const struct bed *bed, uint32_t pieces, struct plan *plan)
+{
+    struct split_cuts *cuts = calloc(1, sizeof *cuts);
+    must(cuts);
+    split_even(cuts, &bed->graph, pieces);
+    assert_int_equal(split_plan(plan, &bed->graph, cuts), 0);
+    free(cuts);
+}
+
+/* An even split in pieces, its nano-operations dealt out to lanes, with lags, until no lane waits
+ * for ever. */
+static void deal(struct bed *bed, struct plan *plan)
+{
+    split_into(bed, 1 + below(&bed->dice, 3), plan);
+    const bool parted = below(&bed->dice, 2) > 0;
+    const uint32_t lanes = 2 + below(&bed->dice, LANES - 1);
+    do {
+        const uint32_t lags = 1 + below(&bed->dice, 2);
+        for (uint32_t i = 0; i < plan->nano_count; i++) {
+            plan->nano[i].lane = (uint16_t)below(&bed->dice, lanes);
+            plan->nano[i].units = parted ? plan->nano[i].lane + 1 : 0;
+            plan->nano[i].lag = (uint16_t)below(&bed->dice, lags);
+        }
+    } while (!trial_passes(plan, false, model.layers));
+    plan->hash = plan_hash(plan);
+}
+
+static void check_lanes(const char *seed)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+    must(plan);
+    struct bed *bed = bed_open(seed);
+    for (uint64_t i = 0; i < PLANS; i++) {
+        char error[VERIFY_ERROR_BYTES_MAX];
+        bed->dice.throws = 1000 * i;
+        deal(bed, plan);
+        assert_int_equal(verify_plan(plan, &bed->graph, LANES, error), 0);
+        run(bed, plan); /* Captured, */
+        assert_true(as_expected(bed));
+        run(bed, plan); /* and replayed. */
+        assert_true(as_expected(bed));
+    }
+    bed_close(bed);
+    free(plan);
+}
+
+static void any_lanes_give_the_same_bits(void **state)
+{
+    (void)state;
+    check_lanes("0");
+}
+
+static void any_order_gives_the_same_bits(void **state)
+{
+    (void)state;
+    check_lanes("1");
+    check_lanes("2");
+}
+
+/* A plan without one of its edges between lanes comes out wrong in some order. */
+static void every_event_is_needed(void **state)
+{
+    (void)state;
+    struct plan *whole = calloc(2, sizeof *whole);
+    must(whole);
+    struct plan *plan = whole + 1;
+    struct bed *bed = bed_open("3");
+    split_into(bed, 1, whole);
+    for (uint32_t i = 0; i < whole->nano_count; i++) {
+        whole->nano[i].lane = (uint16_t)(i % 2);
+    }
+    uint32_t crossing = 0;
+    for (uint32_t e = 0; e < whole->edge_count; e++) {
+        const struct plan_edge *edge = &whole->edge[e];
+        if (whole->nano[edge->before].lane == whole->nano[edge->after].lane) {
+            continue;
+        }
+        *plan = *whole;
+        plan->edge[e] = plan->edge[--plan->edge_count];
+        plan->hash = plan_hash(plan);
+        uint32_t orders = 0;
+        do {
+            run(bed, plan);
+            orders++;
+        } while (as_expected(bed) && orders < ORDERS);
+        if (orders == ORDERS) {
+            fail_msg("nobody misses the event of edge %u, from %s to %s", e,
+                     plan_operation_name(whole->nano[edge->before].operation),
+                     plan_operation_name(whole->nano[edge->after].operation));
+        }
+        crossing++;
+    }
+    assert_true(crossing > 0);
+    print_message("  %u events, each missed\n", crossing);
+    bed_close(bed);
+    free(whole);
+}
+
+static void buckets_are_few_and_tight(void **state)
+{
+    (void)state;
+    uint32_t count = 0;
+    uint32_t last = 0;
+    for (uint32_t rows = 1; rows <= 2048; rows++) {
+        const uint32_t bucket = batch_cuda_bucket(rows, 2000);
+        assert_true(bucket >= rows || bucket == 2000);
+        assert_true(bucket <= rows + rows / 8 + 1);
+        assert_true(bucket >= last);
+        count += bucket != last;
+        last = bucket;
+    }
+    assert_true(count <= 80);
+}
+
+static int open_with(const struct engine_options *options, struct model_error *error)
+{
+    char path[TINY_MODEL_PATH_BYTES];
+    struct weights *weights;
+    struct engine *engine = NULL;
+    tiny_model_write(&model, path);
+    assert_int_equal(weights_open(&weights, path, error), 0);
+    const int status = engine_open(&engine, weights, options, error);
+    weights_close(weights);
+    engine_close(engine);
+    tiny_model_remove(path);
+    return status;
+}
+
+static void names_what_does_not_fit(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct engine_options options = usual();
+    options.device_pages = 1 << 24;
+    assert_int_equal(open_with(&options, &error), -ENOMEM);
+    assert_non_null(strstr(error.text, "kv.device_pages"));
+    options = usual();
+    options.tokens_max = 1 << 24;
+    assert_int_equal(open_with(&options, &error), -ENOMEM);
+    assert_non_null(strstr(error.text, "batch.tokens_max"));
+}
+
+static void refuses_what_it_cannot_do(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct engine_options options = usual();
+    options.weights = MATMUL_WEIGHTS_INT8;
+    assert_int_equal(open_with(&options, &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "model.weights"));
+    options = usual();
+    options.ranks = 2;
+    assert_int_equal(open_with(&options, &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "workers.tp"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_lanes_give_the_same_bits),
+        cmocka_unit_test(any_order_gives_the_same_bits),
+        cmocka_unit_test(every_event_is_needed),
+        cmocka_unit_test(buckets_are_few_and_tight),
+        cmocka_unit_test(names_what_does_not_fit),
+        cmocka_unit_test(refuses_what_it_cannot_do),
+    };
+    return cmocka_run_group_tests_name("engine_cuda", tests, NULL, NULL);
+}

@@ -1,0 +1,466 @@
+/*
+ * engine_cuda.c - engine.h on an accelerator (accel.h). Opened, run and closed on a worker's main
+ * thread; owns the device's memory through the accelerator, the model, two host copies of the
+ * iteration block, and a crew for what follows a run on the host: sampling. Invariant: the host
+ * writes a block only when the device has read what was in it.
+ *
+ * The layers of a plan over a bucket of tokens are captured once and replayed from then on; when
+ * the table of graphs is full, others are put on the lanes anew each time.
+ */
+#include "workers/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/attend_cuda.h"
+#include "plan/plankey.h"
+#include "workers/batch_cuda.h"
+#include "workers/crew.h"
+#include "workers/lanes_cuda.h"
+#include "workers/load_cuda.h"
+
+enum {
+    GRAPHS_MAX = 256,
+    EVENT_BLOCK = LOAD_CUDA_EVENTS, /* Two: the block's copy to the device has ended. */
+    EVENT_DONE = EVENT_BLOCK + 2,
+    EVENT_PLANS,    /* Those of lanes_cuda.h. */
+    UNIT_SLOTS = 4, /* Of attention's sums, for each of the device's units. */
+    TIMEOUT_DEFAULT_MS = 60000,
+};
+
+struct graph_entry {
+    uint64_t plan_hash;
+    uint32_t bucket;
+    struct accel_graph *graph;
+};
+
+struct engine {
+    struct engine_options options;
+    struct accel *accel;
+    struct crew *crew;
+    struct kern_ops ops;
+    struct lanes_cuda lanes;
+    struct cuda_model model;
+    struct cuda_batch batch;
+    struct cuda_block blocks[2]; /* host, pinned */
+    uint32_t turn;
+    float *logits; /* host, pinned: [rows][vocab] */
+    struct graph_entry graphs[GRAPHS_MAX];
+    uint32_t graph_count;
+    uint64_t weight_bytes;
+    uint64_t kv_bytes;
+    int error; /* The first one of the device: nothing counts any more. */
+};
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int check_options(const struct engine_options *options, const struct hparams *hparams,
+                         struct model_error *error)
+{
+    const char *text = NULL;
+    if (options->weights == MATMUL_WEIGHTS_INT8) {
+        text = "model.weights int8 is for CPUs: set model.weights to auto";
+    } else if (options->ranks > 1) {
+        text = "a model cannot be cut over GPUs yet: set workers.tp to 1";
+    } else if (hparams->experts > 0) {
+        text = "a mixture of experts cannot run on a GPU yet: set workers.device to cpu";
+    } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % 8 > 0) {
+        text = "the model's heads or rows have a size that no GPU kernel is for: "
+               "set workers.device to cpu";
+    }
+    if (text) {
+        (void)snprintf(error->text, sizeof error->text, "%s", text);
+        return -ENOTSUP;
+    }
+    if (options->context_max > hparams->positions_max) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "a context of %u tokens is more than the model's %u positions: "
+                       "lower model.context_tokens_max",
+                       options->context_max, hparams->positions_max);
+        return -ENOTSUP;
+    }
+    return 0;
+}
+
+enum kern_dtype engine_dtype_auto(unsigned isa)
+{
+    (void)isa;
+    return KERN_BF16;
+}
+
+/* What a run works in. */
+static void lay_out_buffers(struct engine *engine, struct carve *from)
+{
+    struct cuda_model *model = &engine->model;
+    const struct hparams *hparams = &model->hparams;
+    const struct attend_shape shape = cuda_attend_shape(model, LANES_CUDA_HEAD);
+    const size_t act = kern_dtype_bytes(model->dtype);
+    const size_t tokens = engine->options.tokens_max;
+    const size_t rows = engine->options.rows_max;
+    const size_t hidden = hparams->hidden;
+    const size_t q = cuda_q_columns(hparams);
+    batch_cuda_lay_out(&model->block, model, &engine->options, from);
+    model->x = carve(from, tokens, hidden * sizeof(float));
+    model->normed = carve(from, tokens, hidden * act);
+    model->qkv = carve(from, tokens, cuda_qkv_columns(hparams) * act);
+    model->q = carve(from, tokens, q * act);
+    model->attended = carve(from, tokens, q * act);
+    model->gate_up = carve(from, tokens, 2 * (size_t)hparams->ffn * act);
+    model->gated = carve(from, tokens, hparams->ffn * act);
+    model->sums = carve(from, attend_slot_floats(&shape, model->slots), sizeof(float));
+    model->head_x = carve(from, rows, hidden * sizeof(float));
+    model->head_in = carve(from, rows, hidden * act);
+    model->logits = carve(from, rows, hparams->vocab * sizeof(float));
+}
+
+static void lay_out_host(struct engine *engine, struct carve *from)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        batch_cuda_lay_out(&engine->blocks[i], &engine->model, &engine->options, from);
+    }
+    engine->logits =
+        carve(from, engine->options.rows_max, engine->model.hparams.vocab * sizeof(float));
+}
+
+/* Says what does not fit beside what comes before it, and what would make it fit. */
+static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct model_error *error)
+{
+    const struct engine_options *options = &engine->options;
+    struct accel_info info;
+    accel_info(engine->accel, &info);
+    const uint64_t room = info.memory_free_bytes;
+    const uint64_t weights = engine->weight_bytes;
+    const uint64_t page = engine->model.page_bytes * engine->model.hparams.layers;
+    uint64_t pool;
+    const bool counted = checked_mul(page, options->device_pages, &pool);
+    if (weights > room) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "the weights need %llu MB and the GPU has %llu MB free: "
+                       "a smaller model%s would fit",
+                       (unsigned long long)(weights >> 20), (unsigned long long)(room >> 20),
+                       options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
+        return -ENOMEM;
+    }
+    if (buffer_bytes > room - weights) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "buffers of %llu MB do not fit beside %llu MB of weights in the GPU's %llu "
+                       "MB: lower batch.tokens_max or batch.slots_max",
+                       (unsigned long long)(buffer_bytes >> 20),
+                       (unsigned long long)(weights >> 20), (unsigned long long)(room >> 20));
+        return -ENOMEM;
+    }
+    if (!counted || pool > room - weights - buffer_bytes) {
+        (void)snprintf(error->text, sizeof error->text,
+                       "the KV pool of %u pages does not fit beside %llu MB of weights and %llu MB "
+                       "of buffers in the GPU's %llu MB: set kv.device_pages to %llu or less",
+                       options->device_pages, (unsigned long long)(weights >> 20),
+                       (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(room >> 20),
+                       (unsigned long long)((room - weights - buffer_bytes) / page));
+        return -ENOMEM;
+    }
+    engine->kv_bytes = pool;
+    return 0;
+}
+
+/* Everything but the weights. */
+static int open_memory(struct engine *engine, struct model_error *error)
+{
+    struct carve buffers = {0};
+    struct carve host = {0};
+    lay_out_buffers(engine, &buffers);
+    lay_out_host(engine, &host);
+    int status = check_memory(engine, buffers.bytes, error);
+    if (status) {
+        return status;
+    }
+    status = accel_arena(engine->accel, ACCEL_DEVICE, buffers.bytes, (void **)&buffers.base);
+    status =
+        status ? status : accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
+    status = status ? status
+                    : accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes,
+                                  (void **)&engine->model.pool);
+    if (!status) {
+        buffers.bytes = host.bytes = 0;
+        lay_out_buffers(engine, &buffers);
+        lay_out_host(engine, &host);
+    }
+    return status;
+}
+
+static int open_device(struct engine *engine, struct model_error *error)
+{
+    struct accel_info info;
+    const uint32_t layers = engine->model.hparams.layers;
+    int status = accel_open(&engine->accel, 0, error);
+    if (status) {
+        return status;
+    }
+    engine->model.accel = engine->accel;
+    status = lanes_cuda_open(&engine->lanes, engine->accel, layers, EVENT_PLANS);
+    status = status ? status : accel_events(engine->accel, EVENT_PLANS + lanes_cuda_events(layers));
+    accel_info(engine->accel, &info);
+    engine->model.units = info.units;
+    engine->model.rows_step = info.rows_step;
+    engine->model.slots = info.units * UNIT_SLOTS;
+    return status;
+}
+
+static int open_parts(struct engine *engine, const struct weights *weights,
+                      struct model_error *error)
+{
+    const struct engine_options *options = &engine->options;
+    struct cuda_model *model = &engine->model;
+    const struct hparams *hparams = &model->hparams;
+    kern_ops_init(&engine->ops, options->isa);
+    model->layers = calloc(hparams->layers, sizeof *model->layers);
+    int status = model->layers ? crew_open(&engine->crew, options->threads) : -ENOMEM;
+    status = status ? status : open_device(engine, error);
+    if (status) {
+        return status;
+    }
+    const uint64_t page_bytes = 2ULL * hparams->kv_heads * options->page_tokens *
+                                hparams->head_dim * kern_dtype_bytes(options->dtype);
+    model->page_bytes = page_bytes;
+    engine->weight_bytes = load_cuda_bytes(model, options->context_max);
+    status = open_memory(engine, error);
+    return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
+}
+
+int engine_open(struct engine **out, const struct weights *weights,
+                const struct engine_options *options, struct model_error *error)
+{
+    const struct hparams *hparams = weights_hparams(weights);
+    int status = check_options(options, hparams, error);
+    if (status) {
+        return status;
+    }
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        return -ENOMEM;
+    }
+    engine->options = *options;
+    engine->model.hparams = *hparams;
+    engine->model.dtype = options->dtype;
+    engine->model.page_tokens = options->page_tokens;
+    engine->model.device_pages = options->device_pages;
+    error->text[0] = '\0';
+    status = open_parts(engine, weights, error);
+    if (status) {
+        if (error->text[0] == '\0') {
+            (void)snprintf(error->text, sizeof error->text,
+                           "the model cannot be made ready on the GPU: %s", strerror(-status));
+        }
+        engine_close(engine);
+        return status;
+    }
+    *out = engine;
+    return 0;
+}
+
+void engine_close(struct engine *engine)
+{
+    if (!engine) {
+        return;
+    }
+    accel_close(engine->accel);
+    crew_close(engine->crew);
+    free(engine->model.layers);
+    free(engine);
+}
+
+void engine_join(struct engine *engine, struct comm *comm)
+{
+    must(engine && !comm); /* One rank. */
+}
+
+/* The first `bytes` of the block that the host has written. */
+static int send_block(struct engine *engine, size_t bytes)
+{
+    const uint32_t half = engine->turn++ % 2;
+    const struct accel_copy copy = {engine->model.block.valid, engine->blocks[half].valid, bytes};
+    const int error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    return error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
+}
+
+static uint64_t timeout_us(const struct engine *engine)
+{
+    const uint32_t ms = engine->options.timeout_ms;
+    return (ms > 0 ? ms : TIMEOUT_DEFAULT_MS) * 1000ULL;
+}
+
+/* The block to write next: its last copy has ended. */
+static struct cuda_block *take_block(struct engine *engine)
+{
+    const uint32_t half = engine->turn % 2;
+    if (!engine->error && engine->turn >= 2) {
+        engine->error = accel_fence(engine->accel, EVENT_BLOCK + half, timeout_us(engine));
+    }
+    return &engine->blocks[half];
+}
+
+/* The head of the rows that want logits, up to the logits on the host. */
+static int run_head(struct engine *engine)
+{
+    const struct cuda_batch *batch = &engine->batch;
+    const struct accel_copy copy = {engine->logits, engine->model.logits,
+                                    (size_t)batch->logit_rows * engine->model.hparams.vocab *
+                                        sizeof(float)};
+    int error = 0;
+    if (batch->logit_rows > 0) {
+        error = cuda_put_head(&engine->model, batch, LANES_CUDA_HEAD);
+        error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    }
+    error = error ? error : accel_record(engine->accel, EVENT_DONE, LANES_CUDA_HEAD);
+    return error ? error : accel_fence(engine->accel, EVENT_DONE, timeout_us(engine));
+}
+
+/* Embedding and layers, one call after the other. */
+static int put_layers(struct engine *engine)
+{
+    const int error = cuda_put_embed(&engine->model, &engine->batch, LANES_CUDA_HEAD);
+    return error ? error : lanes_cuda_put(&engine->lanes, &engine->model, &engine->batch);
+}
+
+static struct graph_entry *find_graph(struct engine *engine)
+{
+    struct graph_entry *entry = engine->graphs;
+    const struct cuda_batch *batch = &engine->batch;
+    while (entry < engine->graphs + engine->graph_count &&
+           (entry->plan_hash != batch->plan->hash || entry->bucket != batch->bucket)) {
+        entry++;
+    }
+    return entry;
+}
+
+static int run_layers(struct engine *engine)
+{
+    struct graph_entry *entry = find_graph(engine);
+    if (entry == engine->graphs + GRAPHS_MAX) {
+        return put_layers(engine);
+    }
+    int error = 0;
+    if (!entry->graph) {
+        error = accel_capture(engine->accel, LANES_CUDA_HEAD);
+        error = error ? error : put_layers(engine);
+        error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
+        if (error) {
+            return error;
+        }
+        entry->plan_hash = engine->batch.plan->hash;
+        entry->bucket = engine->batch.bucket;
+        engine->graph_count++;
+    }
+    return accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
+}
+
+void engine_run(struct engine *engine, const struct engine_batch *batch)
+{
+    struct cuda_batch *shape = &engine->batch;
+    const struct cuda_block *block = take_block(engine);
+    shape->plan = batch->plan;
+    lanes_cuda_assign(&engine->lanes, batch->plan, shape->lane);
+    batch_cuda_fill(shape, block, &engine->model, batch, &engine->options);
+    int error = engine->error;
+    error = error ? error : send_block(engine, shape->block_bytes);
+    error = error ? error : run_layers(engine);
+    engine->error = error ? error : run_head(engine);
+}
+
+const char *engine_failure(const struct engine *engine)
+{
+    return engine->error ? strerror(-engine->error) : NULL;
+}
+
+const float *engine_logits(const struct engine *engine, uint32_t index)
+{
+    must(index < engine->batch.logit_rows);
+    return engine->logits + (size_t)index * engine->model.hparams.vocab;
+}
+
+/* The list of wanted tokens is all that the head reads of the block. */
+void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
+{
+    const struct cuda_block *block = take_block(engine);
+    const struct cuda_block *to = &engine->model.block;
+    batch_cuda_head(&engine->batch, block, tokens, count, engine->options.rows_max);
+    const struct accel_copy copies[] = {
+        {to->logit_rows, block->logit_rows, sizeof *block->logit_rows},
+        {to->logit_token, block->logit_token, count * sizeof *block->logit_token}};
+    const uint32_t half = engine->turn++ % 2;
+    int error = engine->error;
+    error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, 2);
+    error = error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
+    engine->error = error ? error : run_head(engine);
+}
+
+/* The order of the pairs is kept: all copies of a call of accel_copy() are of one pair. */
+void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
+                       uint32_t count)
+{
+    const struct cuda_model *model = &engine->model;
+    const uint32_t layers = model->hparams.layers;
+    for (uint32_t i = 0; i < count; i++) {
+        must(sources[i] < model->device_pages && targets[i] < model->device_pages);
+        for (uint32_t first = 0; first < layers && sources[i] != targets[i];
+             first += ACCEL_COPIES_MAX) {
+            struct accel_copy copies[ACCEL_COPIES_MAX];
+            const uint32_t here = (uint32_t)smaller(layers - first, ACCEL_COPIES_MAX);
+            for (uint32_t layer = 0; layer < here; layer++) {
+                uint8_t *pages =
+                    model->pool + (size_t)(first + layer) * model->device_pages * model->page_bytes;
+                copies[layer] =
+                    (struct accel_copy){pages + targets[i] * model->page_bytes,
+                                        pages + sources[i] * model->page_bytes, model->page_bytes};
+            }
+            engine->error = engine->error
+                                ? engine->error
+                                : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, here);
+        }
+    }
+}
+
+const struct hparams *engine_hparams(const struct engine *engine)
+{
+    return &engine->model.hparams;
+}
+
+uint64_t engine_weight_bytes(const struct engine *engine)
+{
+    return engine->weight_bytes;
+}
+
+uint64_t engine_kv_bytes(const struct engine *engine)
+{
+    return engine->kv_bytes;
+}
+
+void engine_device(const struct engine *engine, struct plankey *key)
+{
+    struct accel_info info;
+    accel_info(engine->accel, &info);
+    (void)snprintf(key->device, sizeof key->device, "%s", info.name);
+    (void)snprintf(key->library, sizeof key->library, "%s", info.libraries);
+    (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
+    key->units = info.units;
+}
+
+struct crew *engine_crew(const struct engine *engine)
+{
+    return engine->crew;
+}
+
+const struct kern_ops *engine_ops(const struct engine *engine)
+{
+    return &engine->ops;
+}
+
+void engine_take_profile(struct engine *engine, struct engine_profile *out)
+{
+    (void)engine;
+    *out = (struct engine_profile){0};
+}

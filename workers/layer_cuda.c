@@ -1,0 +1,395 @@
+/*
+ * layer_cuda.c - the forward pass of the Llama family on an accelerator, one function an operation;
+ * see model_cuda.h. Called by the engine on a worker's main thread; puts work on lanes and owns
+ * nothing. Invariant: an operation writes the rows of its range alone, and its arguments follow
+ * from plan, bucket and layer, so that what was captured once fits every batch of the bucket.
+ *
+ * O and down add into x: x is float, and a product with beta = 1 is the cheapest addition.
+ * Sources: as in model_llama.c.
+ */
+#include "workers/model_cuda.h"
+
+#include <errno.h>
+#include <math.h>
+
+#include "kernels/cuda/attend_cuda.h"
+#include "kernels/cuda/embed_cuda.h"
+#include "kernels/cuda/norm_cuda.h"
+#include "kernels/cuda/rope_cuda.h"
+#include "kernels/cuda/silu_cuda.h"
+
+enum { CTAS_PER_UNIT = 2 }; /* Of a lane that has a part of the device. */
+
+uint32_t cuda_q_columns(const struct hparams *hparams)
+{
+    return hparams->heads * hparams->head_dim;
+}
+
+uint32_t cuda_qkv_columns(const struct hparams *hparams)
+{
+    return (hparams->heads + 2 * hparams->kv_heads) * hparams->head_dim;
+}
+
+uint32_t cuda_ctas(const struct cuda_model *model, uint32_t lane)
+{
+    const uint32_t units = accel_lane_units(model->accel, lane);
+    return units < model->units ? units * CTAS_PER_UNIT : 0;
+}
+
+uint32_t cuda_slots(const struct cuda_model *model, const struct cuda_task *task, uint32_t *first)
+{
+    const struct cuda_batch *batch = task->batch;
+    const uint64_t slots = model->slots;
+    *first = (uint32_t)(slots * batch->first[task->nano] / batch->bucket);
+    return (uint32_t)(slots * batch->end[task->nano] / batch->bucket) - *first;
+}
+
+struct attend_shape cuda_attend_shape(const struct cuda_model *model, uint32_t lane)
+{
+    return (struct attend_shape){
+        .heads = model->hparams.heads,
+        .kv_heads = model->hparams.kv_heads,
+        .head_dim = model->hparams.head_dim,
+        .window = model->hparams.sliding_window,
+        .ctas = accel_lane_units(model->accel, lane) * CTAS_PER_UNIT,
+        .dtype = model->dtype,
+    };
+}
+
+uint32_t cuda_token_blocks(const struct cuda_model *model)
+{
+    const struct attend_shape shape = cuda_attend_shape(model, 0);
+    const uint32_t group = shape.heads / shape.kv_heads;
+    return (group - 1) / attend_block_rows(&shape) + 1;
+}
+
+/* From (row, columns) of an act buffer to an address. */
+static void *act_at(const struct cuda_model *model, void *buffer, size_t row, size_t columns)
+{
+    return (uint8_t *)buffer + row * columns * kern_dtype_bytes(model->dtype);
+}
+
+static uint32_t first_of(const struct cuda_task *task)
+{
+    return task->batch->first[task->nano];
+}
+
+static uint32_t rows_of(const struct cuda_task *task)
+{
+    return task->batch->end[task->nano] - first_of(task);
+}
+
+static uint32_t lane_of(const struct cuda_task *task)
+{
+    return task->batch->lane[task->nano];
+}
+
+/* Kernel entries as the accelerator calls them. */
+
+static int launch_embed(const void *args, struct CUstream_st *stream)
+{
+    return cuda_embed(args, stream);
+}
+
+static int launch_norm(const void *args, struct CUstream_st *stream)
+{
+    return cuda_norm(args, stream);
+}
+
+static int launch_rope(const void *args, struct CUstream_st *stream)
+{
+    return cuda_rope(args, stream);
+}
+
+static int launch_prefill(const void *args, struct CUstream_st *stream)
+{
+    return cuda_attend_prefill(args, stream);
+}
+
+static int launch_decode(const void *args, struct CUstream_st *stream)
+{
+    return cuda_attend_decode(args, stream);
+}
+
+static int launch_silu(const void *args, struct CUstream_st *stream)
+{
+    return cuda_silu(args, stream);
+}
+
+/* normed = rmsnorm(x) * w */
+static int norm(const struct cuda_model *model, const struct cuda_task *task, const float *w)
+{
+    const size_t hidden = model->hparams.hidden;
+    const struct cuda_norm_args args = {
+        .x = model->x + first_of(task) * hidden,
+        .w = w,
+        .y = act_at(model, model->normed, first_of(task), hidden),
+        .rows = model->block.valid + task->nano,
+        .rows_max = rows_of(task),
+        .cols = model->hparams.hidden,
+        .eps = (float)model->hparams.rms_eps,
+        .ctas = cuda_ctas(model, lane_of(task)),
+        .dtype = model->dtype,
+    };
+    return accel_launch(model->accel, lane_of(task), launch_norm, &args, sizeof args);
+}
+
+/* A product of act into act. */
+static int multiply(const struct cuda_model *model, const struct cuda_task *task,
+                    const struct accel_product *of)
+{
+    struct accel_product product = *of;
+    product.x = act_at(model, (void *)of->x, first_of(task), of->k);
+    product.y = act_at(model, of->y, first_of(task), of->n);
+    product.rows = rows_of(task);
+    product.dtype = model->dtype;
+    return accel_multiply(model->accel, lane_of(task), &product);
+}
+
+/* x += in W^T */
+static int add_product(const struct cuda_model *model, const struct cuda_task *task, void *in,
+                       uint32_t k, const void *w)
+{
+    const struct accel_product product = {
+        .x = act_at(model, in, first_of(task), k),
+        .w = w,
+        .y = model->x + (size_t)first_of(task) * model->hparams.hidden,
+        .rows = rows_of(task),
+        .n = model->hparams.hidden,
+        .k = k,
+        .dtype = model->dtype,
+        .float_y = true,
+        .accumulate = true,
+    };
+    return accel_multiply(model->accel, lane_of(task), &product);
+}
+
+static int attention_norm(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return norm(model, task, model->layers[task->layer].attention_norm);
+}
+
+/* qkv = normed Wqkv^T */
+static int kqv(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return multiply(model, task,
+                    &(struct accel_product){.x = model->normed,
+                                            .w = model->layers[task->layer].qkv,
+                                            .y = model->qkv,
+                                            .n = cuda_qkv_columns(&model->hparams),
+                                            .k = model->hparams.hidden});
+}
+
+static void *layer_pool(const struct cuda_model *model, uint32_t layer)
+{
+    return model->pool + (size_t)layer * model->device_pages * model->page_bytes;
+}
+
+/* q = rope(norm(q + bias)); the pages take rope(norm(k + bias)) and v + bias. */
+static int rope_append(const struct cuda_model *model, const struct cuda_task *task)
+{
+    const struct hparams *hparams = &model->hparams;
+    const struct cuda_layer *layer = &model->layers[task->layer];
+    const uint32_t first = first_of(task);
+    const struct cuda_rope_args args = {
+        .qkv = act_at(model, model->qkv, first, cuda_qkv_columns(hparams)),
+        .bias = layer->bias,
+        .q_norm = layer->q_norm,
+        .k_norm = layer->k_norm,
+        .q = act_at(model, model->q, first, cuda_q_columns(hparams)),
+        .pool = layer_pool(model, task->layer),
+        .page = model->block.page + first,
+        .position = model->block.position + first,
+        .cosine = model->cosine,
+        .sine = model->sine,
+        .rows = model->block.valid + task->nano,
+        .rows_max = rows_of(task),
+        .heads = hparams->heads,
+        .kv_heads = hparams->kv_heads,
+        .head_dim = hparams->head_dim,
+        .rope_dim = hparams->rope_dim,
+        .page_tokens = model->page_tokens,
+        .norm_eps = (float)hparams->rms_eps,
+        .ctas = cuda_ctas(model, lane_of(task)),
+        .dtype = model->dtype,
+    };
+    return accel_launch(model->accel, lane_of(task), launch_rope, &args, sizeof args);
+}
+
+/* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it. */
+static int attend(const struct cuda_model *model, const struct cuda_task *task, bool several)
+{
+    const struct hparams *hparams = &model->hparams;
+    const struct cuda_block *block = &model->block;
+    const struct attend_shape shape = cuda_attend_shape(model, lane_of(task));
+    const uint32_t first = first_of(task);
+    uint32_t slot;
+    (void)cuda_slots(model, task, &slot);
+    const struct cuda_attend_args args = {
+        .q = act_at(model, model->q, first, cuda_q_columns(hparams)),
+        .pool = layer_pool(model, task->layer),
+        .out = act_at(model, model->attended, first, cuda_q_columns(hparams)),
+        .sequences = (several ? block->prefill : block->decode) + first,
+        .tables = block->tables,
+        .counts = block->counts + task->nano,
+        .items = block->items + first + slot,
+        .merges = block->merges + slot,
+        .blocks = block->blocks + (size_t)first * cuda_token_blocks(model),
+        .slots = model->sums + attend_slot_floats(&shape, slot),
+        .heads = hparams->heads,
+        .kv_heads = hparams->kv_heads,
+        .head_dim = hparams->head_dim,
+        .page_tokens = model->page_tokens,
+        .window = hparams->sliding_window,
+        .scale = 1.0f / sqrtf((float)hparams->head_dim),
+        .dtype = model->dtype,
+        .ctas = cuda_ctas(model, lane_of(task)),
+    };
+    return accel_launch(model->accel, lane_of(task), several ? launch_prefill : launch_decode,
+                        &args, sizeof args);
+}
+
+static int prefill_attention(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return attend(model, task, true);
+}
+
+static int decode_attention(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return attend(model, task, false);
+}
+
+/* x += attended Wo^T */
+static int output(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return add_product(model, task, model->attended, cuda_q_columns(&model->hparams),
+                       model->layers[task->layer].output);
+}
+
+static int ffn_norm(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return norm(model, task, model->layers[task->layer].ffn_norm);
+}
+
+/* gate_up = normed [Wgate; Wup]^T */
+static int up_gate(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return multiply(model, task,
+                    &(struct accel_product){.x = model->normed,
+                                            .w = model->layers[task->layer].gate_up,
+                                            .y = model->gate_up,
+                                            .n = 2 * model->hparams.ffn,
+                                            .k = model->hparams.hidden});
+}
+
+/* gated = silu(gate) * up */
+static int silu_mul(const struct cuda_model *model, const struct cuda_task *task)
+{
+    const uint32_t ffn = model->hparams.ffn;
+    const struct cuda_silu_args args = {
+        .gate_up = act_at(model, model->gate_up, first_of(task), 2 * (size_t)ffn),
+        .y = act_at(model, model->gated, first_of(task), ffn),
+        .rows = model->block.valid + task->nano,
+        .rows_max = rows_of(task),
+        .cols = ffn,
+        .ctas = cuda_ctas(model, lane_of(task)),
+        .dtype = model->dtype,
+    };
+    return accel_launch(model->accel, lane_of(task), launch_silu, &args, sizeof args);
+}
+
+/* x += gated Wdown^T */
+static int down(const struct cuda_model *model, const struct cuda_task *task)
+{
+    return add_product(model, task, model->gated, model->hparams.ffn,
+                       model->layers[task->layer].down);
+}
+
+static int (*const operations[PLAN_OPERATION_COUNT])(const struct cuda_model *model,
+                                                     const struct cuda_task *task) = {
+    [PLAN_ATTENTION_NORM] = attention_norm,
+    [PLAN_KQV] = kqv,
+    [PLAN_ROPE_APPEND] = rope_append,
+    [PLAN_PREFILL_ATTENTION] = prefill_attention,
+    [PLAN_DECODE_ATTENTION] = decode_attention,
+    [PLAN_OUTPUT] = output,
+    [PLAN_FFN_NORM] = ffn_norm,
+    [PLAN_UP_GATE] = up_gate,
+    [PLAN_SILU_MUL] = silu_mul,
+    [PLAN_DOWN] = down,
+};
+
+int cuda_put(const struct cuda_model *model, const struct cuda_task *task)
+{
+    const uint32_t operation = task->batch->plan->nano[task->nano].operation;
+    must(operations[operation]);
+    return rows_of(task) > 0 ? operations[operation](model, task) : 0;
+}
+
+int cuda_put_embed(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
+{
+    const struct cuda_embed_args args = {
+        .table = model->embed,
+        .ids = model->block.ids,
+        .x = model->x,
+        .rows = model->block.tokens,
+        .rows_max = batch->bucket,
+        .cols = model->hparams.hidden,
+        .vocab = model->hparams.vocab,
+        .ctas = cuda_ctas(model, lane),
+        .dtype = model->dtype,
+    };
+    return accel_launch(model->accel, lane, launch_embed, &args, sizeof args);
+}
+
+/* The rows that want logits lie apart in x, a table of batch->bucket rows, and side by side in
+ * head_x. */
+static int gather_rows(const struct cuda_model *model, const struct cuda_batch *batch,
+                       uint32_t lane)
+{
+    const struct cuda_embed_args args = {
+        .table = model->x,
+        .ids = model->block.logit_token,
+        .x = model->head_x,
+        .rows = model->block.logit_rows,
+        .rows_max = batch->logit_bucket,
+        .cols = model->hparams.hidden,
+        .vocab = batch->bucket,
+        .ctas = cuda_ctas(model, lane),
+        .dtype = KERN_F32,
+    };
+    return accel_launch(model->accel, lane, launch_embed, &args, sizeof args);
+}
+
+static int final_norm(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
+{
+    const struct cuda_norm_args args = {
+        .x = model->head_x,
+        .w = model->final_norm,
+        .y = model->head_in,
+        .rows = model->block.logit_rows,
+        .rows_max = batch->logit_bucket,
+        .cols = model->hparams.hidden,
+        .eps = (float)model->hparams.rms_eps,
+        .ctas = cuda_ctas(model, lane),
+        .dtype = model->dtype,
+    };
+    return accel_launch(model->accel, lane, launch_norm, &args, sizeof args);
+}
+
+int cuda_put_head(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
+{
+    const struct accel_product product = {
+        .x = model->head_in,
+        .w = model->head,
+        .y = model->logits,
+        .rows = batch->logit_bucket,
+        .n = model->hparams.vocab,
+        .k = model->hparams.hidden,
+        .dtype = model->dtype,
+        .float_y = true,
+    };
+    int error = gather_rows(model, batch, lane);
+    error = error ? error : final_norm(model, batch, lane);
+    return error ? error : accel_multiply(model->accel, lane, &product);
+}
