@@ -31,7 +31,7 @@ coverage:
 	tests/coverage.sh build/coverage
 
 format:
-	git ls-files '*.c' '*.h' | xargs clang-format -i
+	git ls-files '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
 
 tidy:
 	cmake --preset fuzz >/dev/null

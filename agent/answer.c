@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#include "agent/slo.h"
-
 static bool is_stop_id(const struct request *request, uint32_t id)
 {
     for (uint32_t i = 0; i < request->params.stop_id_count; i++) {
@@ -210,7 +208,7 @@ void answer_step(struct core *core, struct group *group)
     const struct record_result *result = device->results;
     const struct record_result *scores = device->scores;
     sched_commit(sched, step);
-    slo_learn(group, step, device->compute_us);
+    group_learn(group, step, device->compute_us);
     plans_count(&core->plans, group_plan_row(group, step), device->compute_us);
     group->answered++;
     core->counters.steps++;

@@ -78,7 +78,8 @@ struct core {
     bool ready; /* CONTROL_READY was sent. */
     bool draining;
     bool again; /* Sending let a sequence go on, or made room: no sleep before the next turn. */
-    bool heard; /* What clients had sent by this turn was read to its end. */
+    uint32_t sleep_ms; /* At most, before the next turn. */
+    bool heard;        /* What clients had sent by this turn was read to its end. */
     uint64_t drain_until_us;
     uint64_t told_us; /* Last PROGRESS and STATUS. */
     bool stopped;     /* The loop ends. */

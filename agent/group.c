@@ -142,3 +142,27 @@ void group_fence(struct group *group)
         device_fence(&group->ranks[i]);
     }
 }
+
+static struct pace_step pace_of(const struct sched_step *step)
+{
+    struct pace_step pace = {.tokens = step->token_count};
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const uint64_t context = pace_context(row->position, row->tokens);
+        *(row->tokens == 1 ? &pace.answers_context : &pace.prompts_context) += context;
+    }
+    return pace;
+}
+
+void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
+{
+    const struct pace_step pace = pace_of(step);
+    pace_learn(&group->pace, &pace, compute_us);
+}
+
+uint64_t group_end_us(const struct group *group, const struct sched_step *step)
+{
+    const struct pace_step pace = pace_of(step);
+    const double step_us = pace_step_us(&group->pace, &pace);
+    return step_us > 0 ? group->since_us + (uint64_t)step_us : 0;
+}

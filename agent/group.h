@@ -53,6 +53,12 @@ uint32_t group_plan_row(const struct group *group, const struct sched_step *step
 /* True when every rank has answered the step. */
 bool group_answered(const struct group *group, const struct sched_step *step);
 
+/* The step was answered, after so long. */
+void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us);
+
+/* When a step in flight ends, as far as earlier ones tell; 0 while they tell too little. */
+uint64_t group_end_us(const struct group *group, const struct sched_step *step);
+
 /* True for a rank that keeps its group from being ready: none is further behind. */
 bool group_waits_for(const struct group *group, uint32_t rank);
 

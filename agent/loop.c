@@ -22,10 +22,11 @@ enum {
     LOOP_MESSAGES_MAX = 256, /* Of one turn: then results and streams have their turn again. */
     LOOP_TEXTS_MAX = 64,
     LOOP_CONTROLS_MAX = 16,
-    LOOP_IDLE_MS = 100,     /* Deadlines and the watchdog are looked at so often when idle. */
-    LOOP_BLOCKED_MS = 2,    /* A peer's queue was full: ZeroMQ has no event for one peer. */
-    LOOP_TELL_US = 500000,  /* PROGRESS and STATUS. */
-    LOOP_DRAIN_US = 500000, /* For the last messages of ended streams. */
+    LOOP_IDLE_MS = 100,        /* Deadlines and the watchdog are looked at so often when idle. */
+    LOOP_BLOCKED_MS = 2,       /* A peer's queue was full: ZeroMQ has no event for one peer. */
+    LOOP_FORM_AHEAD_US = 2000, /* Of the end of the step before; a sleep is good to 1 ms. */
+    LOOP_TELL_US = 500000,     /* PROGRESS and STATUS. */
+    LOOP_DRAIN_US = 500000,    /* For the last messages of ended streams. */
 };
 
 static void send_control(const struct core *core, struct control_message *message, const char *text)
@@ -291,11 +292,28 @@ static void stage_expire(struct core *core)
     stream_expire(core);
 }
 
+/* The next step waits for the end of the one that runs to come near: requests that arrive until
+ * then are in it. Early enough that the worker does not wait; too late costs it what forming a step
+ * takes, as the answer wakes this loop. */
+static bool may_come_later(struct core *core, const struct group *group)
+{
+    const struct sched_step *step = group_oldest(group, &core->placement.sched[group->index]);
+    const uint64_t end_us = step ? group_end_us(group, step) : 0;
+    const uint64_t form_us = end_us > LOOP_FORM_AHEAD_US ? end_us - LOOP_FORM_AHEAD_US : 0;
+    if (form_us < core->now_us + 1000) {
+        return false;
+    }
+    const uint32_t left_ms = (uint32_t)((form_us - core->now_us) / 1000);
+    core->sleep_ms = left_ms < core->sleep_ms ? left_ms : core->sleep_ms;
+    return true;
+}
+
 /* The next step is formed and sent while the one before runs. */
 static void form_steps(struct core *core, struct group *group)
 {
     struct sched *sched = &core->placement.sched[group->index];
-    while (flight_steps(&sched->flight) < core->config->batch.steps_in_flight) {
+    while (flight_steps(&sched->flight) < core->config->batch.steps_in_flight &&
+           !may_come_later(core, group)) {
         struct sched_step *step = group_next(group, sched);
         slo_set_dense(core, group);
         if (!placement_form(&core->placement, group->index, step)) {
@@ -377,16 +395,18 @@ static void wait_for_work(struct core *core, uint32_t timeout_ms)
 
 void loop_run(struct core *core)
 {
-    bool blocked = false;
     while (!core->stopped) {
-        wait_for_work(core, core->again ? 0 : blocked ? LOOP_BLOCKED_MS : LOOP_IDLE_MS);
+        wait_for_work(core, core->again ? 0 : core->sleep_ms);
         core->again = false;
+        core->sleep_ms = LOOP_IDLE_MS;
         core->now_us = clock_now_us();
         for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
             stages[i].run(core);
         }
-        blocked = intake_resend(core); /* Before tokens take the room. */
-        blocked = stream_send(core) || blocked;
+        const bool refusing = intake_resend(core); /* Before tokens take the room. */
+        if (stream_send(core) || refusing) {
+            core->sleep_ms = core->sleep_ms < LOOP_BLOCKED_MS ? core->sleep_ms : LOOP_BLOCKED_MS;
+        }
         const bool told = core->requests.live == 0 && core->refusal_count == 0 && core->heard;
         if (core->draining && (told || core->now_us >= core->drain_until_us)) {
             core->stopped = true;

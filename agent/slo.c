@@ -65,14 +65,3 @@ void slo_set_dense(struct core *core, const struct group *group)
     add_waiting(sched, &load);
     sched_set_dense(sched, pace_dense(&group->pace, &target, &load));
 }
-
-void slo_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
-{
-    struct pace_step pace = {.tokens = step->token_count};
-    for (uint32_t i = 0; i < step->row_count; i++) {
-        const struct sched_row *row = &step->rows[i];
-        const uint64_t context = pace_context(row->position, row->tokens);
-        *(row->tokens == 1 ? &pace.answers_context : &pace.prompts_context) += context;
-    }
-    pace_learn(&group->pace, &pace, compute_us);
-}

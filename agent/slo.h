@@ -7,7 +7,4 @@
 /* Before a step is formed. */
 void slo_set_dense(struct core *core, const struct group *group);
 
-/* A step has been answered. */
-void slo_learn(struct group *group, const struct sched_step *step, uint64_t compute_us);
-
 #endif /* AGENT_SLO_H */

@@ -1,9 +1,12 @@
 # Compiler flags: the OpenSSF hardening guide as far as gcc 12 and clang 14 take it. A
-# multiply-add is fused only where the source says so: the same bits from either compiler.
+# multiply-add is fused only where the source says so: the same bits from either compiler. C++ is
+# for the tests alone, which run the CUDA sources on the CPU.
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 add_compile_options(
-  -Wall -Wextra -Werror -Wformat=2 -Wconversion -Wsign-conversion -Wimplicit-fallthrough -Wvla
-  -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wundef
+  -Wall -Wextra -Werror -Wformat=2 -Wconversion -Wimplicit-fallthrough -Wvla -Wshadow -Wundef
+  "$<$<COMPILE_LANGUAGE:C>:-Wsign-conversion;-Wstrict-prototypes;-Wmissing-prototypes>"
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-sign-conversion>
   -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
   -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing
   -ffp-contract=off)

@@ -11,7 +11,7 @@ build=(
   ca-certificates python3 python3-pip
 )
 test=(
-  libcmocka-dev python3-msgpack python3-numpy python3-pytest python3-zmq
+  g++ libcmocka-dev python3-msgpack python3-numpy python3-pytest python3-zmq
   clang clang-format clang-tidy gcovr libclang-rt-14-dev llvm patch systemd systemd-container
 )
 

@@ -3,7 +3,9 @@
  * its rig.
  *
  * One run of a plan gives the time of each operation in it, summed over layers. What is kept is the
- * lower quartile over runs, of a layer: what disturbs a run only ever makes it longer.
+ * lower quartile over runs, of a layer: what disturbs a run only ever makes it longer. All is
+ * measured in several passes, of which the median counts: a neighbour that was busy for a while
+ * disturbs one of them.
  */
 #include "workers/measure.h"
 
@@ -21,6 +23,7 @@
 
 enum {
     RUNS_MAX = 9,
+    PASSES = 3,
     SHARES = 8,
     TOKENS_MIN = 16,
     TOKENS_LIMIT = 1 << 14,
@@ -32,6 +35,7 @@ static const uint32_t contexts[] = {64, 256, 1024};
 struct measure {
     struct rig rig;
     struct profile profile;
+    struct profile pass[PASSES];
     uint32_t seconds;
     uint64_t end_us; /* When all should be done. */
     uint32_t done;
@@ -212,12 +216,10 @@ static int time_interference(struct measure *measure, uint32_t share)
     return 0;
 }
 
-static int measure_all(struct measure *measure)
+static int measure_pass(struct measure *measure)
 {
     struct profile *profile = &measure->profile;
     const uint32_t points = profile->share_count * profile->token_count;
-    measure->total = points * (1 + 2 * profile->context_count) + profile->share_count - 1;
-    measure->end_us = clock_now_us() + (uint64_t)measure->seconds * 1000000;
     int code = 0;
     for (uint32_t i = 0; i < points && !code; i++) {
         const uint32_t share = i / profile->token_count, token = i % profile->token_count;
@@ -225,15 +227,43 @@ static int measure_all(struct measure *measure)
         code = code ? code : time_attention(measure, PLAN_DECODE_ATTENTION, share, token);
         code = code ? code : time_attention(measure, PLAN_PREFILL_ATTENTION, share, token);
     }
-    for (uint32_t a = 0; a < PROFILE_CLASSES; a++) {
-        for (uint32_t b = 0; b < PROFILE_CLASSES; b++) {
-            for (uint32_t s = 0; s < profile->share_count; s++) {
-                profile->keep[a][b][s] = 1;
-            }
-        }
-    }
     for (uint32_t s = 0; s + 1 < profile->share_count && !code; s++) {
         code = time_interference(measure, s);
+    }
+    return code;
+}
+
+static void take_medians(double *out, const double *const pass[PASSES], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        double sorted[PASSES];
+        for (uint32_t p = 0; p < PASSES; p++) {
+            sorted[p] = pass[p][i];
+        }
+        qsort(sorted, PASSES, sizeof sorted[0], by_value);
+        out[i] = sorted[PASSES / 2];
+    }
+}
+
+static int measure_all(struct measure *measure)
+{
+    struct profile *profile = &measure->profile;
+    const uint32_t points = profile->share_count * profile->token_count;
+    const double *durations[PASSES], *keeps[PASSES];
+    int code = 0;
+    measure->total =
+        PASSES * (points * (1 + 2 * profile->context_count) + profile->share_count - 1);
+    measure->end_us = clock_now_us() + (uint64_t)measure->seconds * 1000000;
+    for (uint32_t i = 0; i < PASSES && !code; i++) {
+        code = measure_pass(measure);
+        measure->pass[i] = *profile;
+        durations[i] = &measure->pass[i].duration_us[0][0][0][0];
+        keeps[i] = &measure->pass[i].keep[0][0][0];
+    }
+    if (!code) {
+        take_medians(&profile->duration_us[0][0][0][0], durations,
+                     sizeof profile->duration_us / sizeof(double));
+        take_medians(&profile->keep[0][0][0], keeps, sizeof profile->keep / sizeof(double));
     }
     return code;
 }
@@ -258,6 +288,9 @@ static void set_knots(struct measure *measure)
         profile->token[profile->token_count++] = tokens;
     }
     profile->token[profile->token_count++] = measure->rig.tokens_max;
+    for (uint32_t i = 0; i < sizeof profile->keep / sizeof(double); i++) {
+        (&profile->keep[0][0][0])[i] = 1;
+    }
 }
 
 int measure_main(int argc, char **argv)

@@ -6,66 +6,55 @@
  * of the equal ones), then drops the rest in place. No sort: the drawn token then depends on the
  * order of ids alone, and a bf16 replay whose logits differ in a last bit still draws the same one
  * nearly always. The cut is found by a radix walk over the bits of the values: three passes,
- * whatever the values are.
+ * whatever the values are. Odds are integers (choice.h), so that a GPU draws the same token from
+ * the same logits.
  */
 #include "workers/sample.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/prng.h"
+#include "kernels/choice.h"
 
 enum { RADIX_BITS = 11, RADIX_BINS = 1 << RADIX_BITS, BLOCK = 16 };
 
-/* A candidate this many temperatures below the best weighs less than 1e-13 of it: a vocabulary of
- * LIMIT_VOCAB_MAX such ones is about what 24 random bits can tell apart. Most ids are below it. */
-static const float negligible = 30.0f;
-
 struct work {
-    double mass[RADIX_BINS];
+    uint64_t mass[RADIX_BINS];
     uint32_t count; /* Candidates, in rising id order. */
     uint32_t vocab;
-    float arrays[]; /* value[vocab], weight[vocab], id[vocab], adjusted[vocab], times[vocab] */
+    uint64_t
+        arrays[]; /* odds[vocab], then value[vocab], id[vocab], adjusted[vocab], times[vocab] */
 };
 
-static float *values(struct work *work)
+static uint64_t *odds(struct work *work) /* Of exp((value - max) / temperature), or 1 to count. */
 {
     return work->arrays;
 }
 
-static float *weights(struct work *work) /* exp((value - max) / temperature), or 1 to count. */
+static float *values(struct work *work)
 {
-    return work->arrays + work->vocab;
+    return (float *)(void *)(work->arrays + work->vocab);
 }
 
 static uint32_t *ids(struct work *work)
 {
-    return (uint32_t *)(void *)(work->arrays + 2 * (size_t)work->vocab);
+    return (uint32_t *)(void *)(values(work) + work->vocab);
 }
 
 static float *adjusted(struct work *work) /* A row's own logits. */
 {
-    return work->arrays + 3 * (size_t)work->vocab;
+    return values(work) + 2 * (size_t)work->vocab;
 }
 
 static uint32_t *times(struct work *work) /* Zero between rows. */
 {
-    return (uint32_t *)(void *)(work->arrays + 4 * (size_t)work->vocab);
+    return (uint32_t *)(void *)(values(work) + 3 * (size_t)work->vocab);
 }
 
 size_t sample_work_bytes(uint32_t vocab)
 {
-    return sizeof(struct work) + 5 * sizeof(float) * vocab;
-}
-
-/* Unsigned order of the key is descending order of the value. */
-static uint32_t falling_key(float value)
-{
-    const float one_zero = value + 0.0f; /* -0 equals +0, so it gets the same key. */
-    uint32_t bits;
-    memcpy(&bits, &one_zero, sizeof bits);
-    return bits & 0x80000000u ? bits : ~bits & 0x7fffffffu;
+    return sizeof(struct work) + (sizeof(uint64_t) + 4 * sizeof(float)) * vocab;
 }
 
 struct cut {
@@ -73,52 +62,46 @@ struct cut {
     uint32_t equal; /* and of this key the first so many ids. */
 };
 
-/* Adds the weights of the candidates whose key has the bits of prefix above `known`, into bins of
+/* Adds the odds of the candidates whose key has the bits of prefix above `known`, into bins of
  * the bits [shift, known). */
 static void fill_bins(struct work *work, uint32_t prefix, uint32_t known, uint32_t shift)
 {
     const uint32_t bins = 1u << (known - shift);
     memset(work->mass, 0, bins * sizeof work->mass[0]);
     for (uint32_t i = 0; i < work->count; i++) {
-        const uint32_t key = falling_key(values(work)[i]);
+        const uint32_t key = choice_key(values(work)[i]);
         if ((uint64_t)key >> known == (uint64_t)prefix >> known) {
-            work->mass[key >> shift & (bins - 1)] += (double)weights(work)[i];
+            work->mass[key >> shift & (bins - 1)] += odds(work)[i];
         }
     }
 }
 
 /*
- * The shortest prefix of the candidates in falling order whose weights sum up to `want`: bins of
- * the key's upper bits, then of the next ones within the bin where the sum is reached. Rounding may
- * leave the sum below `want` at the end; then the last candidate with a weight is the cut.
+ * The shortest prefix of the candidates in falling order whose odds add up to `want`, which is not
+ * more than all of theirs: bins of the key's upper bits, then of the next ones within the bin where
+ * the sum is reached.
  */
-static struct cut find_cut(struct work *work, double want)
+static struct cut find_cut(struct work *work, uint64_t want)
 {
     struct cut cut = {0, 0};
-    double above = 0;  /* Sum over the bins before the chosen one. */
-    double inside = 0; /* Sum within it. */
+    uint64_t above = 0;  /* Sum over the bins before the chosen one. */
+    uint64_t inside = 0; /* Sum within it. */
+    uint64_t equal = 0;
     for (uint32_t known = 32, shift; known > 0; known = shift) {
+        uint32_t bin = 0;
         shift = known > RADIX_BITS ? known - RADIX_BITS : 0;
         fill_bins(work, cut.key, known, shift);
-        uint32_t chosen = 0;
-        double reached = above;
-        for (uint32_t bin = 0; bin < 1u << (known - shift) && reached < want; bin++) {
-            if (work->mass[bin] > 0) {
-                chosen = bin;
-                above = reached;
-                reached += work->mass[bin];
-            }
+        while (above + work->mass[bin] < want) {
+            above += work->mass[bin++];
         }
-        inside = work->mass[chosen];
-        cut.key |= chosen << shift;
+        inside = work->mass[bin];
+        cut.key |= bin << shift;
     }
     for (uint32_t i = 0; i < work->count; i++) {
-        cut.equal += falling_key(values(work)[i]) == cut.key;
+        equal += choice_key(values(work)[i]) == cut.key;
     }
-    const double each = inside / cut.equal; /* Equal values have equal weights. */
-    while (cut.equal > 1 && above + each * (cut.equal - 1) >= want) {
-        cut.equal--;
-    }
+    const uint64_t each = inside / equal; /* Equal values have equal odds. */
+    cut.equal = (uint32_t)((want - above + each - 1) / each);
     return cut;
 }
 
@@ -127,12 +110,12 @@ static void keep(struct work *work, struct cut cut)
     uint32_t kept = 0;
     uint32_t equal = 0;
     for (uint32_t i = 0; i < work->count; i++) {
-        const uint32_t key = falling_key(values(work)[i]);
+        const uint32_t key = choice_key(values(work)[i]);
         if (key > cut.key || (key == cut.key && equal++ >= cut.equal)) {
             continue;
         }
         values(work)[kept] = values(work)[i];
-        weights(work)[kept] = weights(work)[i];
+        odds(work)[kept] = odds(work)[i];
         ids(work)[kept] = ids(work)[i];
         kept++;
     }
@@ -188,49 +171,56 @@ static uint32_t find_best(const struct sample_row *row)
     return best;
 }
 
-/* weight = exp((value - max) / temperature); returns their sum. */
-static double weigh(struct work *work, float max, float temperature)
+static uint64_t sum_odds(struct work *work)
 {
-    double sum = 0;
+    uint64_t sum = 0;
     for (uint32_t i = 0; i < work->count; i++) {
-        weights(work)[i] = expf((values(work)[i] - max) / temperature);
-        sum += (double)weights(work)[i];
+        sum += odds(work)[i];
     }
     return sum;
+}
+
+float sample_reach(const struct sample_params *params)
+{
+    const float depth =
+        params->min_p > 0 ? fminf(-logf(params->min_p), CHOICE_NEGLIGIBLE) : CHOICE_NEGLIGIBLE;
+    return params->temperature * depth;
 }
 
 static void keep_top_k(struct work *work, uint32_t top_k)
 {
     for (uint32_t i = 0; i < work->count; i++) {
-        weights(work)[i] = 1.0f;
+        odds(work)[i] = 1;
     }
-    keep(work, find_cut(work, (double)top_k));
+    keep(work, find_cut(work, top_k));
+}
+
+static void keep_top_p(struct work *work, float top_p)
+{
+    const uint64_t want = choice_share(sum_odds(work), (uint32_t)(top_p * 0x1p32f));
+    keep(work, find_cut(work, want > 0 ? want : 1)); /* Never none. */
 }
 
 static uint32_t draw(const struct sample_row *row, float max)
 {
     const struct sample_params *params = row->params;
     struct work *work = row->work;
-    /* min_p: p >= min_p * p(max), which is a bound on the logit. */
-    const float depth = params->min_p > 0 ? fminf(-logf(params->min_p), negligible) : negligible;
-    gather(row, max - params->temperature * depth, work);
+    gather(row, max - sample_reach(params), work);
     if (params->top_k > 0 && params->top_k < work->count) {
         keep_top_k(work, params->top_k);
     }
-    double sum = weigh(work, max, params->temperature);
-    if (params->top_p < 1.0f) {
-        keep(work, find_cut(work, fmax((double)params->top_p * sum, DBL_MIN))); /* Never none. */
-        sum = 0;
-        for (uint32_t i = 0; i < work->count; i++) {
-            sum += (double)weights(work)[i];
-        }
+    for (uint32_t i = 0; i < work->count; i++) {
+        odds(work)[i] = choice_odds((values(work)[i] - max) / params->temperature);
     }
-    const double want = (double)prng_uniform(params->seed, row->position, 0) * sum;
-    double reached = 0;
-    uint32_t chosen = 0; /* The last one with a weight, should rounding leave want unreached. */
-    for (uint32_t i = 0; i < work->count && reached <= want; i++) {
-        reached += (double)weights(work)[i];
-        chosen = weights(work)[i] > 0 ? i : chosen;
+    if (params->top_p < 1.0f) {
+        keep_top_p(work, params->top_p);
+    }
+    const uint32_t random = (uint32_t)(prng_bits(params->seed, row->position, 0) >> 32);
+    const uint64_t want = choice_share(sum_odds(work), random);
+    uint64_t reached = odds(work)[0];
+    uint32_t chosen = 0;
+    while (reached <= want) {
+        reached += odds(work)[++chosen];
     }
     return ids(work)[chosen];
 }

@@ -57,6 +57,10 @@ struct sample_result {
 
 size_t sample_work_bytes(uint32_t vocab);
 
+/* How far below the best a logit may lie to be a candidate: min_p says it, since p >= min_p *
+ * p(max) is a bound on the logit. */
+float sample_reach(const struct sample_params *params);
+
 void sample_run(const struct sample_row *row, struct sample_result *result);
 
 /* How likely the row makes this id, and its top ones: result->id is id, its logprobs are listed. */

@@ -1,8 +1,8 @@
 /*
- * check.c - every spelling of every kernel against ref/, on seeded random inputs of odd shapes.
- * Run by ctest; `kern_check bench` prints rates instead and asserts nothing. Seeds are
- * the numbers of the rounds. Invariant: a spelling is asked for by its bits alone, so that a
- * machine with the newest instructions also runs the older forms.
+ * check.c - inputs and comparisons of the checks of kernels, and the spellings that this CPU can
+ * run. Linked into kern_check and kern_cuda_check. Seeds are the numbers of the rounds. Invariant:
+ * a spelling is asked for by its bits alone, so that a machine with the newest instructions also
+ * runs the older forms.
  */
 #include "tests/kern/check.h"
 
@@ -93,22 +93,4 @@ void check_spellings(check_run *run, uint32_t rounds)
             run(&ops, &random, dtype);
         }
     }
-}
-
-int main(int argc, char **argv)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_norm),         cmocka_unit_test(check_silu),
-        cmocka_unit_test(check_logits),       cmocka_unit_test(check_route),
-        cmocka_unit_test(check_combine),      cmocka_unit_test(check_embed),
-        cmocka_unit_test(check_rope),         cmocka_unit_test(check_attend),
-        cmocka_unit_test(check_attend_alone), cmocka_unit_test(check_matmul),
-        cmocka_unit_test(check_matmul_alone), cmocka_unit_test(check_quantise),
-        cmocka_unit_test(check_rescale),      cmocka_unit_test(check_matmul_int8),
-    };
-    if (argc == 2 && strcmp(argv[1], "bench") == 0) {
-        bench_all();
-        return 0;
-    }
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,5 +3,5 @@
 # it in the root of the tree. `make format` mends.
 set -euo pipefail
 clang_format=${1:?usage: tests/lint/format.sh CLANG_FORMAT}
-find . -path ./build -prune -o \( -name '*.c' -o -name '*.h' \) -print0 |
+find . -path ./build -prune -o -regex '.*\.\(c\|h\|cu\|cuh\)' -print0 |
   xargs -0 "$clang_format" --dry-run --Werror

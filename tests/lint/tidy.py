@@ -49,9 +49,11 @@ OWNERS = {
     "omp.h": ("kernels/x86/matmul_onednn.c",),
     "cuda.h": ("kernels/cuda/", "workers/device_cuda.c"),
     "cuda_runtime.h": ("kernels/cuda/", "workers/device_cuda.c"),
+    "cuda_bf16.h": ("kernels/cuda/",),
     "cublasLt.h": ("kernels/cuda/", "workers/device_cuda.c"),
     "nccl.h": ("workers/comm_nccl.c",),
     "cmocka.h": ("tests/",),
+    "sanitizer/": ("tests/",),
 }
 
 # Headers of the C library, the kernel and the compiler: they need no owner.
@@ -85,6 +87,10 @@ BANNED_TEXT = {
     r"[p]ypi\.org|[p]ythonhosted\.org|[n]pmjs\.(org|com)|[c]rates\.io|[p]roxy\.golang\.org"
     r"|[h]uggingface\.co|[d]eb\.debian\.org": "a registry host: use its client",
 }
+
+# What nvcc and the emulator of tests/kern/emu must agree on is said in one place.
+GPU_ONLY = r"\basm\b|\b__CUDACC__\b|\b__shared__\b|<<<"
+GPU_OWNER = "kernels/cuda/gpu.cuh"
 
 C_SUFFIXES = (".c", ".h", ".cu", ".cuh")
 TEXT_SUFFIXES = C_SUFFIXES + (".py", ".sh", ".cmake", ".txt", ".yaml", ".yml", ".md", ".service")
@@ -125,6 +131,15 @@ def without_directives(code):
         continued = directive and line.endswith("\\")
         lines.append(" " * len(line) if directive else line)
     return "\n".join(lines)
+
+
+def without_cpp(code):
+    """Blanks what C++ puts around declarations: linkage in headers for C, template parameters."""
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match.group(0))
+    linkage = r'#ifdef __cplusplus\n(extern "C" \{|extern " " \{|\})\n#endif'
+    code = re.sub(linkage, blank, code)
+    return re.sub(r"(?m)^template <[^;{}()]*>(?=[ \n])", blank, code)
 
 
 def closing(code, start, pair):
@@ -245,7 +260,7 @@ def check_shapes(code, shipped):
                 yield from check_static(code, body)
         elif not flat or re.match(r"(typedef|extern)\b", flat):
             continue
-        elif re.fullmatch(r"(struct|union|enum)( \w+)?( ?\{\})?", flat):
+        elif re.fullmatch(r"(template <[^<>]*> )?(struct|union|enum)( \w+)?( ?\{\})?", flat):
             continue
         elif is_mutable(flat.split("=")[0]):
             yield number, "mutable file-scope state: pass it"
@@ -290,13 +305,14 @@ def check_own(path, target):
 
 
 def is_own(path, header, paths):
-    """x.c owns folder/x.h, and without one a header of its folder that it helps to fill; a test of
-    x, wherever it stands, treats x.h as its own."""
+    """x.c owns folder/x.h, x.cu folder/x_cuda.h, and without one a header of its folder that it
+    helps to fill; a test of x, wherever it stands, treats x.h as its own."""
     stem = re.sub(r"\.cu?$", "", path)
     if path.startswith("tests/"):
         return os.path.basename(header) == re.sub(r"_test$", "", os.path.basename(stem)) + ".h"
-    if stem + ".h" in paths:
-        return header == stem + ".h"
+    own_header = stem + ("_cuda.h" if path.endswith(".cu") else ".h")
+    if own_header in paths:
+        return header == own_header
     return path.endswith((".c", ".cu")) and os.path.dirname(header) == os.path.dirname(path)
 
 
@@ -318,7 +334,7 @@ def check_includes(path, lines, code_lines, paths):
     for before, after in zip(blocks, blocks[1:]):
         if after[:2] <= before[:2]:
             yield after[2], "includes: own header, libc, foreign, ours; each block sorted"
-    own_header = re.sub(r"\.cu?$", ".h", path)
+    own_header = re.sub(r"\.c$", ".h", re.sub(r"\.cu$", "_cuda.h", path))
     if own_header != path and own_header in paths and (not blocks or blocks[0][0] != 0):
         yield 1, f"include {own_header} first"
 
@@ -355,12 +371,16 @@ def check_c(path, text, paths):
     if header:
         yield from check_guard(path, lines)
     yield from check_includes(path, lines, code_lines, paths)
-    yield from check_shapes(without_directives(code), not path.startswith("tests/"))
+    shapes = without_directives(without_cpp(code))
+    yield from check_shapes(shapes, not path.startswith("tests/"))
     for number, line in enumerate(code_lines, 1):
         for pattern, why in BANNED_CODE.items():
             match = re.search(pattern, line)
             if match:
                 yield number, f"{match.group(0).rstrip('( ')}: {why}"
+        match = path != GPU_OWNER and path.endswith((".cu", ".cuh")) and re.search(GPU_ONLY, line)
+        if match:
+            yield number, f"{match.group(0)} belongs in {GPU_OWNER}"
         if path != CLOCK_OWNER and re.search(CLOCK_CALL, line):
             yield number, f"time comes from {CLOCK_OWNER} alone"
 

@@ -20,6 +20,10 @@ def function(body, head="int part_run(int a)"):
     return part(f"{head}\n{{\n{body}}}\n")
 
 
+def kernel(code):
+    return {"kernels/cuda/part.cu": OPENING.replace("part.c", "part.cu") + code}
+
+
 GOOD = OPENING + """#include "base/part.h"
 
 #include <stdint.h>
@@ -157,6 +161,29 @@ BAD = [
     ("is taken by base/part.c", {"base/part.c": OPENING, "wire/part.c": OPENING}),
     ("is named <stem>_test.c", {"tests/unit/base/part.c": OPENING}),
     ("no CMakeLists.txt names", {"base/part.c": OPENING, "base/CMakeLists.txt": "add(parts.c)\n"}),
+    ("has 71 lines, limit 70", kernel("template <class Act, int Width>\nstatic __global__ void "
+                                      "__launch_bounds__(256)\n    part_rows(const struct part p)\n"
+                                      "{\n" + "    a++;\n" * 71 + "}\n")),
+    ("has 7 parameters", kernel("template <int W> GPU_DEVICE int f(int a, int b, int c, int d,\n"
+                                "    int e, int f, int g)\n{\n    return a;\n}\n")),
+    ("nests 5 levels", kernel("GPU_DEVICE int f(int a)\n{\n" + DEEP + "}\n")),
+    ("mutable file-scope", kernel("static __device__ int count;\n")),
+    ("mutable static state", kernel("static int f(int a)\n{\n    static int calls;\n}\n")),
+    ("opening comment of 1 lines", {"kernels/cuda/part.cu": "/* part.cu - a part. */\n"}),
+    ("include kernels/cuda/part_cuda.h first", {
+        **kernel('#include "kernels/cuda/gpu.cuh"\n'),
+        "kernels/cuda/part_cuda.h": (HEADER % "").replace("part.h", "part_cuda.h").replace(
+            "BASE_PART", "KERNELS_CUDA_PART_CUDA")}),
+    ("204 lines", {"kernels/cuda/part.cuh": HEADER.replace("part.h", "part.cuh").replace(
+        "BASE_PART_H", "KERNELS_CUDA_PART_CUH") % ("int a(void);\n" * 200)}),
+    ("guard should be KERNELS_CUDA_PART_CUH", {"kernels/cuda/part.cuh": "/* part.cuh - a. */\n"}),
+    ("has 7 parameters", {"base/part.h": HEADER % (
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n\nint f(int a, int b, int c, int d,\n'
+        '      int e, int f, int g);\n\n#ifdef __cplusplus\n}\n#endif\n')}),
+    ("asm belongs in", kernel('GPU_DEVICE void f()\n{\n    asm volatile("");\n}\n')),
+    ("__CUDACC__ belongs in", kernel("#ifdef __CUDACC__\n#endif\n")),
+    ("__shared__ belongs in", kernel("GPU_DEVICE void f()\n{\n    __shared__ int a[2];\n}\n")),
+    ("<<< belongs in", kernel("static void f(int a)\n{\n    run<<<1, 2>>>(a);\n}\n")),
     ("no opening docstring", {"tests/a.py": "x = 1\n"}),
     ("limit 6", {"tests/a.py": '"""A."""\ndef f(a, b, c, d, e, f, g):\n    pass\n'}),
     ("limit 70", {"tests/a.py": '"""A."""\ndef f():\n' + "    x = 1\n" * 71}),
@@ -171,6 +198,15 @@ FINE = [
      "kernels/cuda/norm.cu": OPENING.replace("part.c", "norm.cu")},
     {"agent/loop.c": OPENING.replace("part", "loop"),
      "workers/loop.c": OPENING.replace("part", "loop")},
+    {"kernels/cuda/part_cuda.h": HEADER.replace("part.h", "part_cuda.h").replace(
+        "BASE_PART", "KERNELS_CUDA_PART_CUDA") % (
+            '#ifdef __cplusplus\nextern "C" {\n#endif\n\nint part(int a);\n\n'
+            '#ifdef __cplusplus\n}\n#endif\n\n'),
+     **kernel('#include "kernels/cuda/part_cuda.h"\n\ntemplate <class Act> struct part {\n'
+              "    Act a;\n};\n\ntemplate <class Act, int Width = 4>\nstatic __global__ void "
+              "__launch_bounds__(256) part_rows(const struct part p)\n{\n"
+              "    GPU_SHARED_ARRAY(float, sum, 8);\n    sum[0] = 0;\n}\n\n"
+              "template <> __device__ float part_of<float>(float a)\n{\n    return a;\n}\n")},
     {"tests/unit/base/part_test.c": OPENING.replace("part", "part_test") +
      '#include "base/part.h"\n\n#include <setjmp.h>\n\n#include <cmocka.h>\n\n'
      '#include "wire/frame.h"\n'},

@@ -69,6 +69,7 @@ static int set_up(void **state)
                              requests_bytes(ROWS, CONTEXT) + placement_bytes(&options, 1));
     code = code ? code : requests_open(&core->requests, &core->arena, ROWS, CONTEXT);
     code = code ? code : placement_open(&core->placement, &core->arena, &options, 1);
+    plans_open(&core->plans, false);
     core->groups[0].ranks = core->devices;
     core->groups[0].rank_count = 1;
     for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {

@@ -4,7 +4,6 @@
  * bound is the 99.9 % point. Each case is also judged against a sampler that is wrong by a little,
  * and must find that out.
  */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,13 +12,9 @@
 
 #include <cmocka.h>
 
-#include "workers/sample.h"
+#include "tests/kern/chi.h"
 
-enum { VOCAB = 12, DRAWS = 40000 };
-
-/* Two of them are equal, at the border of top_k = 5. */
-static const float logits[VOCAB] = {0.3f,  2.1f, -1.0f, 1.4f, 0.0f,  2.6f,
-                                    -2.5f, 0.9f, 1.4f,  0.9f, -0.4f, 1.7f};
+enum { DRAWS = 40000 };
 
 struct work {
     void *bytes;
@@ -29,7 +24,7 @@ struct work {
 static int set_up(void **state)
 {
     static struct work work;
-    work.bytes = calloc(1, sample_work_bytes(VOCAB));
+    work.bytes = calloc(1, sample_work_bytes(CHI_VOCAB));
     assert_non_null(work.bytes);
     kern_ops_init(&work.ops, KERN_ISA_REF);
     *state = &work;
@@ -43,80 +38,18 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Rank of an id among all, larger logits and smaller ids first. */
-static uint32_t rank_of(uint32_t id)
-{
-    uint32_t rank = 0;
-    for (uint32_t i = 0; i < VOCAB; i++) {
-        rank += logits[i] > logits[id] || (logits[i] == logits[id] && i < id);
-    }
-    return rank;
-}
-
-/* The definition: softmax(l / T), min_p, top_k, top_p, each over what the one before left. */
-static void distribution(const struct sample_params *params, double *p)
-{
-    uint32_t by_rank[VOCAB];
-    double kept = 0;
-    double sum = 0;
-    for (uint32_t id = 0; id < VOCAB; id++) {
-        by_rank[rank_of(id)] = id;
-    }
-    for (uint32_t rank = 0; rank < VOCAB; rank++) {
-        const uint32_t id = by_rank[rank];
-        const double best = (double)logits[by_rank[0]];
-        p[id] = exp(((double)logits[id] - best) / (double)params->temperature);
-        if (p[id] < (double)params->min_p || (params->top_k > 0 && rank >= params->top_k)) {
-            p[id] = 0;
-        }
-        sum += p[id];
-    }
-    for (uint32_t rank = 0; rank < VOCAB; rank++) {
-        const double share = p[by_rank[rank]];
-        p[by_rank[rank]] = kept >= (double)params->top_p * sum ? 0 : share;
-        kept += share;
-    }
-    sum = 0;
-    for (uint32_t id = 0; id < VOCAB; id++) {
-        sum += p[id];
-    }
-    for (uint32_t id = 0; id < VOCAB; id++) {
-        p[id] /= sum;
-    }
-}
-
-/* Pearson's statistic over its 99.9 % point (Wilson and Hilferty, 1931): above 1 the draws are not
- * of this distribution. An id of probability 0 that was drawn makes it infinite. */
-static double surprise(const uint32_t *seen, const double *p)
-{
-    double statistic = 0;
-    double freedom = -1;
-    for (uint32_t id = 0; id < VOCAB; id++) {
-        const double expected = p[id] * DRAWS;
-        if (p[id] == 0) {
-            statistic += seen[id] > 0 ? (double)INFINITY : 0;
-            continue;
-        }
-        assert_true(expected >= 5); /* The statistic needs it. */
-        statistic += ((double)seen[id] - expected) * ((double)seen[id] - expected) / expected;
-        freedom++;
-    }
-    const double spread = 2 / (9 * freedom);
-    return statistic / (freedom * pow(1 - spread + 3.0902 * sqrt(spread), 3));
-}
-
 static void draw_all(struct work *work, const struct sample_params *params, uint32_t *seen)
 {
     for (uint32_t position = 0; position < DRAWS; position++) {
-        const struct sample_row row = {.logits = logits,
-                                       .vocab = VOCAB,
+        const struct sample_row row = {.logits = chi_logits,
+                                       .vocab = CHI_VOCAB,
                                        .position = position,
                                        .params = params,
                                        .ops = &work->ops,
                                        .work = work->bytes};
         struct sample_result result;
         sample_run(&row, &result);
-        assert_in_range(result.id, 0, VOCAB - 1);
+        assert_in_range(result.id, 0, CHI_VOCAB - 1);
         seen[result.id]++;
     }
 }
@@ -160,12 +93,12 @@ static const struct chi_case cases[] = {
 static void draws_follow_the_parameters(void **state)
 {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        uint32_t seen[VOCAB] = {0};
-        double p[VOCAB];
+        uint32_t seen[CHI_VOCAB] = {0};
+        double p[CHI_VOCAB];
         draw_all(*state, &cases[i].right, seen);
-        distribution(&cases[i].right, p);
-        if (surprise(seen, p) > 1) {
-            fail_msg("%s: %.3f of the bound", cases[i].name, surprise(seen, p));
+        chi_distribution(&cases[i].right, p);
+        if (chi_surprise(seen, p, DRAWS) > 1) {
+            fail_msg("%s: %.3f of the bound", cases[i].name, chi_surprise(seen, p, DRAWS));
         }
     }
 }
@@ -173,12 +106,12 @@ static void draws_follow_the_parameters(void **state)
 static void a_sampler_that_is_wrong_is_found_out(void **state)
 {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        uint32_t seen[VOCAB] = {0};
-        double p[VOCAB];
+        uint32_t seen[CHI_VOCAB] = {0};
+        double p[CHI_VOCAB];
         draw_all(*state, &cases[i].wrong, seen);
-        distribution(&cases[i].right, p);
-        if (!(surprise(seen, p) > 1)) {
-            fail_msg("%s: %.3f of the bound", cases[i].name, surprise(seen, p));
+        chi_distribution(&cases[i].right, p);
+        if (!(chi_surprise(seen, p, DRAWS) > 1)) {
+            fail_msg("%s: %.3f of the bound", cases[i].name, chi_surprise(seen, p, DRAWS));
         }
     }
 }

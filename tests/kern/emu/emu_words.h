@@ -1,0 +1,162 @@
+/*
+ * emu_words.h - the rest of emu_language.h: atomics, fences, fast arithmetic, and the words of
+ * gpu.cuh. C++; included at the end of emu_language.h alone.
+ */
+#ifndef TESTS_KERN_EMU_EMU_WORDS_H
+#define TESTS_KERN_EMU_EMU_WORDS_H
+
+#include <math.h>
+#include <sched.h>
+
+#include "tests/kern/emu/emu_language.h"
+
+template <class T> static inline T min(T a, T b)
+{
+    return b < a ? b : a;
+}
+
+template <class T> static inline T max(T a, T b)
+{
+    return a < b ? b : a;
+}
+
+template <class T> static inline T atomicAdd(T *word, T value)
+{
+    return __atomic_fetch_add(word, value, __ATOMIC_SEQ_CST);
+}
+
+/* Replaces *word by change(*word); returns what it was. */
+template <class T, class Change> static inline T emu_replace(T *word, Change change)
+{
+    T old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+    while (!__atomic_compare_exchange_n(word, &old, change(old), false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST)) {
+    }
+    return old;
+}
+
+static inline float atomicAdd(float *word, float value)
+{
+    return __uint_as_float(emu_replace((unsigned *)word, [=](unsigned bits) {
+        return __float_as_uint(__uint_as_float(bits) + value);
+    }));
+}
+
+template <class T> static inline T atomicMax(T *word, T value)
+{
+    return emu_replace(word, [=](T old) { return max(old, value); });
+}
+
+template <class T> static inline T atomicMin(T *word, T value)
+{
+    return emu_replace(word, [=](T old) { return min(old, value); });
+}
+
+template <class T> static inline T atomicExch(T *word, T value)
+{
+    return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST);
+}
+
+template <class T> static inline T atomicOr(T *word, T value)
+{
+    return __atomic_fetch_or(word, value, __ATOMIC_SEQ_CST);
+}
+
+template <class T> static inline T atomicCAS(T *word, T expected, T value)
+{
+    __atomic_compare_exchange_n(word, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return expected;
+}
+
+static inline void __threadfence()
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void __threadfence_system()
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+template <class T> static inline T __ldg(const T *address)
+{
+    return *address;
+}
+
+#define __expf(x) expf(x) /* The C library has functions of these names. */
+#define __logf(x) logf(x)
+
+static inline float __fdividef(float a, float b)
+{
+    return a / b;
+}
+
+static inline float rsqrtf(float x)
+{
+    return 1.0f / sqrtf(x);
+}
+
+static inline int __popc(unsigned bits)
+{
+    return __builtin_popcount(bits);
+}
+
+static inline int __clz(unsigned bits)
+{
+    return bits ? __builtin_clz(bits) : 32;
+}
+
+static inline int __ffs(unsigned bits)
+{
+    return __builtin_ffs((int)bits);
+}
+
+GPU_DEVICE void gpu_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    emu_tensor_mma(emu_here(), d, a, b);
+}
+
+GPU_DEVICE void gpu_ldmatrix_x4(uint32_t r[4], const void *row)
+{
+    emu_tensor_ldmatrix(emu_here(), r, row, false);
+}
+
+GPU_DEVICE void gpu_ldmatrix_x4_trans(uint32_t r[4], const void *row)
+{
+    emu_tensor_ldmatrix(emu_here(), r, row, true);
+}
+
+GPU_DEVICE void gpu_copy_async16(void *shared, const void *global, bool valid)
+{
+    emu_copies_start(emu_here(), shared, global, valid);
+}
+
+GPU_DEVICE void gpu_copy_commit()
+{
+    emu_copies_commit(emu_here());
+}
+
+template <int N> GPU_DEVICE void gpu_copy_wait()
+{
+    emu_copies_wait(emu_here(), N);
+}
+
+GPU_DEVICE float gpu_exp2(float x)
+{
+    return exp2f(x);
+}
+
+/* Whoever polls gives way: to the block's other threads, and to the other rank's host thread. */
+GPU_DEVICE uint32_t gpu_load_acquire(const uint32_t *word)
+{
+    emu_block_yield(emu_here());
+    sched_yield();
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+GPU_DEVICE void gpu_store_release(uint32_t *word, uint32_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+#endif /* TESTS_KERN_EMU_EMU_WORDS_H */
