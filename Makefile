@@ -38,4 +38,4 @@ tidy:
 	tests/lint/clang_tidy.sh build/fuzz
 
 clean:
-	rm -rf build/dev build/release build/asan build/tsan build/fuzz build/coverage
+	rm -rf build/dev build/release build/asan build/tsan build/fuzz build/coverage build/cuda

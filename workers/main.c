@@ -1,13 +1,13 @@
 /*
- * main.c - sluice-worker-cpu, the process of one device. Started by the supervisor, which hands it
- * a control socket and the sealed config; linked to the core by shared memory. Owns one engine and
- * one link at a time.
+ * main.c - sluice-worker-cpu and sluice-worker-cuda, the process of one device. Started by the
+ * supervisor, which hands it a control socket and the sealed config; linked to the core by shared
+ * memory. Owns one engine and one link at a time.
  *
  * Life: wait for a link, load the model, wait for the sibling ranks where there are any, say ready,
  * serve steps. A new link means that the core or a sibling was restarted: everything about requests
  * is forgotten, the weights stay. STOP or the end of the
- * control socket ends the process with 0; a model that cannot load with 1, after FAILED; a core
- * that breaks the contract with 1.
+ * control socket ends the process with 0; a model that cannot load with 1, after FAILED; no
+ * device with 3; a core that breaks the contract with 1.
  */
 #include <errno.h>
 #include <poll.h>
@@ -29,6 +29,7 @@
 #include "workers/engine.h"
 #include "workers/identity.h"
 #include "workers/measure.h"
+#include "workers/presence.h"
 #include "workers/rehearse.h"
 #include "workers/step.h"
 
@@ -317,8 +318,26 @@ static int run(struct worker *worker)
     return error;
 }
 
+/* For the supervisor where there is one, or for the shell. */
+static int refuse(const char *why)
+{
+    const struct worker nobody = {.index = 0};
+    if (tell_supervisor(&nobody, CONTROL_FAILED, why)) {
+        log_error("%s", why);
+    }
+    return PRESENCE_EXIT_ABSENT;
+}
+
 int main(int argc, char **argv)
 {
+    char device[PRESENCE_TEXT_BYTES];
+    const int absent = presence_check(device); /* Before anything large is loaded. */
+    if (absent) {
+        return refuse(device);
+    }
+    if (argc > 1 && strcmp(argv[1], "--probe") == 0) {
+        return puts(device) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
     if (argc > 1 && strcmp(argv[1], "--measure") == 0) {
         return measure_main(argc - 1, argv + 1);
     }

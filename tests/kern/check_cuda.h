@@ -19,6 +19,10 @@ struct check_cuda {
     uint64_t digest;
 };
 
+/* A further stream, for ranks that run side by side: each has a host thread. */
+struct CUstream_st *check_cuda_stream_open(void);
+void check_cuda_stream_close(struct CUstream_st *stream);
+
 /* Adds what a kernel wrote to the bits that no schedule may change. */
 void check_cuda_result(struct check_cuda *check, const void *result, size_t bytes);
 

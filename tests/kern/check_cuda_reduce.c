@@ -14,16 +14,14 @@
 #include "kernels/bf16.h"
 #include "kernels/cuda/reduce_cuda.h"
 #include "tests/kern/check_cuda.h"
-#include "tests/kern/emu/emu_launch.h"
 
-enum { ROUNDS = 25, COUNT_MAX = 6000, POLLS_MAX = 50 << 20 };
+enum { ROUNDS = 25, COUNT_MAX = 6000, POLLS_MAX = 20 << 20 };
 
 struct group {
     uint32_t ranks;
     uint32_t count;
     uint32_t blocks;
     enum kern_dtype dtype;
-    struct emu_schedule schedule;
     uint64_t seed;
     uint32_t abort;
     uint32_t *flags[CUDA_REDUCE_RANKS_MAX];
@@ -39,12 +37,9 @@ struct rank {
     void *output;
 };
 
-static void *alloc_16(size_t bytes)
+static void *alloc_zeros(size_t bytes)
 {
-    void *block = aligned_alloc(16, (bytes + 15) / 16 * 16);
-    assert_non_null(block);
-    memset(block, 0, bytes);
-    return block;
+    return memset(check_alloc(bytes), 0, bytes);
 }
 
 static void open_group(struct group *group, struct check_random *random, uint32_t ranks)
@@ -54,8 +49,8 @@ static void open_group(struct group *group, struct check_random *random, uint32_
     group->blocks = check_between(random, 1, 4);
     group->seed = random->seed;
     for (uint32_t r = 0; r < ranks; r++) {
-        group->flags[r] = alloc_16(CUDA_REDUCE_FLAGS * sizeof *group->flags[r]);
-        group->input[r] = alloc_16(group->count * kern_dtype_bytes(group->dtype));
+        group->flags[r] = alloc_zeros(CUDA_REDUCE_FLAGS * sizeof *group->flags[r]);
+        group->input[r] = alloc_zeros(group->count * kern_dtype_bytes(group->dtype));
     }
 }
 
@@ -100,13 +95,13 @@ static void *run_rank(void *context)
 {
     struct rank *rank = context;
     struct group *group = rank->group;
-    struct CUstream_st stream = {.block = emu_block_new(&group->schedule)};
+    struct CUstream_st *stream = check_cuda_stream_open();
     for (uint32_t round = 0; round < ROUNDS; round++) {
         for (uint32_t i = 0; i < group->count; i++) {
             act_store(group->input[rank->index], i, given(group, rank->index, round, i),
                       group->dtype);
         }
-        rank->wrong += reduce(rank, &stream, POLLS_MAX) != 0;
+        rank->wrong += reduce(rank, stream, POLLS_MAX) != 0;
         for (uint32_t i = 0; i < group->count; i++) {
             float want = 0;
             float got = act_load(rank->output, i, group->dtype);
@@ -117,7 +112,7 @@ static void *run_rank(void *context)
             rank->wrong += memcmp(&got, &want, sizeof got) != 0;
         }
     }
-    emu_block_free(stream.block);
+    check_cuda_stream_close(stream);
     return NULL;
 }
 
@@ -126,9 +121,10 @@ static void sum_group(struct group *group)
     struct rank ranks[CUDA_REDUCE_RANKS_MAX] = {0};
     pthread_t threads[CUDA_REDUCE_RANKS_MAX];
     for (uint32_t r = 0; r < group->ranks; r++) {
-        ranks[r] = (struct rank){.group = group,
-                                 .index = r,
-                                 .output = alloc_16(group->count * kern_dtype_bytes(group->dtype))};
+        ranks[r] =
+            (struct rank){.group = group,
+                          .index = r,
+                          .output = alloc_zeros(group->count * kern_dtype_bytes(group->dtype))};
         assert_int_equal(pthread_create(&threads[r], NULL, run_rank, &ranks[r]), 0);
     }
     for (uint32_t r = 0; r < group->ranks; r++) {
@@ -145,12 +141,9 @@ static void sum_group(struct group *group)
 void check_cuda_reduce(void **state)
 {
     (void)state;
-    static const struct emu_schedule schedules[] = {{EMU_FORWARD, false, 0},
-                                                    {EMU_REVERSE, false, 0}};
     for (uint32_t round = 0; round < 12; round++) {
         struct check_random random = {.seed = round};
-        struct group group = {.dtype = round % 2 ? KERN_BF16 : KERN_F32,
-                              .schedule = schedules[round / 2 % 2]};
+        struct group group = {.dtype = round % 2 ? KERN_BF16 : KERN_F32};
         open_group(&group, &random, check_between(&random, 1, 4));
         sum_group(&group);
         close_group(&group);
@@ -161,22 +154,21 @@ void check_cuda_reduce(void **state)
 void check_cuda_reduce_alone(void **state)
 {
     (void)state;
-    const struct emu_schedule schedule = {EMU_FORWARD, false, 0};
-    struct CUstream_st stream = {.block = emu_block_new(&schedule)};
+    struct CUstream_st *stream = check_cuda_stream_open();
     for (uint32_t aborts = 0; aborts < 2; aborts++) {
         struct check_random random = {.seed = 3};
         struct group group = {.dtype = KERN_F32, .abort = aborts};
         open_group(&group, &random, 3);
         struct rank rank = {.group = &group, .index = 0};
-        rank.output = alloc_16(group.count * sizeof(float));
+        rank.output = alloc_zeros(group.count * sizeof(float));
         group.flags[0][2] = 1; /* Rank 2's block 0 is there. */
-        assert_int_equal(reduce(&rank, &stream, aborts ? UINT32_MAX : 500), 0);
+        assert_int_equal(reduce(&rank, stream, aborts ? UINT32_MAX : 500), 0);
         assert_int_equal(rank.fault, 2);
         assert_int_equal(rank.rounds[0], 0);
-        assert_int_equal(reduce(&rank, &stream, UINT32_MAX), 0);
+        assert_int_equal(reduce(&rank, stream, UINT32_MAX), 0);
         assert_int_equal(rank.fault, 2);
         free(rank.output);
         close_group(&group);
     }
-    emu_block_free(stream.block);
+    check_cuda_stream_close(stream);
 }

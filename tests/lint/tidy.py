@@ -47,10 +47,11 @@ OWNERS = {
     "microhttpd.h": ("gateway/http.c",),
     "oneapi/dnnl/": ("kernels/x86/matmul_onednn.c",),
     "omp.h": ("kernels/x86/matmul_onednn.c",),
-    "cuda.h": ("kernels/cuda/", "workers/device_cuda.c"),
-    "cuda_runtime.h": ("kernels/cuda/", "workers/device_cuda.c"),
+    "cuda.h": ("workers/accel_cuda.c",),
+    "cuda_runtime.h": ("kernels/cuda/",),
     "cuda_bf16.h": ("kernels/cuda/",),
-    "cublasLt.h": ("kernels/cuda/", "workers/device_cuda.c"),
+    "cuda_runtime_api.h": ("workers/accel_cuda.c", "workers/presence_cuda.c"),
+    "cublasLt.h": ("workers/accel_cuda.c",),
     "nccl.h": ("workers/comm_nccl.c",),
     "cmocka.h": ("tests/",),
     "sanitizer/": ("tests/",),
@@ -308,7 +309,7 @@ def is_own(path, header, paths):
     """x.c owns folder/x.h, x.cu folder/x_cuda.h, and without one a header of its folder that it
     helps to fill; a test of x, wherever it stands, treats x.h as its own."""
     stem = re.sub(r"\.cu?$", "", path)
-    if path.startswith("tests/"):
+    if path.startswith("tests/") and not path.endswith(".cu"):
         return os.path.basename(header) == re.sub(r"_test$", "", os.path.basename(stem)) + ".h"
     own_header = stem + ("_cuda.h" if path.endswith(".cu") else ".h")
     if own_header in paths:
