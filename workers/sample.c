@@ -100,6 +100,7 @@ static struct cut find_cut(struct work *work, uint64_t want)
     for (uint32_t i = 0; i < work->count; i++) {
         equal += choice_key(values(work)[i]) == cut.key;
     }
+    must(equal > 0);
     const uint64_t each = inside / equal; /* Equal values have equal odds. */
     cut.equal = (uint32_t)((want - above + each - 1) / each);
     return cut;
