@@ -40,7 +40,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_attend_prefill_cut),
         cmocka_unit_test(check_cuda_attend_refuses),
         cmocka_unit_test(check_cuda_sample),
-        cmocka_unit_test(check_cuda_tokens),
         cmocka_unit_test(check_cuda_chi),
         cmocka_unit_test(check_cuda_experts),
         cmocka_unit_test(check_cuda_reduce),

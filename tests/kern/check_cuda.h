@@ -46,7 +46,6 @@ void check_cuda_attend_prefill(void **state);
 void check_cuda_attend_prefill_cut(void **state);
 void check_cuda_attend_refuses(void **state);
 void check_cuda_sample(void **state);
-void check_cuda_tokens(void **state);
 void check_cuda_chi(void **state);
 void check_cuda_experts(void **state);
 void check_cuda_reduce(void **state);
