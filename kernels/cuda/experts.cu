@@ -141,7 +141,7 @@ GPU_DEVICE void run_tile(const struct cuda_experts_args *args, const struct expe
     store_tile(args, tile, sums);
 }
 
-__global__ void __launch_bounds__(EXPERTS_THREADS, 2)
+static __global__ void __launch_bounds__(EXPERTS_THREADS, 2)
     experts_bf16(const struct cuda_experts_args args)
 {
     GPU_SHARED(bytes);
@@ -198,7 +198,7 @@ GPU_DEVICE void multiply_plain(const struct plain_shared *shared, float sums[4][
     }
 }
 
-__global__ void __launch_bounds__(EXPERTS_THREADS, 2)
+static __global__ void __launch_bounds__(EXPERTS_THREADS, 2)
     experts_f32(const struct cuda_experts_args args)
 {
     GPU_SHARED(bytes);

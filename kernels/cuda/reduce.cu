@@ -88,7 +88,7 @@ template <class Act> GPU_DEVICE void add_up(const struct cuda_reduce_args *args,
 }
 
 template <class Act>
-__global__ void __launch_bounds__(REDUCE_THREADS) reduce(const struct cuda_reduce_args args)
+static __global__ void __launch_bounds__(REDUCE_THREADS) reduce(const struct cuda_reduce_args args)
 {
     const uint32_t round = args.rounds[blockIdx.x] + 1;
     const uint32_t units = args.count / (16 / sizeof(Act));

@@ -188,7 +188,8 @@ GPU_DEVICE void run_row(const struct cuda_sample_args *args, uint32_t index,
     }
 }
 
-__global__ void __launch_bounds__(CHOICE_THREADS, 3) sample(const struct cuda_sample_args args)
+static __global__ void __launch_bounds__(CHOICE_THREADS, 3)
+    sample(const struct cuda_sample_args args)
 {
     GPU_SHARED(bytes);
     struct choice_shared *shared = (struct choice_shared *)bytes;
