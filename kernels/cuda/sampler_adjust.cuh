@@ -1,7 +1,7 @@
 /*
  * sampler_adjust.cuh - what a request changes in its logits before it samples (workers/adjust.h
  * says what, in which order), done by all threads of a block on a copy of the row. Products are
- * rounded before they are subtracted, as on the CPU: the compiler is given nothing to fuse.
+ * rounded before they are subtracted, as on the CPU.
  *
  * `times` counts ids of the vocabulary; it is zero before and after.
  */
@@ -30,21 +30,15 @@ GPU_DEVICE uint32_t adjust_token(const struct adjust_row *row, uint32_t position
     return row->args->history[page * page_tokens + position % page_tokens];
 }
 
-/* Rounded, whatever is done with it next. */
-GPU_DEVICE float adjust_product(float a, float b)
-{
-    return (float)((double)a * (double)b);
-}
-
 GPU_DEVICE float adjust_penalised(const struct cuda_sample_slot *slot, float logit, uint32_t count)
 {
     const uint32_t generated = count & ~ADJUST_IN_PROMPT;
     float value = logit;
     if (slot->repetition != 1.0f) {
-        value = value > 0 ? value / slot->repetition : adjust_product(value, slot->repetition);
+        value = value > 0 ? value / slot->repetition : gpu_product(value, slot->repetition);
     }
     if (generated > 0) {
-        value -= adjust_product(slot->frequency, (float)generated);
+        value -= gpu_product(slot->frequency, (float)generated);
         value -= slot->presence;
     }
     return fminf(fmaxf(value, -1e30f), 1e30f);
