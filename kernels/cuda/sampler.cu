@@ -5,9 +5,9 @@
  *
  * Memory: 4 bytes a logit and walk. Greedy walks once; a draw twice, and twice or thrice more for
  * top_k and for top_p as long as more than CHOICE_NEAR candidates are left; logprobs add one walk,
- * top logprobs up to five. Some 20 integer operations a logit and walk: bound by memory. Occupancy
- * aim: three blocks of 256 threads a multiprocessor, 33 KB of shared memory each. Share of the
- * memory's peak: not measured.
+ * top logprobs up to five. A candidate's odds are some 40 integer operations, other logits take
+ * few. Occupancy aim: three blocks of 256 threads a multiprocessor, 33 KB of shared memory each.
+ * Share of the memory's peak: not measured.
  */
 #include "kernels/cuda/sample_cuda.h"
 
@@ -54,8 +54,8 @@ GPU_DEVICE uint32_t draw(const struct scored *row, const struct cuda_sample_slot
 {
     const float max = best_value(row);
     const uint32_t floor = choice_key(max - slot->reach);
-    struct choice_field field = {row->logits, nullptr,          vocab, floor, UINT32_MAX,
-                                 max,         slot->temperature};
+    struct choice_field field = {
+        row->logits, nullptr, vocab, floor, UINT32_MAX, max, choice_coldness(slot->temperature)};
     const uint32_t count = choice_count(&field, shared);
     if (slot->top_k > 0 && slot->top_k < count) {
         choice_cut(&field, CHOICE_COUNT, slot->top_k, shared);
