@@ -13,6 +13,9 @@
 
 #include "base/prng.h"
 #include "kernels/bf16.h"
+#include "kernels/kern.h"
+#include "model/weights.h"
+#include "plan/plankey.h"
 
 enum {
     REPEATS = 11,
@@ -146,6 +149,32 @@ void gauge_time_pair(struct gauge *gauge, struct gauge_pair *pair)
     }
 }
 
+/* What plan files for the model of a folder, in bf16 and alone on this device, are made for. */
+static void print_key(const char *folder)
+{
+    struct accel *accel = NULL;
+    struct accel_info info;
+    struct hparams hparams;
+    struct model_error error = {""};
+    struct plankey key = {.dtype = "bf16", .weights = "bf16", .tp = 1};
+    if (weights_peek(&hparams, folder, &error) || accel_open(&accel, 0, &error)) {
+        (void)fprintf(stderr, "%s\n", error.text);
+        exit(EXIT_FAILURE);
+    }
+    accel_info(accel, &info);
+    accel_close(accel);
+    hparams_text(&hparams, key.model);
+    (void)snprintf(key.device, sizeof key.device, "%s", info.name);
+    (void)snprintf(key.library, sizeof key.library, "%s", info.libraries);
+    (void)snprintf(key.kernels, sizeof key.kernels, "%s", kern_version());
+    key.units = info.units;
+    struct json *json = plankey_json(&key);
+    char *text = json_dump(json);
+    (void)puts(text);
+    free(text);
+    json_free(json);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -163,6 +192,10 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "no CUDA device: %s\n", cudaGetErrorString(error));
         return EXIT_NO_GPU;
     }
+    if (argc == 3 && strcmp(argv[1], "key") == 0) {
+        print_key(argv[2]);
+        return EXIT_SUCCESS;
+    }
     for (size_t i = 0; i < sizeof measures / sizeof *measures; i++) {
         if (argc == 2 && strcmp(argv[1], measures[i].name) == 0) {
             struct gauge gauge = {.accel = NULL};
@@ -172,6 +205,8 @@ int main(int argc, char **argv)
             return EXIT_SUCCESS;
         }
     }
-    (void)fputs("usage: gpu_measure device|lanes|products|attention|pairs|graphs\n", stderr);
+    (void)fputs("usage: gpu_measure device|lanes|products|attention|pairs|graphs\n"
+                "       gpu_measure key FOLDER\n",
+                stderr);
     return 2;
 }
