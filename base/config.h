@@ -31,6 +31,7 @@ struct config {
         uint32_t dtype;                  /* enum config_dtype */
         uint32_t weights;                /* enum config_weights */
         uint32_t context_tokens_max;     /* 0: the model's own. */
+        uint32_t random_weights;         /* A seed; 0: the model's own. */
     } model;
     struct {
         char template[LIMIT_NAME_BYTES_MAX]; /* chatml, none */

@@ -23,7 +23,7 @@ enum control_kind {
         4, /* core -> supervisor: worker `index` of `epoch` died or hangs: kill, reap. */
     CONTROL_STATUS = 5,   /* core -> supervisor: text for STATUS=. */
     CONTROL_PROGRESS = 6, /* core -> supervisor: the loop turned (watchdog). */
-    CONTROL_FAILED = 7,   /* child -> supervisor: text says why it cannot start; do not restart it
+    CONTROL_FAILED = 7,   /* child -> supervisor: text says why it ends; do not restart it
                              before it was ever ready. */
 };
 

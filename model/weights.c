@@ -14,12 +14,14 @@
 
 #include "model/gguf.h"
 #include "model/gguf_hparams.h"
+#include "model/random_weights.h"
 #include "model/safetensors.h"
 
 enum { WEIGHTS_PATH_BYTES_MAX = 2 * LIMIT_PATH_BYTES_MAX, WEIGHTS_NAME_BYTES_MAX = 128 };
 
 struct weights {
     struct hparams hparams;
+    uint64_t random_seed;                         /* Not 0: there are no tensors. */
     struct gguf *gguf;                            /* Either this, ... */
     struct safetensors *shards[LIMIT_SHARDS_MAX]; /* ... or these. */
     const char *shard_name[LIMIT_SHARDS_MAX];     /* Of the index, while it is read. */
@@ -440,6 +442,24 @@ int weights_open(struct weights **out, const char *path, struct model_error *err
     return 0;
 }
 
+int weights_open_random(struct weights **out, const char *path, uint64_t seed,
+                        struct model_error *error)
+{
+    must(seed > 0);
+    struct weights *weights = calloc(1, sizeof *weights);
+    if (!weights) {
+        return model_error_set(error, -ENOMEM, "out of memory");
+    }
+    weights->random_seed = seed;
+    const int code = peek_folder(&weights->hparams, path, error);
+    if (code) {
+        weights_close(weights);
+        return code;
+    }
+    *out = weights;
+    return 0;
+}
+
 void weights_close(struct weights *weights)
 {
     if (!weights) {
@@ -482,9 +502,33 @@ static uint32_t interleaved_row(const struct hparams *hparams, uint32_t row)
     return head * dim + in_head % half * 2 + in_head / half;
 }
 
+/* Norms leave their input as it is, biases add nothing. */
+static void read_random(const struct weights *weights, enum weight_role role, uint32_t layer,
+                        uint32_t first, uint32_t count, float *out)
+{
+    const size_t cols = weights_cols(weights, role);
+    const bool tied = role == WEIGHT_HEAD && weights->hparams.tied_embeddings;
+    const uint32_t tensor = (tied ? WEIGHT_EMBED : role) + layer * WEIGHT_ROLE_COUNT;
+    const bool bias = role >= WEIGHT_Q_BIAS && role <= WEIGHT_V_BIAS;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_vector(role)) {
+            random_weights_row(weights->random_seed, tensor, first + (uint32_t)i, (uint32_t)cols,
+                               out + i * cols);
+            continue;
+        }
+        for (size_t column = 0; column < cols; column++) {
+            out[i * cols + column] = bias ? 0 : 1;
+        }
+    }
+}
+
 void weights_read(const struct weights *weights, enum weight_role role, uint32_t layer,
                   uint32_t first, uint32_t count, float *out)
 {
+    if (weights->random_seed > 0) {
+        read_random(weights, role, role < WEIGHT_ATTN_NORM ? 0 : layer, first, count, out);
+        return;
+    }
     const struct tensor *tensor = weights->role[role < WEIGHT_ATTN_NORM ? 0 : layer][role];
     const uint32_t rows = weights_rows(weights, role);
     const uint32_t cols = weights_cols(weights, role);

@@ -43,6 +43,11 @@ struct weights; /* Mappings, tensor table, role table. Read-only after open: any
 /* path: a directory (config.json + safetensors, single or by index) or a .gguf file. On failure
  * *error says what to do in one line; -ENOENT, -EACCES, -EINVAL, -ENOTSUP, -ENOMEM. */
 int weights_open(struct weights **out, const char *path, struct model_error *error) MUST_CHECK;
+
+/* The shapes of a directory's config.json with numbers of a seed, not 0, in place of tensors, which
+ * need not be there: for measurements. The same seed gives the same numbers. */
+int weights_open_random(struct weights **out, const char *path, uint64_t seed,
+                        struct model_error *error) MUST_CHECK;
 void weights_close(struct weights *weights);
 
 const struct hparams *weights_hparams(const struct weights *weights);

@@ -132,12 +132,12 @@ struct accel_product {
 int accel_multiply(struct accel *accel, uint32_t lane,
                    const struct accel_product *product) MUST_CHECK;
 
-/* Finds out how the lane does each of these products fastest, and keeps it for later starts. At
- * start, with nothing else on the device; y is garbage then. Without it products are right, and of
- * a speed that nobody measured. In float one way is fixed for all rows of a shape: the same bits.
- */
-int accel_tune(struct accel *accel, uint32_t lane, const struct accel_product *products,
-               uint32_t count) MUST_CHECK;
+/* While on, a product of a shape that is new to its lane is timed in every way that the library
+ * proposes, and the fastest is kept, for later starts too; y is then garbage where it accumulates.
+ * Takes up to a second a product, and is not for captures. Without it products are right, of a
+ * speed that nobody measured. In float nothing is timed: one way is fixed for all rows of a shape,
+ * so that they have the same bits. */
+void accel_tune(struct accel *accel, bool on);
 
 /*
  * From capture to captured, what is put on `lane`, and on lanes that wait for an event recorded in

@@ -106,10 +106,9 @@ void accel_info(struct accel *accel, struct accel_info *out)
     *out = accel->info;
 }
 
-/* Waits a bounded time for everything; true when all of it has ended. */
-static bool drain(const struct accel *accel)
+bool accel_cuda_idle(const struct accel *accel, uint64_t timeout_us)
 {
-    const uint64_t end_us = clock_now_us() + CLOSE_TIMEOUT_US;
+    const uint64_t end_us = clock_now_us() + timeout_us;
     for (uint32_t i = 0; i < accel->lane_count; i++) {
         cudaError_t state = cudaErrorNotReady;
         while (state == cudaErrorNotReady && clock_now_us() < end_us) {
@@ -127,7 +126,7 @@ void accel_close(struct accel *accel)
     if (!accel) {
         return;
     }
-    if (!drain(accel)) {
+    if (!accel_cuda_idle(accel, CLOSE_TIMEOUT_US)) {
         log_warning("%s: still runs; the end of the process frees it", accel->info.name);
         return; /* Every call that frees would wait for it. */
     }

@@ -60,6 +60,9 @@ int accel_cuda_check(struct accel *accel, cudaError_t error, const char *what) M
 /* The same for what did not come from the runtime. -EIO. */
 int accel_cuda_fail(struct accel *accel, const char *what, const char *why) MUST_CHECK;
 
+/* Waits a bounded time for all lanes; true when nothing runs any more. */
+bool accel_cuda_idle(const struct accel *accel, uint64_t timeout_us);
+
 /* What shares may be and how they can be had: info.unit_step, info.sharing. */
 void accel_cuda_lanes_describe(struct accel *accel);
 void accel_cuda_lanes_close(struct accel *accel);

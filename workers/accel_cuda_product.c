@@ -35,6 +35,8 @@ struct accel_products {
     cudaEvent_t start;
     cudaEvent_t end;
     struct accel_cuda_algorithms algorithms;
+    bool tuning;
+    bool fresh; /* Algorithms were measured that the file does not have. */
 };
 
 /* A product in the library's terms. */
@@ -227,27 +229,6 @@ static cublasStatus_t choose(struct accel *accel, const struct algorithm_key *ke
     return status;
 }
 
-int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_product *product)
-{
-    must(lane < accel->lane_count && (!product->accumulate || product->float_y));
-    const struct algorithm_key key = key_of(accel, lane, product);
-    const struct algorithm *known = accel_cuda_algorithms_find(&accel->products->algorithms, &key);
-    struct algorithm chosen;
-    struct call call;
-    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-    if (!known) {
-        status = choose(accel, &key, &chosen);
-        known = &chosen;
-    }
-    if (!status) {
-        status = describe(accel, &key, product->rows, &call);
-    }
-    if (!status) {
-        status = multiply(accel, lane, product, &call, &known->algo);
-    }
-    return judge(accel, status, product);
-}
-
 /* The host waits for products->end, not for ever. */
 static int wait_end(struct accel *accel)
 {
@@ -302,6 +283,10 @@ static int tune(struct accel *accel, uint32_t lane, const struct accel_product *
     cublasLtMatmulHeuristicResult_t proposals[PROPOSALS_MAX];
     struct algorithm best = {.key = key};
     int count = 0;
+    must(!accel->capturing);
+    if (!accel_cuda_idle(accel, TUNE_TIMEOUT_US)) { /* What runs beside would be in the times. */
+        return accel_cuda_fail(accel, "a product", "the device does not come to rest");
+    }
     cublasStatus_t status = describe(accel, &key, product->rows, &call);
     if (!status) {
         status = propose(accel, &key, &call, proposals, &count);
@@ -316,28 +301,57 @@ static int tune(struct accel *accel, uint32_t lane, const struct accel_product *
         error = code == -EIO ? code : 0;
     }
     if (!error && best.us > 0) {
+        accel->products->fresh = true;
         error = accel_cuda_algorithms_put(&accel->products->algorithms, &best);
     }
-    return error;
+    return error == -ENOSPC ? 0 : error;
 }
 
-int accel_tune(struct accel *accel, uint32_t lane, const struct accel_product *products,
-               uint32_t count)
+void accel_tune(struct accel *accel, bool on)
 {
-    must(lane < accel->lane_count && !accel->capturing);
-    struct accel_cuda_algorithms *algorithms = &accel->products->algorithms;
-    uint32_t timed = 0;
-    int error = 0;
-    for (uint32_t i = 0; i < count && !error; i++) {
-        const struct algorithm_key key = key_of(accel, lane, &products[i]);
-        const struct algorithm *known = accel_cuda_algorithms_find(algorithms, &key);
-        if (products[i].dtype != KERN_F32 && (!known || known->us <= 0)) {
-            error = tune(accel, lane, &products[i]);
-            timed++;
+    struct accel_products *products = accel->products;
+    products->tuning = on;
+    if (on || !products->fresh) {
+        return;
+    }
+    products->fresh = false;
+    if (accel_cuda_algorithms_save(&products->algorithms)) {
+        log_warning("%s: cannot be written; the next start measures again",
+                    products->algorithms.path);
+    }
+}
+
+/* Whether the product is to be timed first: float ones have one way, whatever it costs. */
+static bool wants_tuning(const struct accel *accel, const struct accel_product *product,
+                         const struct algorithm *known)
+{
+    return accel->products->tuning && product->dtype != KERN_F32 && !(known && known->us > 0);
+}
+
+int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_product *product)
+{
+    must(lane < accel->lane_count && (!product->accumulate || product->float_y));
+    const struct algorithm_key key = key_of(accel, lane, product);
+    const struct algorithm *known = accel_cuda_algorithms_find(&accel->products->algorithms, &key);
+    struct algorithm chosen;
+    struct call call;
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    if (wants_tuning(accel, product, known)) {
+        const int error = tune(accel, lane, product);
+        if (error) {
+            return error;
         }
+        known = accel_cuda_algorithms_find(&accel->products->algorithms, &key);
     }
-    if (!error && timed > 0 && accel_cuda_algorithms_save(algorithms)) {
-        log_warning("%s: cannot be written; the next start measures again", algorithms->path);
+    if (!known) {
+        status = choose(accel, &key, &chosen);
+        known = &chosen;
     }
-    return error == -ENOSPC ? 0 : error;
+    if (!status) {
+        status = describe(accel, &key, product->rows, &call);
+    }
+    if (!status) {
+        status = multiply(accel, lane, product, &call, &known->algo);
+    }
+    return judge(accel, status, product);
 }

@@ -220,7 +220,10 @@ static int load(struct worker *worker)
     const uint64_t start_us = clock_now_us();
     struct model_error error = {"out of memory"};
     struct weights *weights = NULL;
-    int status = weights_open(&weights, worker->config.model.path, &error);
+    const char *path = worker->config.model.path;
+    const uint32_t seed = worker->config.model.random_weights;
+    int status = seed > 0 ? weights_open_random(&weights, path, seed, &error)
+                          : weights_open(&weights, path, &error);
     if (!status) {
         status = open_engine(worker, weights, &error);
         weights_close(weights);
@@ -315,6 +318,10 @@ static int run(struct worker *worker)
     error = load(worker);
     if (!error) {
         error = serve(worker);
+    }
+    const char *failure = worker->engine ? engine_failure(worker->engine) : NULL;
+    if (failure && tell_supervisor(worker, CONTROL_FAILED, failure)) { /* It logs the cause. */
+        log_error("worker %u: the device has failed: %s", worker->index, failure);
     }
     return error;
 }

@@ -476,11 +476,7 @@ int step_serve(struct step *step)
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);
         }
-        if (error == -ECANCELED) {
-            return error;
-        }
-        if (error == -EIO) {
-            log_error("worker: the device has failed: %s", engine_failure(step->engine));
+        if (error == -ECANCELED || error == -EIO) { /* The epoch is over, or the device. */
             return error;
         }
         if (error) {

@@ -87,7 +87,8 @@ void step_attach(struct step *step, struct link *link, struct comm *comm);
 
 /* Takes what the link holds now, running steps as they come. 0; -ECANCELED: the epoch is over, a
  * new link will come; -EBADMSG: the core broke the contract, -ENOBUFS: it does not read its
- * results, -EIO: the device has failed. The last three are logged and end the worker. */
+ * results, -EIO: the device has failed (engine_failure() says how). The last three end the worker,
+ * the first two of them logged. */
 int step_serve(struct step *step) MUST_CHECK;
 
 #endif /* WORKERS_STEP_H */

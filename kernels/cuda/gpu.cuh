@@ -116,6 +116,22 @@ GPU_DEVICE void gpu_store_release(uint32_t *word, uint32_t value)
     asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }
 
+/* Where and when a thread runs: its SM, and nanoseconds of the device's clock. For measurements:
+ * the tests on the CPU have neither. */
+GPU_DEVICE uint32_t gpu_unit()
+{
+    uint32_t unit;
+    asm volatile("mov.u32 %0, %%smid;" : "=r"(unit));
+    return unit;
+}
+
+GPU_DEVICE uint64_t gpu_now_ns()
+{
+    uint64_t ns;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns));
+    return ns;
+}
+
 #elif !defined(EMU_LANGUAGE)
 #error "nvcc, or a build with the emulator's language (tests/kern/emu) in front"
 #endif

@@ -1,8 +1,9 @@
 /*
- * check_cuda.c - every CUDA kernel against ref/, run on the CPU by the emulator, on seeded random
- * inputs of odd shapes. Run by ctest as kern_cuda_check; with an argument, only the tests whose
- * name holds it. Invariant: whatever the order of threads and blocks, the moment when copies land
- * and the number of CTAs, the bits are the same.
+ * check_cuda.c - every CUDA kernel against ref/, on seeded random inputs of odd shapes: on the CPU
+ * by the emulator (check_cuda_emu.c), run by ctest as kern_cuda_check, and on a GPU
+ * (tests/gpu/check_cuda_gpu.c). With an argument, only the tests whose name holds it. Invariant:
+ * whatever the order of threads and blocks, the moment when copies land and the number of CTAs, the
+ * bits are the same.
  */
 #include "tests/kern/check_cuda.h"
 
@@ -12,8 +13,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#include "tests/kern/emu/emu_launch.h"
 
 void check_cuda_result(struct check_cuda *check, const void *result, size_t bytes)
 {
@@ -25,33 +24,28 @@ void check_cuda_result(struct check_cuda *check, const void *result, size_t byte
 
 void check_cuda_schedules(check_cuda_run *run, uint32_t rounds)
 {
-    static const struct {
-        struct emu_schedule schedule;
-        uint32_t ctas;
-    } ways[] = {
-        {{EMU_FORWARD, false, 0}, 0},
-        {{EMU_REVERSE, true, 0}, 3},
-        {{EMU_RANDOM, false, 1}, 1},
-        {{EMU_RANDOM, true, 2}, 0},
-    };
-    struct emu_block *block = emu_block_new(&ways[0].schedule);
-    struct CUstream_st stream = {.block = block};
+    static const uint32_t ctas[CHECK_CUDA_SCHEDULES] = {0, 3, 1, 0};
+    struct CUstream_st *streams[CHECK_CUDA_SCHEDULES];
+    for (uint32_t i = 0; i < CHECK_CUDA_SCHEDULES; i++) {
+        streams[i] = check_cuda_open(i);
+    }
     for (uint32_t round = 0; round < 2 * rounds; round++) {
         uint64_t first = 0;
-        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-            struct check_cuda check = {.stream = &stream,
+        for (uint32_t i = 0; i < CHECK_CUDA_SCHEDULES; i++) {
+            struct check_cuda check = {.stream = streams[i],
                                        .random = {.seed = round},
                                        .dtype = round % 2 ? KERN_BF16 : KERN_F32,
-                                       .ctas = ways[i].ctas};
-            block->schedule = ways[i].schedule;
+                                       .ctas = ctas[i]};
             run(&check);
             first = i == 0 ? check.digest : first;
             if (check.digest != first) {
-                fail_msg("round %u: other bits with schedule %zu than with 0", round, i);
+                fail_msg("round %u: other bits with schedule %u than with 0", round, i);
             }
         }
     }
-    emu_block_free(block);
+    for (uint32_t i = 0; i < CHECK_CUDA_SCHEDULES; i++) {
+        check_cuda_close(streams[i]);
+    }
 }
 
 int main(int argc, char **argv)

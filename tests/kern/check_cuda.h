@@ -1,7 +1,7 @@
 /*
  * check_cuda.h - what the checks of the CUDA kernels share. A round draws a shape, runs the kernel
- * through the emulator and compares with ref; it is repeated with other schedules and must give the
- * same bits each time.
+ * on the device of the build and compares with ref; it is repeated with other schedules and must
+ * give the same bits each time.
  */
 #ifndef TESTS_KERN_CHECK_CUDA_H
 #define TESTS_KERN_CHECK_CUDA_H
@@ -9,6 +9,13 @@
 #include "tests/kern/check.h"
 
 struct CUstream_st;
+
+/* A stream whose launches have ended when they return; the schedules differ in the order of threads
+ * and in when copies land, as far as the device lets the caller choose: the emulator does
+ * (check_cuda_emu.c), a GPU does not (tests/gpu/check_cuda_gpu.c). */
+enum { CHECK_CUDA_SCHEDULES = 4 };
+struct CUstream_st *check_cuda_open(uint32_t schedule);
+void check_cuda_close(struct CUstream_st *stream);
 
 /* One round: a stream with its schedule set, a seed, a type, and how many CTAs the kernel gets. */
 struct check_cuda {

@@ -13,7 +13,6 @@
 #include "kernels/cuda/sample_cuda.h"
 #include "tests/kern/check_cuda.h"
 #include "tests/kern/chi.h"
-#include "tests/kern/emu/emu_launch.h"
 
 enum { DRAWS = 3000 };
 
@@ -87,16 +86,14 @@ static const struct chi_case cases[] = {
 void check_cuda_chi(void **state)
 {
     (void)state;
-    const struct emu_schedule schedule = {EMU_RANDOM, false, 1};
-    struct emu_block *block = emu_block_new(&schedule);
-    struct CUstream_st stream = {.block = block};
+    struct CUstream_st *stream = check_cuda_open(2);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint32_t right[CHI_VOCAB] = {0};
         uint32_t wrong[CHI_VOCAB] = {0};
         double p[CHI_VOCAB];
         chi_distribution(&cases[i].right, p);
-        draw_all(&stream, &cases[i].right, right);
-        draw_all(&stream, &cases[i].wrong, wrong);
+        draw_all(stream, &cases[i].right, right);
+        draw_all(stream, &cases[i].wrong, wrong);
         if (chi_surprise(right, p, DRAWS) > 1) {
             fail_msg("%s: %.3f of the bound", cases[i].name, chi_surprise(right, p, DRAWS));
         }
@@ -104,5 +101,5 @@ void check_cuda_chi(void **state)
             fail_msg("%s, wrong: %.3f of the bound", cases[i].name, chi_surprise(wrong, p, DRAWS));
         }
     }
-    emu_block_free(block);
+    check_cuda_close(stream);
 }

@@ -14,7 +14,6 @@
 #include "kernels/bf16.h"
 #include "kernels/cuda/reduce_cuda.h"
 #include "tests/kern/check_cuda.h"
-#include "tests/kern/emu/emu_launch.h"
 
 enum { ROUNDS = 25, COUNT_MAX = 6000, POLLS_MAX = 50 << 20 };
 
@@ -23,7 +22,7 @@ struct group {
     uint32_t count;
     uint32_t blocks;
     enum kern_dtype dtype;
-    struct emu_schedule schedule;
+    uint32_t schedule;
     uint64_t seed;
     uint32_t abort;
     uint32_t *flags[CUDA_REDUCE_RANKS_MAX];
@@ -100,13 +99,13 @@ static void *run_rank(void *context)
 {
     struct rank *rank = context;
     struct group *group = rank->group;
-    struct CUstream_st stream = {.block = emu_block_new(&group->schedule)};
+    struct CUstream_st *stream = check_cuda_open(group->schedule);
     for (uint32_t round = 0; round < ROUNDS; round++) {
         for (uint32_t i = 0; i < group->count; i++) {
             act_store(group->input[rank->index], i, given(group, rank->index, round, i),
                       group->dtype);
         }
-        rank->wrong += reduce(rank, &stream, POLLS_MAX) != 0;
+        rank->wrong += reduce(rank, stream, POLLS_MAX) != 0;
         for (uint32_t i = 0; i < group->count; i++) {
             float want = 0;
             float got = act_load(rank->output, i, group->dtype);
@@ -117,7 +116,7 @@ static void *run_rank(void *context)
             rank->wrong += memcmp(&got, &want, sizeof got) != 0;
         }
     }
-    emu_block_free(stream.block);
+    check_cuda_close(stream);
     return NULL;
 }
 
@@ -145,12 +144,9 @@ static void sum_group(struct group *group)
 void check_cuda_reduce(void **state)
 {
     (void)state;
-    static const struct emu_schedule schedules[] = {{EMU_FORWARD, false, 0},
-                                                    {EMU_REVERSE, false, 0}};
     for (uint32_t round = 0; round < 12; round++) {
         struct check_random random = {.seed = round};
-        struct group group = {.dtype = round % 2 ? KERN_BF16 : KERN_F32,
-                              .schedule = schedules[round / 2 % 2]};
+        struct group group = {.dtype = round % 2 ? KERN_BF16 : KERN_F32, .schedule = round / 2 % 2};
         open_group(&group, &random, check_between(&random, 1, 4));
         sum_group(&group);
         close_group(&group);
@@ -161,8 +157,7 @@ void check_cuda_reduce(void **state)
 void check_cuda_reduce_alone(void **state)
 {
     (void)state;
-    const struct emu_schedule schedule = {EMU_FORWARD, false, 0};
-    struct CUstream_st stream = {.block = emu_block_new(&schedule)};
+    struct CUstream_st *stream = check_cuda_open(0);
     for (uint32_t aborts = 0; aborts < 2; aborts++) {
         struct check_random random = {.seed = 3};
         struct group group = {.dtype = KERN_F32, .abort = aborts};
@@ -170,13 +165,13 @@ void check_cuda_reduce_alone(void **state)
         struct rank rank = {.group = &group, .index = 0};
         rank.output = alloc_16(group.count * sizeof(float));
         group.flags[0][2] = 1; /* Rank 2's block 0 is there. */
-        assert_int_equal(reduce(&rank, &stream, aborts ? UINT32_MAX : 500), 0);
+        assert_int_equal(reduce(&rank, stream, aborts ? UINT32_MAX : 500), 0);
         assert_int_equal(rank.fault, 2);
         assert_int_equal(rank.rounds[0], 0);
-        assert_int_equal(reduce(&rank, &stream, UINT32_MAX), 0);
+        assert_int_equal(reduce(&rank, stream, UINT32_MAX), 0);
         assert_int_equal(rank.fault, 2);
         free(rank.output);
         close_group(&group);
     }
-    emu_block_free(stream.block);
+    check_cuda_close(stream);
 }

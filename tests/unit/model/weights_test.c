@@ -117,10 +117,49 @@ static void refusals_say_what_is_wrong(void **state)
     assert_non_null(strstr(error.text, "/nowhere"));
 }
 
+/* A directory that holds config.json alone is enough. */
+static void a_seed_gives_a_model(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    char tensors[PATH_BYTES];
+    char hidden[PATH_BYTES];
+    struct model_error error = {{0}};
+    struct weights *weights = NULL;
+    struct weights *again = NULL;
+    float whole[12 * 8], part[12 * 8], norm[8];
+    tiny_model_write(&shape, path);
+    (void)snprintf(tensors, sizeof tensors, "%s/model.safetensors", path);
+    (void)snprintf(hidden, sizeof hidden, "%s/hidden", path);
+    assert_int_equal(rename(tensors, hidden), 0);
+    assert_int_equal(weights_open_random(&weights, path, 9, &error), 0);
+    assert_int_equal(weights_open_random(&again, path, 9, &error), 0);
+    assert_int_equal(weights_rows(weights, WEIGHT_Q), 12);
+    weights_read(weights, WEIGHT_Q, 1, 0, 12, whole);
+    weights_read(again, WEIGHT_Q, 1, 3, 2, part);
+    assert_memory_equal(part, whole + 3 * 8, 2 * 8 * sizeof *part);
+    weights_read(weights, WEIGHT_Q, 0, 0, 12, part);
+    assert_memory_not_equal(part, whole, sizeof whole);
+    double squares = 0;
+    for (size_t i = 0; i < 12 * 8; i++) {
+        assert_true(whole[i] > -0.62f && whole[i] < 0.62f); /* sqrt(3 / 8) */
+        squares += (double)whole[i] * whole[i];
+    }
+    assert_true(squares > 6 && squares < 18); /* 12 rows of variance 1. */
+    weights_read(weights, WEIGHT_FFN_NORM, 0, 0, 1, norm);
+    assert_true(norm[0] == 1 && norm[7] == 1);
+    weights_close(weights);
+    weights_close(again);
+    assert_int_not_equal(weights_open(&weights, path, &error), 0);
+    assert_int_equal(rename(hidden, tensors), 0);
+    tiny_model_remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_directory_gives_rows_and_shapes),
+        cmocka_unit_test(a_seed_gives_a_model),
         cmocka_unit_test(refusals_say_what_is_wrong),
     };
     return cmocka_run_group_tests_name("weights", tests, NULL, NULL);
