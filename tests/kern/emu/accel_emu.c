@@ -149,7 +149,21 @@ void accel_info(struct accel *accel, struct accel_info *out)
         .units = UNITS,
         .unit_step = UNIT_STEP,
         .rows_step = ROWS_STEP,
+        .sharing = ACCEL_SHARING_HINTS,
     };
+}
+
+const char *accel_failure(const struct accel *accel)
+{
+    (void)accel;
+    return "";
+}
+
+int accel_tune(struct accel *accel, uint32_t lane, const struct accel_product *products,
+               uint32_t count)
+{
+    must(lane < accel->lane_count && products && count > 0); /* There is one way. */
+    return 0;
 }
 
 int accel_arena(struct accel *accel, enum accel_memory kind, size_t bytes, void **out)
