@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""make_plans.py KEY.json FOLDER [UNITS] - plan files of two nano-batches for a key, one a step's size.
+"""make_plans.py KEY.json FOLDER [UNITS] - plan files of two nano-batches, one a size of step.
 
 Lane 0 has the products of both nano-batches, lane 1 their attention with UNITS (default 40) of the
-device's units. While one nano-batch is attended, the products of the other run: those of its own layer,
-or, for the second one, the tail of the layer before. sluice-tune searches for plans; these are only
-the pipeline that the search should find or beat.
+device's units. While one nano-batch is attended, the products of the other run: those of its own
+layer, or, for the second one, the tail of the layer before. sluice-tune searches for plans; these
+are only the pipeline that the search should find or beat.
 """
 import json
 import os
@@ -35,8 +35,8 @@ def operations(units):
 
 
 def edges_of(rows):
-    """Each operation after the one before it of its nano-batch; and the prompts of the second, which
-    may begin in the first, after the first has appended its keys and values."""
+    """Each operation after the one before it of its nano-batch; and the prompts of the second,
+    which may begin in the first, after the first has appended its keys and values."""
     at = {(batch, name): index for index, (batch, name, *_) in enumerate(rows)}
     order = HEAD + ATTEND + TAIL
     edges = []
