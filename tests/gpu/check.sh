@@ -40,12 +40,13 @@ for place in sorted(filter(os.path.isdir, places)):
 PY
 }
 LD_LIBRARY_PATH=$(printf '%s:' $carried $(nvidia_folders))${LD_LIBRARY_PATH:-}
-export LD_LIBRARY_PATH CACHE_DIRECTORY=$work/cache
+PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
+export PATH LD_LIBRARY_PATH CACHE_DIRECTORY=$work/cache
 mkdir -p "$CACHE_DIRECTORY"
 
 failed=0
 say() { # STEP RESULT TEXT
-  printf '%-12s %-7s %s\n' "$1" "$2" "$3" | tee -a "$out/summary"
+  printf '%-14s %-7s %s\n' "$1" "$2" "$3" | tee -a "$out/summary"
 }
 # step NAME SECONDS COMMAND...: bounded by its own time and by what is left of the whole. A command
 # that ends with 77 was skipped, and its last line says why.
@@ -94,10 +95,10 @@ step device 60 "$tests/accel_check"
 step kernels 90 kernels
 step nccl 40 "$tests/comm_nccl_test"
 step answers 90 answers
+step sanitizer 70 sanitizer
 for what in device lanes graphs attention products pairs; do
   step "$what-rows" 60 measure "$what"
 done
 step triple 200 triple
-step sanitizer 120 sanitizer
 [ "$failed" -eq 0 ] && say all ok "$SECONDS s" || say all FAILED "$SECONDS s"
 exit "$failed"

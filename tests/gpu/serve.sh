@@ -38,7 +38,7 @@ serve_answers() {
   serve_start "$1" "model.path=$2" "workers.device=$3" "model.dtype=$4" kv.device_pages=256 \
     batch.tokens_max=64 batch.slots_max=16 workers.step_timeout_ms=60000 || return 1
   for prompt in 5 22 39 56 73 90; do
-    ids=$(seq 1 "$prompt" | awk '{ printf "%s%d", NR > 1 ? "," : "", 3 + ($1 * 37 + 11) % 250 }')
+    ids=$(seq 1 "$prompt" | awk '{ printf "%s%d", (NR > 1 ? "," : ""), 3 + ($1 * 37 + 11) % 250 }')
     "$bin/sluicectl" generate --endpoint "$endpoint" --ids "$ids" --max-tokens 24 --temperature 0 \
       --ignore-eos --json | grep -o '"ids":\[[0-9,]*\]' || break
   done

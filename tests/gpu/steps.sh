@@ -62,10 +62,10 @@ sanitizer() {
   compute-sanitizer --error-exitcode 9 "$tests/kern_gpu_check" check_cuda_embed ||
     { echo "compute-sanitizer does not run here: see above"; return 77; }
   for tool in memcheck racecheck synccheck; do
-    timeout 35 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/kern_gpu_check"
+    timeout 20 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/kern_gpu_check"
     case $? in
       0) echo "$tool: clean" ;;
-      124) echo "$tool: clean as far as 35 s went" ;;
+      124) echo "$tool: clean as far as 20 s went" ;;
       *) echo "$tool: FAILED" && bad=1 ;;
     esac
   done
