@@ -9,8 +9,8 @@ out=${1:-.gpu}
 build=build/cuda
 bin=$build/bin
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 . tests/gpu/serve.sh
+trap 'serve_stop; rm -rf "$work"' EXIT
 
 cmake --preset cuda >/dev/null
 cmake --build --preset cuda

@@ -27,8 +27,10 @@ serve_start() {
 }
 
 serve_stop() {
+  [ -n "${agent:-}" ] || return 0
   kill -TERM "$agent" 2>/dev/null
   wait "$agent" 2>/dev/null
+  agent=
 }
 
 # serve_answers NAME MODEL DEVICE DTYPE: a line of ids a prompt, of one page and of several, longer
