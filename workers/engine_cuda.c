@@ -67,8 +67,6 @@ static int check_options(const struct engine_options *options, const struct hpar
         text = "model.weights int8 is for CPUs: set model.weights to auto";
     } else if (options->ranks > 1) {
         text = "a model cannot be cut over GPUs yet: set workers.tp to 1";
-    } else if (hparams->experts > 0) {
-        text = "a mixture of experts cannot run on a GPU yet: set workers.device to cpu";
     } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % 8 > 0) {
         text = "the model's heads or rows have a size that no GPU kernel is for: "
                "set workers.device to cpu";
@@ -93,6 +91,23 @@ enum kern_dtype engine_dtype_auto(unsigned isa)
     return KERN_BF16;
 }
 
+static void lay_out_moe(struct engine *engine, struct carve *from)
+{
+    struct cuda_moe *moe = &engine->model.moe;
+    const struct hparams *hparams = &engine->model.hparams;
+    const size_t tokens = hparams->experts > 0 ? engine->options.tokens_max : 0;
+    const size_t slots = tokens * hparams->experts_used;
+    const size_t shares = tokens > 0 ? PLAN_NANO_MAX * (hparams->experts + (size_t)1) : 0;
+    moe->logits = carve(from, tokens, hparams->experts * sizeof *moe->logits);
+    moe->expert = carve(from, slots, sizeof *moe->expert);
+    moe->weight = carve(from, slots, sizeof *moe->weight);
+    moe->slot = carve(from, slots, sizeof *moe->slot);
+    moe->row = carve(from, slots, sizeof *moe->row);
+    moe->first = carve(from, shares, sizeof *moe->first);
+    moe->tile = carve(from, shares, sizeof *moe->tile);
+    moe->down = carve(from, slots, hparams->hidden * kern_dtype_bytes(engine->model.dtype));
+}
+
 /* What a run works in. */
 static void lay_out_buffers(struct engine *engine, struct carve *from)
 {
@@ -103,6 +118,7 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     const size_t tokens = engine->options.tokens_max;
     const size_t rows = engine->options.rows_max;
     const size_t hidden = hparams->hidden;
+    const size_t slots = tokens * (hparams->experts > 0 ? hparams->experts_used : 1);
     const size_t q = cuda_q_columns(hparams);
     batch_cuda_lay_out(&model->block, model, &engine->options, from);
     model->x = carve(from, tokens, hidden * sizeof(float));
@@ -110,8 +126,9 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     model->qkv = carve(from, tokens, cuda_qkv_columns(hparams) * act);
     model->q = carve(from, tokens, q * act);
     model->attended = carve(from, tokens, q * act);
-    model->gate_up = carve(from, tokens, 2 * (size_t)hparams->ffn * act);
-    model->gated = carve(from, tokens, hparams->ffn * act);
+    model->gate_up = carve(from, slots, 2 * (size_t)hparams->ffn * act);
+    model->gated = carve(from, slots, hparams->ffn * act);
+    lay_out_moe(engine, from);
     model->sums = carve(from, attend_slot_floats(&shape, model->slots), sizeof(float));
     model->head_x = carve(from, rows, hidden * sizeof(float));
     model->head_in = carve(from, rows, hidden * act);
@@ -312,7 +329,9 @@ static int run_head(struct engine *engine)
                                         sizeof(float)};
     int error = 0;
     if (batch->logit_rows > 0) {
+        accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
         error = cuda_put_head(&engine->model, batch, LANES_CUDA_HEAD);
+        accel_tune(engine->accel, false);
         error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
     }
     error = error ? error : accel_record(engine->accel, EVENT_DONE, LANES_CUDA_HEAD);
@@ -324,6 +343,19 @@ static int put_layers(struct engine *engine)
 {
     const int error = cuda_put_embed(&engine->model, &engine->batch, LANES_CUDA_HEAD);
     return error ? error : lanes_cuda_put(&engine->lanes, &engine->model, &engine->batch);
+}
+
+/* Puts the layers on the lanes once for the times of products that are new to them; x is garbage
+ * then, and the keys and values that this appends are written again. */
+static int time_products(struct engine *engine)
+{
+    if (engine->model.dtype == KERN_F32) {
+        return 0;
+    }
+    accel_tune(engine->accel, true);
+    const int error = put_layers(engine);
+    accel_tune(engine->accel, false);
+    return error;
 }
 
 static struct graph_entry *find_graph(struct engine *engine)
@@ -345,7 +377,8 @@ static int run_layers(struct engine *engine)
     }
     int error = 0;
     if (!entry->graph) {
-        error = accel_capture(engine->accel, LANES_CUDA_HEAD);
+        error = time_products(engine);
+        error = error ? error : accel_capture(engine->accel, LANES_CUDA_HEAD);
         error = error ? error : put_layers(engine);
         error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
         if (error) {
@@ -373,7 +406,11 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
 
 const char *engine_failure(const struct engine *engine)
 {
-    return engine->error ? strerror(-engine->error) : NULL;
+    if (!engine->error) {
+        return NULL;
+    }
+    const char *why = accel_failure(engine->accel);
+    return why[0] ? why : strerror(-engine->error);
 }
 
 const float *engine_logits(const struct engine *engine, uint32_t index)

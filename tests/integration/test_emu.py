@@ -15,7 +15,10 @@ from agent_process import ROOT, SCALE
 from sluice_client import STATS, Client
 
 STREAMS, TOKENS = 6, 24
-FAMILIES = {"llama": [], "qwen2": [], "qwen3": [], "mistral": ["--window", "20"]}
+FAMILIES = {
+    "llama": [], "qwen2": [], "qwen3": [], "mistral": ["--window", "20"],
+    "mixtral": ["--window", "33"], "qwen3_moe": ["--experts", "12", "--experts-used", "3"],
+}
 SETTINGS = {"kv.device_pages": 256, "batch.tokens_max": 64, "batch.slots_max": 16,
             "workers.step_timeout_ms": int(60000 * SCALE)}
 GREEDY = {"temperature": 0, "ignore_eos": True, "max_tokens": TOKENS}

@@ -149,7 +149,20 @@ void accel_info(struct accel *accel, struct accel_info *out)
         .units = UNITS,
         .unit_step = UNIT_STEP,
         .rows_step = ROWS_STEP,
+        .sharing = ACCEL_SHARING_HINTS,
     };
+}
+
+const char *accel_failure(const struct accel *accel)
+{
+    (void)accel;
+    return "";
+}
+
+void accel_tune(struct accel *accel, bool on)
+{
+    (void)accel; /* There is one way. */
+    (void)on;
 }
 
 int accel_arena(struct accel *accel, enum accel_memory kind, size_t bytes, void **out)

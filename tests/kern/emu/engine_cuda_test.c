@@ -34,7 +34,7 @@ enum {
     ORDERS = 60, /* That miss an event, at most, before a wrong one. */
 };
 
-static const struct tiny_model model = {.hidden = 32,
+static const struct tiny_model dense = {.hidden = 32,
                                         .layers = 3,
                                         .heads = 4,
                                         .kv_heads = 2,
@@ -43,6 +43,18 @@ static const struct tiny_model model = {.hidden = 32,
                                         .vocab = 61,
                                         .positions = CONTEXT,
                                         .seed = 5};
+
+static const struct tiny_model experts = {.hidden = 32,
+                                          .layers = 3,
+                                          .heads = 4,
+                                          .kv_heads = 2,
+                                          .head_dim = 16,
+                                          .ffn = 24,
+                                          .vocab = 61,
+                                          .positions = CONTEXT,
+                                          .experts = 5,
+                                          .experts_used = 2,
+                                          .seed = 6};
 
 /* Single tokens and prompts; one token of a prompt alone behind a cut. */
 static const uint32_t mix[SEQUENCES] = {7, 1, 1, 16, 1, 1, 20, 1};
@@ -61,6 +73,7 @@ struct bed {
     char path[TINY_MODEL_PATH_BYTES];
     struct probe probe;
     struct graph graph;
+    uint32_t layers;
     struct dice dice;
     uint32_t ids[TOKENS];
     uint32_t pages[SEQUENCES][PAGES];
@@ -121,13 +134,14 @@ static void fill_past(struct bed *bed)
 }
 
 /* seed: of the device's order; 0: as it comes. Expected are the bits of the sequential plan. */
-static struct bed *bed_open(const char *seed)
+static struct bed *bed_open(const struct tiny_model *model, const char *seed)
 {
     struct bed *bed = calloc(1, sizeof *bed);
     must(bed && setenv("SLUICE_EMU_SEED", seed, 1) == 0);
-    tiny_model_write(&model, bed->path);
+    tiny_model_write(model, bed->path);
+    bed->layers = model->layers;
     bed->probe = probe_open(bed->path, usual());
-    graph_build(&bed->graph, false, 1, GRAPH_INSIDE);
+    graph_build(&bed->graph, model->experts > 0, 1, GRAPH_INSIDE);
     const char *own = getenv("SLUICE_SEED");
     bed->dice.seed = own ? strtoull(own, NULL, 10) : 1;
     print_message("seed %llu\n", (unsigned long long)bed->dice.seed);
@@ -177,15 +191,15 @@ static void deal(struct bed *bed, struct plan *plan)
             plan->nano[i].units = parted ? plan->nano[i].lane + 1 : 0;
             plan->nano[i].lag = (uint16_t)below(&bed->dice, lags);
         }
-    } while (!trial_passes(plan, false, model.layers));
+    } while (!trial_passes(plan, &bed->graph, bed->layers));
     plan->hash = plan_hash(plan);
 }
 
-static void check_lanes(const char *seed)
+static void check_lanes(const struct tiny_model *model, const char *seed)
 {
     struct plan *plan = calloc(1, sizeof *plan);
     must(plan);
-    struct bed *bed = bed_open(seed);
+    struct bed *bed = bed_open(model, seed);
     for (uint64_t i = 0; i < PLANS; i++) {
         char error[VERIFY_ERROR_BYTES_MAX];
         bed->dice.throws = 1000 * i;
@@ -203,14 +217,15 @@ static void check_lanes(const char *seed)
 static void any_lanes_give_the_same_bits(void **state)
 {
     (void)state;
-    check_lanes("0");
+    check_lanes(&dense, "0");
+    check_lanes(&experts, "0");
 }
 
 static void any_order_gives_the_same_bits(void **state)
 {
     (void)state;
-    check_lanes("1");
-    check_lanes("2");
+    check_lanes(&dense, "1");
+    check_lanes(&experts, "2");
 }
 
 /* A plan without one of its edges between lanes comes out wrong in some order. */
@@ -220,7 +235,7 @@ static void every_event_is_needed(void **state)
     struct plan *whole = calloc(2, sizeof *whole);
     must(whole);
     struct plan *plan = whole + 1;
-    struct bed *bed = bed_open("3");
+    struct bed *bed = bed_open(&dense, "3");
     split_into(bed, 1, whole);
     for (uint32_t i = 0; i < whole->nano_count; i++) {
         whole->nano[i].lane = (uint16_t)(i % 2);
@@ -273,7 +288,7 @@ static int open_with(const struct engine_options *options, struct model_error *e
     char path[TINY_MODEL_PATH_BYTES];
     struct weights *weights;
     struct engine *engine = NULL;
-    tiny_model_write(&model, path);
+    tiny_model_write(&dense, path);
     assert_int_equal(weights_open(&weights, path, error), 0);
     const int status = engine_open(&engine, weights, options, error);
     weights_close(weights);
