@@ -154,7 +154,7 @@ GPU_DEVICE void add_logprobs(const struct cuda_sample_args *args, const struct s
         raw->logits, nullptr,         args->vocab, choice_key(-INFINITY),
         UINT32_MAX,  best_value(raw), 1.0f};
     const uint64_t sum = choice_sum(&all, CHOICE_ODDS, shared);
-    const float log_sum = logf((float)sum) - CHOICE_UNIT_BITS * 0.693147181f;
+    const float log_sum = logf((float)sum) - (float)CHOICE_UNIT_BITS * 0.693147181f;
     if (top > 0) {
         list_top(&all, top, log_sum, args->tops + (size_t)index * LIMIT_TOP_LOGPROBS_MAX, shared);
     }
@@ -179,7 +179,7 @@ GPU_DEVICE void run_row(const struct cuda_sample_args *args, uint32_t index,
     if (threadIdx.x == 0) {
         args->results[index] = {id, invalid, 0, 0};
         if (!row->judges) {
-            args->last_ids[row->slot] = id;
+            args->last_ids[row->last] = id;
         }
     }
     if (!invalid && (row->judges || slot->logprobs)) {
