@@ -384,10 +384,9 @@ static int supervisor_prepare(struct supervisor *supervisor)
         const struct child_kind *row = &child_kinds[kind];
         error = row->find(supervisor->config, own, supervisor->paths[kind]);
         if (error) {
-            log_error("sluice-%s-%s is neither beside %s nor in ../libexec/sluice: install it",
-                      row->name,
-                      supervisor->config->workers.device == CONFIG_DEVICE_CUDA ? "cuda" : "cpu",
-                      own);
+            log_error(
+                "sluice-%s-%s is neither beside %s nor in ../libexec/sluice: install it", row->name,
+                supervisor->config->workers.device == CONFIG_DEVICE_CUDA ? "cuda" : "cpu", own);
             return error;
         }
         const uint32_t count = row->count(supervisor->config);

@@ -328,12 +328,17 @@ static struct cuda_block *take_block(struct engine *engine)
     return &engine->blocks[half];
 }
 
+/* The logits of the rows that want them. */
 static int run_head(struct engine *engine)
 {
+    int error = 0;
     engine->logits_in = false;
-    return engine->batch.logit_rows > 0
-               ? cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD)
-               : 0;
+    if (engine->batch.logit_rows > 0) {
+        accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
+        error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
+        accel_tune(engine->accel, false);
+    }
+    return error;
 }
 
 /* Until all that was put on the lanes has ended. */
@@ -348,6 +353,19 @@ static int put_layers(struct engine *engine)
 {
     const int error = cuda_put_embed(&engine->model, &engine->batch, LANES_CUDA_HEAD);
     return error ? error : lanes_cuda_put(&engine->lanes, &engine->model, &engine->batch);
+}
+
+/* Puts the layers on the lanes once for the times of products that are new to them; x is garbage
+ * then, and the keys and values that this appends are written again. */
+static int time_products(struct engine *engine)
+{
+    if (engine->model.dtype == KERN_F32) {
+        return 0;
+    }
+    accel_tune(engine->accel, true);
+    const int error = put_layers(engine);
+    accel_tune(engine->accel, false);
+    return error;
 }
 
 static struct graph_entry *find_graph(struct engine *engine)
@@ -369,7 +387,8 @@ static int run_layers(struct engine *engine)
     }
     int error = 0;
     if (!entry->graph) {
-        error = accel_capture(engine->accel, LANES_CUDA_HEAD);
+        error = time_products(engine);
+        error = error ? error : accel_capture(engine->accel, LANES_CUDA_HEAD);
         error = error ? error : put_layers(engine);
         error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
         if (error) {

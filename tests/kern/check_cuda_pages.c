@@ -264,8 +264,8 @@ void check_cuda_kv_pages_move(void **state)
 
 static void copy_round(struct check_cuda *check)
 {
-    static const uint32_t sources[] = {0, 1, 4}; /* The second reads what the first wrote. */
-    static const uint32_t targets[] = {1, 2, 3};
+    const uint32_t sources[] = {0, 1, 4}; /* The second reads what the first wrote. */
+    const uint32_t targets[] = {1, 2, 3};
     const struct pool pool = draw_pool(&check->random);
     const uint32_t count = check_between(&check->random, 0, 3);
     const struct cuda_kv_pages_copy_args args = {.pool = pool.bytes,

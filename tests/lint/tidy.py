@@ -309,9 +309,9 @@ def is_own(path, header, paths):
     """x.c owns folder/x.h, x.cu folder/x_cuda.h, and without one a header of its folder that it
     helps to fill; a test of x, wherever it stands, treats x.h as its own."""
     stem = re.sub(r"\.cu?$", "", path)
+    own_header = stem + ("_cuda.h" if path.endswith(".cu") else ".h")
     if path.startswith("tests/") and not path.endswith(".cu"):
         return os.path.basename(header) == re.sub(r"_test$", "", os.path.basename(stem)) + ".h"
-    own_header = stem + ("_cuda.h" if path.endswith(".cu") else ".h")
     if own_header in paths:
         return header == own_header
     return path.endswith((".c", ".cu")) and os.path.dirname(header) == os.path.dirname(path)

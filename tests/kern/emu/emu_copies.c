@@ -59,8 +59,8 @@ void emu_copies_wait(struct emu_block *block, uint32_t pending)
         land(&copies->list[i]);
     }
     copies->count -= landed;
-    if (copies->count > 0) { /* A group may be empty, and so may the list. */
-        memmove(copies->list, copies->list + landed, copies->count * sizeof *copies->list);
+    for (uint32_t i = 0; i < copies->count; i++) {
+        copies->list[i] = copies->list[i + landed];
     }
     copies->group_count = pending;
     for (uint32_t i = 0; i < pending; i++) {
