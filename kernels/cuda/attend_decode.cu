@@ -19,7 +19,7 @@ enum { WARPS = 4, THREADS = WARPS * WARP, ROWS = ATTEND_UNIT_HEADS, STRIDE = WAR
 
 /* As many tiles as an A100's 163 KB hold, 4 at most. */
 template <int DIM> struct decode_shape {
-    static constexpr int CTAS = DIM <= 96 ? 3 : DIM <= 128 ? 2 : 1; /* An SM. */
+    static constexpr int CTAS = DIM <= 128 ? 3 : 1; /* An SM, by registers. */
     static constexpr int STAGES = DIM <= 96 ? 4 : DIM <= 192 ? 3 : 2;
     static constexpr int TILE_ACTS = TILE * (DIM + TILE_PADDING);
     static constexpr int RING_BYTES = WARPS * STAGES * 2 * TILE_ACTS * (int)sizeof(gpu_bf16);
@@ -61,9 +61,10 @@ GPU_DEVICE uint32_t decode_tile(uint32_t first)
 struct decode_feed {
     attend_kv<gpu_bf16> kv;
     uint32_t unit;
-    uint32_t tile;
+    uint32_t tile; /* Not below `end`: there is no more. */
     uint32_t first;
     uint32_t end;
+    uint32_t page; /* Of the tile: looked up a tile early, so that no copy waits for it. */
     uint32_t turn; /* Tiles so far. */
 };
 
@@ -78,6 +79,7 @@ GPU_DEVICE void decode_feed_open(const struct attend_launch &launch, decode_feed
         if (feed->tile < feed->end) {
             const uint32_t table = launch.args.sequences[unit.item.sequence].table;
             feed->kv = attend_open<gpu_bf16>(launch, table, unit.kv_head);
+            feed->page = attend_page(launch, feed->kv, feed->tile);
             return;
         }
     }
@@ -89,9 +91,9 @@ GPU_DEVICE void decode_feed_next(const struct attend_launch &launch, decode_feed
                                  gpu_bf16 *ring)
 {
     using shape = decode_shape<DIM>;
-    if (feed->unit < decode_units(launch)) {
+    if (feed->tile < feed->end) {
         gpu_bf16 *keys = ring + feed->turn % shape::STAGES * 2 * shape::TILE_ACTS;
-        const gpu_bf16 *key = attend_key(launch, feed->kv, feed->tile);
+        const gpu_bf16 *key = attend_key_in(launch, feed->kv, feed->page, feed->tile);
         const attend_rows rows = attend_rows_of(feed->tile, feed->first, feed->end);
         const uint32_t dim = launch.args.head_dim;
         attend_load_tile<DIM, WARP>(keys, key, rows, dim, threadIdx.x % WARP);
@@ -99,7 +101,9 @@ GPU_DEVICE void decode_feed_next(const struct attend_launch &launch, decode_feed
                                     threadIdx.x % WARP);
         feed->turn++;
         feed->tile += STRIDE;
-        if (feed->tile >= feed->end) {
+        if (feed->tile < feed->end) {
+            feed->page = attend_page(launch, feed->kv, feed->tile);
+        } else {
             feed->unit += gridDim.x;
             decode_feed_open(launch, feed);
         }
@@ -261,6 +265,9 @@ GPU_DEVICE void decode_store(const struct attend_launch &launch, const decode_un
 /* Columns c and c + 1 of a row of q, zeros past its end. */
 GPU_DEVICE uint32_t decode_query_pair(const gpu_bf16 *row, uint32_t c, uint32_t dim)
 {
+    if (dim % 2 == 0) {
+        return c < dim ? *(const uint32_t *)(row + c) : 0;
+    }
     const float low = c < dim ? gpu_float(row[c]) : 0;
     const float high = c + 1 < dim ? gpu_float(row[c + 1]) : 0;
     return gpu_pack_bf16(low, high);

@@ -77,14 +77,27 @@ GPU_DEVICE attend_kv<Act> attend_open(const struct attend_launch &launch, uint32
     return kv;
 }
 
-/* The key at a position; those of the tokens behind it in the page follow. */
+template <class Act>
+GPU_DEVICE uint32_t attend_page(const struct attend_launch &launch, const attend_kv<Act> &kv,
+                                uint32_t position)
+{
+    return kv.table[position >> launch.page_log2];
+}
+
+/* The key at a position in its page; those of the tokens behind it in the page follow. */
+template <class Act>
+GPU_DEVICE const Act *attend_key_in(const struct attend_launch &launch, const attend_kv<Act> &kv,
+                                    uint32_t page, uint32_t position)
+{
+    const uint32_t token = position & (launch.args.page_tokens - 1);
+    return kv.pool + page * launch.page_acts + (size_t)token * launch.args.head_dim;
+}
+
 template <class Act>
 GPU_DEVICE const Act *attend_key(const struct attend_launch &launch, const attend_kv<Act> &kv,
                                  uint32_t position)
 {
-    const uint32_t token = position & (launch.args.page_tokens - 1);
-    return kv.pool + kv.table[position >> launch.page_log2] * launch.page_acts +
-           (size_t)token * launch.args.head_dim;
+    return attend_key_in(launch, kv, attend_page(launch, kv, position), position);
 }
 
 struct attend_rows { /* Rows [first, end) of a tile. */

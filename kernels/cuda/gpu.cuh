@@ -103,6 +103,12 @@ GPU_DEVICE float gpu_exp2(float x)
     return y;
 }
 
+/* A product that is rounded, whatever is added to it next. */
+GPU_DEVICE float gpu_product(float a, float b)
+{
+    return __fmul_rn(a, b);
+}
+
 /* A word that another device or lane writes; the store shows all stores before it. */
 GPU_DEVICE uint32_t gpu_load_acquire(const uint32_t *word)
 {
