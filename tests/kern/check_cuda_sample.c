@@ -226,8 +226,8 @@ static void run_device(struct check_cuda *check, const struct batch *batch, stru
         const uint32_t slot = batch->rows - 1 - row;
         const bool judges = batch->judged[row] != UINT32_MAX;
         device->slots[slot] = slot_of(&batch->params[row], row);
-        device->rows[row] = (struct cuda_sample_row){slot, batch->position[row], row * PAGES,
-                                                     judges, judges ? batch->judged[row] : 0};
+        device->rows[row] = (struct cuda_sample_row){
+            slot, row, batch->position[row], row * PAGES, judges, judges ? batch->judged[row] : 0};
     }
     const struct cuda_sample_args args = {
         .logits = batch->logits,
@@ -264,7 +264,7 @@ static void expect_row(const struct batch *batch, const struct device *device, u
     const bool judges = batch->judged[row] != UINT32_MAX;
     assert_int_equal(got->invalid, want.invalid);
     assert_int_equal(got->id, want.invalid ? 0 : want.id);
-    assert_int_equal(device->last[batch->rows - 1 - row], judges ? UINT32_MAX : got->id);
+    assert_int_equal(device->last[row], judges ? UINT32_MAX : got->id);
     assert_int_equal(got->top_count, want.logprob_count > 0 ? want.logprob_count - 1 : 0);
     if (want.logprob_count > 0) {
         expect_logprob(got->logprob, want.logprobs[0].logprob);

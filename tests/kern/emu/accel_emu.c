@@ -22,7 +22,7 @@
 
 enum { ARENAS_MAX = 16, ALIGNMENT = 256, UNITS = 8, UNIT_STEP = 2, ROWS_STEP = 2 };
 
-enum emu_kind { EMU_CALL, EMU_COPY, EMU_PRODUCT, EMU_RECORD, EMU_WAIT, EMU_REPLAY };
+enum emu_kind { EMU_CALL, EMU_CLEAR, EMU_COPY, EMU_PRODUCT, EMU_RECORD, EMU_WAIT, EMU_REPLAY };
 
 struct emu_call {
     int (*launch)(const void *args, struct CUstream_st *stream);
@@ -243,6 +243,9 @@ static int run_entry(struct accel *accel, const struct emu_entry *entry)
     switch (entry->kind) {
     case EMU_CALL:
         return entry->as.call.launch(entry->as.call.args, &accel->stream);
+    case EMU_CLEAR:
+        memset(entry->as.copy.to, 0, entry->as.copy.bytes);
+        break;
     case EMU_COPY:
         memmove(entry->as.copy.to, entry->as.copy.from, entry->as.copy.bytes);
         break;
@@ -396,6 +399,12 @@ int accel_copy(struct accel *accel, uint32_t lane, const struct accel_copy *copi
         error = put(accel, lane, &entry);
     }
     return error;
+}
+
+int accel_clear(struct accel *accel, uint32_t lane, void *bytes, size_t count)
+{
+    struct emu_entry entry = {.kind = EMU_CLEAR, .as.copy = {.to = bytes, .bytes = count}};
+    return put(accel, lane, &entry);
 }
 
 int accel_launch(struct accel *accel, uint32_t lane,
