@@ -20,6 +20,7 @@
 #include "workers/crew.h"
 #include "workers/lanes_cuda.h"
 #include "workers/load_cuda.h"
+#include "workers/pick_cuda.h"
 
 enum {
     GRAPHS_MAX = 256,
@@ -40,13 +41,14 @@ struct engine {
     struct engine_options options;
     struct accel *accel;
     struct crew *crew;
-    struct kern_ops ops;
     struct lanes_cuda lanes;
     struct cuda_model model;
     struct cuda_batch batch;
     struct cuda_block blocks[2]; /* host, pinned */
+    struct pick_cuda pick;
     uint32_t turn;
-    float *logits; /* host, pinned: [rows][vocab] */
+    float *logits;  /* host, pinned: [rows][vocab], for who asks, */
+    bool logits_in; /* and then they are here. */
     struct graph_entry graphs[GRAPHS_MAX];
     uint32_t graph_count;
     uint64_t weight_bytes;
@@ -135,13 +137,20 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     model->logits = carve(from, rows, hparams->vocab * sizeof(float));
 }
 
-static void lay_out_host(struct engine *engine, struct carve *from)
+/* The choice of tokens has its parts on both sides. */
+static void lay_out(struct engine *engine, struct carve *device, struct carve *host)
 {
+    const struct engine_options *options = &engine->options;
+    struct cuda_model *model = &engine->model;
+    lay_out_buffers(engine, device);
+    pick_cuda_lay_out(&engine->pick, model, options, device, host);
+    model->history =
+        carve(device, options->device_pages, options->page_tokens * sizeof *model->history);
+    model->last_ids = carve(device, options->slots_max, sizeof *model->last_ids);
     for (uint32_t i = 0; i < 2; i++) {
-        batch_cuda_lay_out(&engine->blocks[i], &engine->model, &engine->options, from);
+        batch_cuda_lay_out(&engine->blocks[i], model, options, host);
     }
-    engine->logits =
-        carve(from, engine->options.rows_max, engine->model.hparams.vocab * sizeof(float));
+    engine->logits = carve(host, options->rows_max, model->hparams.vocab * sizeof(float));
 }
 
 /* Says what does not fit beside what comes before it, and what would make it fit. */
@@ -189,8 +198,7 @@ static int open_memory(struct engine *engine, struct model_error *error)
 {
     struct carve buffers = {0};
     struct carve host = {0};
-    lay_out_buffers(engine, &buffers);
-    lay_out_host(engine, &host);
+    lay_out(engine, &buffers, &host);
     int status = check_memory(engine, buffers.bytes, error);
     if (status) {
         return status;
@@ -203,8 +211,8 @@ static int open_memory(struct engine *engine, struct model_error *error)
                                   (void **)&engine->model.pool);
     if (!status) {
         buffers.bytes = host.bytes = 0;
-        lay_out_buffers(engine, &buffers);
-        lay_out_host(engine, &host);
+        lay_out(engine, &buffers, &host);
+        status = pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
     }
     return status;
 }
@@ -233,7 +241,6 @@ static int open_parts(struct engine *engine, const struct weights *weights,
     const struct engine_options *options = &engine->options;
     struct cuda_model *model = &engine->model;
     const struct hparams *hparams = &model->hparams;
-    kern_ops_init(&engine->ops, options->isa);
     model->layers = calloc(hparams->layers, sizeof *model->layers);
     int status = model->layers ? crew_open(&engine->crew, options->threads) : -ENOMEM;
     status = status ? status : open_device(engine, error);
@@ -261,6 +268,7 @@ int engine_open(struct engine **out, const struct weights *weights,
         return -ENOMEM;
     }
     engine->options = *options;
+    engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
     engine->model.dtype = options->dtype;
     engine->model.page_tokens = options->page_tokens;
@@ -320,21 +328,23 @@ static struct cuda_block *take_block(struct engine *engine)
     return &engine->blocks[half];
 }
 
-/* The head of the rows that want logits, up to the logits on the host. */
+/* The logits of the rows that want them. */
 static int run_head(struct engine *engine)
 {
-    const struct cuda_batch *batch = &engine->batch;
-    const struct accel_copy copy = {engine->logits, engine->model.logits,
-                                    (size_t)batch->logit_rows * engine->model.hparams.vocab *
-                                        sizeof(float)};
-    int error = 0;
-    if (batch->logit_rows > 0) {
-        accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
-        error = cuda_put_head(&engine->model, batch, LANES_CUDA_HEAD);
-        accel_tune(engine->accel, false);
-        error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    engine->logits_in = false;
+    if (engine->batch.logit_rows == 0) {
+        return 0;
     }
-    error = error ? error : accel_record(engine->accel, EVENT_DONE, LANES_CUDA_HEAD);
+    accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
+    const int error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
+    accel_tune(engine->accel, false);
+    return error;
+}
+
+/* Until all that was put on the lanes has ended. */
+static int fence(struct engine *engine)
+{
+    const int error = accel_record(engine->accel, EVENT_DONE, LANES_CUDA_HEAD);
     return error ? error : accel_fence(engine->accel, EVENT_DONE, timeout_us(engine));
 }
 
@@ -413,10 +423,37 @@ const char *engine_failure(const struct engine *engine)
     return why[0] ? why : strerror(-engine->error);
 }
 
-const float *engine_logits(const struct engine *engine, uint32_t index)
+void engine_wait(struct engine *engine)
 {
+    engine->error = engine->error ? engine->error : fence(engine);
+}
+
+const float *engine_logits(struct engine *engine, uint32_t index)
+{
+    const size_t vocab = engine->model.hparams.vocab;
+    const struct accel_copy copy = {engine->logits, engine->model.logits,
+                                    engine->batch.logit_rows * vocab * sizeof(float)};
     must(index < engine->batch.logit_rows);
-    return engine->logits + (size_t)index * engine->model.hparams.vocab;
+    if (!engine->logits_in && !engine->error) {
+        engine->error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+        engine_wait(engine);
+        engine->logits_in = true;
+    }
+    return engine->logits + index * vocab;
+}
+
+void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
+                   struct sample_result *results)
+{
+    must(count <= engine->batch.logit_rows);
+    if (!engine->error && count > 0) {
+        engine->error =
+            pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, choices, count);
+    }
+    engine_wait(engine);
+    if (!engine->error) {
+        pick_cuda_take(&engine->pick, choices, count, results);
+    }
 }
 
 /* The list of wanted tokens is all that the head reads of the block. */
@@ -433,6 +470,19 @@ void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
     error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, 2);
     error = error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
     engine->error = error ? error : run_head(engine);
+}
+
+/* Which tokens a page holds. */
+static void copy_history(struct engine *engine, uint32_t source, uint32_t target)
+{
+    const struct cuda_model *model = &engine->model;
+    const size_t tokens = model->page_tokens;
+    const struct accel_copy copy = {model->history + target * tokens,
+                                    model->history + source * tokens,
+                                    tokens * sizeof *model->history};
+    if (!engine->error && source != target) {
+        engine->error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    }
 }
 
 /* The order of the pairs is kept: all copies of a call of accel_copy() are of one pair. */
@@ -458,6 +508,7 @@ void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uin
                                 ? engine->error
                                 : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, here);
         }
+        copy_history(engine, sources[i], targets[i]);
     }
 }
 
@@ -484,16 +535,6 @@ void engine_device(const struct engine *engine, struct plankey *key)
     (void)snprintf(key->library, sizeof key->library, "%s", info.libraries);
     (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
     key->units = info.units;
-}
-
-struct crew *engine_crew(const struct engine *engine)
-{
-    return engine->crew;
-}
-
-const struct kern_ops *engine_ops(const struct engine *engine)
-{
-    return &engine->ops;
 }
 
 void engine_take_profile(struct engine *engine, struct engine_profile *out)

@@ -14,6 +14,7 @@
 
 #include "kernels/cuda/attend_cuda.h"
 #include "kernels/cuda/embed_cuda.h"
+#include "kernels/cuda/feed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
 #include "kernels/cuda/rope_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
@@ -68,6 +69,11 @@ uint32_t cuda_token_blocks(const struct cuda_model *model)
 static int launch_embed(const void *args, struct CUstream_st *stream)
 {
     return cuda_embed(args, stream);
+}
+
+static int launch_feed(const void *args, struct CUstream_st *stream)
+{
+    return cuda_feed(args, stream);
 }
 
 static int launch_norm(const void *args, struct CUstream_st *stream)
@@ -310,6 +316,24 @@ int cuda_put(const struct cuda_model *model, const struct cuda_task *task)
     return cuda_rows(task) > 0 ? operations[operation](model, task) : 0;
 }
 
+/* The tokens' ids are complete, and noted beside their pages. */
+static int feed(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
+{
+    const struct cuda_feed_args args = {
+        .ids = model->block.ids,
+        .source = model->block.source,
+        .last_ids = model->last_ids,
+        .page = model->block.page,
+        .position = model->block.position,
+        .history = model->history,
+        .rows = model->block.tokens,
+        .rows_max = batch->bucket,
+        .page_tokens = model->page_tokens,
+        .ctas = cuda_ctas(model, lane),
+    };
+    return accel_launch(model->accel, lane, launch_feed, &args, sizeof args);
+}
+
 int cuda_put_embed(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
 {
     const struct cuda_embed_args args = {
@@ -323,7 +347,8 @@ int cuda_put_embed(const struct cuda_model *model, const struct cuda_batch *batc
         .ctas = cuda_ctas(model, lane),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, lane, launch_embed, &args, sizeof args);
+    const int error = feed(model, batch, lane);
+    return error ? error : accel_launch(model->accel, lane, launch_embed, &args, sizeof args);
 }
 
 /* The rows that want logits lie apart in x, a table of batch->bucket rows, and side by side in

@@ -43,7 +43,8 @@ struct cuda_block {
     uint32_t *valid;  /* [PLAN_NANO_MAX] of each nano-operation's range, the rows of the batch */
     uint32_t *tokens; /* [1] rows of the batch */
     uint32_t *logit_rows;            /* [1] */
-    uint32_t *ids;                   /* [tokens] */
+    uint32_t *ids;                   /* [tokens]; those from slots are filled in on the device */
+    uint32_t *source;                /* [tokens] 1 + the slot that was given the token last, or 0 */
     uint32_t *position;              /* [tokens] */
     uint32_t *page;                  /* [tokens] KV page that takes the token */
     uint32_t *logit_token;           /* [rows] index of the token whose logits are wanted */
@@ -87,6 +88,9 @@ struct cuda_model {
 
     uint8_t *pool; /* KV: [layers][pages][page_bytes] */
     size_t page_bytes;
+
+    uint32_t *history;  /* [pages][page_tokens] token ids */
+    uint32_t *last_ids; /* [slots] */
 
     struct cuda_block block; /* The device's. */
     float *x;                /* [tokens][hidden] the residual stream */

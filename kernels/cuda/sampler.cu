@@ -179,7 +179,7 @@ GPU_DEVICE void run_row(const struct cuda_sample_args *args, uint32_t index,
     if (threadIdx.x == 0) {
         args->results[index] = {id, invalid, 0, 0};
         if (!row->judges) {
-            args->last_ids[row->slot] = id;
+            args->last_ids[row->last] = id;
         }
     }
     if (!invalid && (row->judges || slot->logprobs)) {

@@ -87,6 +87,7 @@ static struct engine_options usual(void)
                                    .threads = 1,
                                    .tokens_max = TOKENS,
                                    .rows_max = SEQUENCES,
+                                   .slots_max = SEQUENCES,
                                    .context_max = CONTEXT,
                                    .page_tokens = PAGE_TOKENS,
                                    .device_pages = SEQUENCES * PAGES};
@@ -267,6 +268,41 @@ static void every_event_is_needed(void **state)
     free(whole);
 }
 
+/* What a slot was given never has to come to the host before it goes into the next step. */
+static void feeds_what_it_sampled(void **state)
+{
+    (void)state;
+    struct bed *bed = bed_open(&dense, "4");
+    const size_t vocab = bed->probe.vocab;
+    const struct sample_params greedy = {.top_p = 1};
+    const struct engine_choice choice = {
+        .params = &greedy, .pages = bed->pages[0], .position = PAST + mix[0], .slot = 5};
+    struct sample_result result;
+    engine_choose(bed->probe.engine, &choice, 1, &result);
+    assert_false(result.invalid);
+    assert_int_equal(result.id, probe_best(bed->expected, bed->probe.vocab, NULL));
+    float *expected = calloc(vocab, sizeof *expected);
+    must(expected);
+    for (uint32_t fed = 0; fed < 2; fed++) {
+        const uint32_t id = fed > 0 ? (result.id + 1) % bed->probe.vocab : result.id;
+        const struct engine_row row = {.pages = bed->pages[0],
+                                       .tokens = 1,
+                                       .position = choice.position,
+                                       .wants_logits = true,
+                                       .fed = fed > 0 ? 1 + choice.slot : 0};
+        const struct engine_batch batch = {
+            .ids = &id, .rows = &row, .row_count = 1, .plan = &bed->probe.plan};
+        engine_run(bed->probe.engine, &batch);
+        const float *logits = engine_logits(bed->probe.engine, 0);
+        if (fed > 0) {
+            assert_memory_equal(logits, expected, vocab * sizeof *expected);
+        }
+        memcpy(expected, logits, vocab * sizeof *expected);
+    }
+    free(expected);
+    bed_close(bed);
+}
+
 static void buckets_are_few_and_tight(void **state)
 {
     (void)state;
@@ -331,6 +367,7 @@ int main(void)
         cmocka_unit_test(any_lanes_give_the_same_bits),
         cmocka_unit_test(any_order_gives_the_same_bits),
         cmocka_unit_test(every_event_is_needed),
+        cmocka_unit_test(feeds_what_it_sampled),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
         cmocka_unit_test(refuses_what_it_cannot_do),
