@@ -103,6 +103,13 @@ GPU_DEVICE float gpu_exp2(float x)
     return y;
 }
 
+/* a * b + c of two bf16 each, rounded once. */
+GPU_DEVICE uint32_t gpu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(a) : "r"(b), "r"(c));
+    return a;
+}
+
 /* A word that another device or lane writes; the store shows all stores before it. */
 GPU_DEVICE uint32_t gpu_load_acquire(const uint32_t *word)
 {
