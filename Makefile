@@ -1,7 +1,8 @@
 # make run    on a fresh Debian 12: install, build, fetch the model, ask it a question
 # make test   install, build release, run every test
 # make soak   long counts: kills, seeds, fuzzing; the result is a line in tests/ledger.csv
-.PHONY: run test soak build coverage format tidy clean
+# make gpu-check   what one NVIDIA GPU can say about this tree (docs/cuda.md); ends with 3 without
+.PHONY: gpu-check run test soak build coverage format tidy clean
 
 MODEL ?=
 export MODEL
@@ -25,6 +26,9 @@ soak:
 	cmake --preset release -DSLUICE_TESTS=ON
 	cmake --build --preset release
 	tests/soak.sh
+
+gpu-check:
+	@tests/gpu/check.sh
 
 coverage:
 	cmake --workflow --preset coverage

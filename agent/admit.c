@@ -216,15 +216,15 @@ static void activate(struct core *core, struct request *request, uint32_t near,
         1; /* The answer goes on where the prompt ends: no leading space goes. */
     core->counters.prompt_tokens += prompt_tokens;
     const uint32_t index = request_index(&core->requests, request);
+    const struct sched_terms terms = {
+        .tenant = request->params.tenant,
+        .priority = request->params.priority,
+        .answer_tokens_max = request->params.max_tokens,
+        .open_cells = device_open_cells(request),
+        .scores = request->params.scores_prompt ? prompt_tokens - 1 : 0,
+    };
     placement_add(&core->placement, index, near,
-                  request_shares_prompt(request) ? request->ids : NULL, prompt_tokens);
-    struct sched *sched = placement_sched(&core->placement, index);
-    const struct sched_terms terms = {.tenant = request->params.tenant,
-                                      .priority = request->params.priority,
-                                      .answer_tokens_max = request->params.max_tokens};
-    sched_set_terms(sched, index, &terms);
-    sched_set_open_cells(sched, index, device_open_cells(request));
-    sched_set_scores(sched, index, request->params.scores_prompt ? prompt_tokens - 1 : 0);
+                  request_shares_prompt(request) ? request->ids : NULL, prompt_tokens, &terms);
 }
 
 /* The other answers of a request that has its prompt: a request each, with the next seed. */

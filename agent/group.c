@@ -9,26 +9,14 @@
 
 size_t group_bytes(uint32_t slots_max)
 {
-    return FLIGHT_STEPS_MAX *
-           (slots_max * (sizeof(struct sched_row) + 2 * sizeof(struct sched_slot) +
-                         sizeof(struct sched_copy)) +
-            4 * (size_t)64);
-}
-
-static int open_step(struct sched_step *step, struct arena *arena, uint32_t slots_max)
-{
-    step->rows = arena_alloc(arena, slots_max, sizeof step->rows[0]);
-    step->opens = arena_alloc(arena, slots_max, sizeof step->opens[0]);
-    step->closes = arena_alloc(arena, slots_max, sizeof step->closes[0]);
-    step->copies = arena_alloc(arena, slots_max, sizeof step->copies[0]);
-    return step->rows && step->opens && step->closes && step->copies ? 0 : -ENOMEM;
+    return FLIGHT_STEPS_MAX * sched_step_bytes(slots_max);
 }
 
 int group_open(struct group *group, struct arena *arena, uint32_t slots_max)
 {
     int code = 0;
     for (uint32_t i = 0; i < FLIGHT_STEPS_MAX && !code; i++) {
-        code = open_step(&group->steps[i], arena, slots_max);
+        code = sched_step_open(&group->steps[i], arena, slots_max);
     }
     return code;
 }

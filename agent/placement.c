@@ -77,13 +77,13 @@ static uint32_t least_loaded(const struct placement *placement)
 }
 
 void placement_add(struct placement *placement, uint32_t request, uint32_t near,
-                   const uint32_t *ids, uint32_t tokens)
+                   const uint32_t *ids, uint32_t tokens, const struct sched_terms *terms)
 {
     const uint32_t group = near == SCHED_NONE ? least_loaded(placement) : placement->group[near];
     struct sched *sched = &placement->sched[group];
     placement->group[request] = (uint8_t)group;
     sched->next_order = placement->next_order++;
-    sched_add(sched, request, ids, tokens);
+    sched_add(sched, request, ids, tokens, terms);
 }
 
 struct sched *placement_sched(const struct placement *placement, uint32_t request)

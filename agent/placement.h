@@ -50,7 +50,7 @@ bool placement_fits(const struct placement *placement, uint64_t tokens);
 
 /* As sched_add(), in the group that `near` is in, or with SCHED_NONE in the least loaded one. */
 void placement_add(struct placement *placement, uint32_t request, uint32_t near,
-                   const uint32_t *ids, uint32_t tokens);
+                   const uint32_t *ids, uint32_t tokens, const struct sched_terms *terms);
 
 /* The scheduler that has the request. */
 struct sched *placement_sched(const struct placement *placement, uint32_t request);

@@ -94,10 +94,16 @@ static void dequeue(struct sched *sched, uint32_t request)
     fair_take(&sched->fair, request);
 }
 
-void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens)
+void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens,
+               const struct sched_terms *terms)
 {
+    static const struct sched_terms none;
     struct sched_entry *entry = &sched->entry[request];
-    must(entry->state == SCHED_ABSENT && tokens > 0);
+    terms = terms ? terms : &none;
+    must(entry->state == SCHED_ABSENT && tokens > 0 && tokens <= sched->options.context_max);
+    must(terms->open_cells <= SCHED_OPEN_CELLS_MAX && terms->scores < tokens);
+    const uint32_t room = sched->options.context_max - tokens;
+    const uint32_t most = terms->answer_tokens_max;
     uint32_t *pages = entry->pages;
     *entry = (struct sched_entry){.tokens = tokens,
                                   .ids = ids,
@@ -105,36 +111,13 @@ void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint3
                                   .tail_page = PREFIX_NONE,
                                   .state = SCHED_WAITING,
                                   .prompt_tokens = tokens,
-                                  .tokens_max = sched->options.context_max,
-                                  .order = fair_order(sched->next_order++, 0)};
+                                  .tokens_max = tokens + (most > 0 && most < room ? most : room),
+                                  .tenant = terms->tenant,
+                                  .order = fair_order(sched->next_order++, terms->priority),
+                                  .open_cells = terms->open_cells,
+                                  .score_end = terms->scores};
     sched->waiting_tokens += tokens;
     fair_join(&sched->fair, request, entry->tenant, entry->order);
-}
-
-void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms)
-{
-    struct sched_entry *entry = &sched->entry[request];
-    must(entry->state == SCHED_WAITING);
-    const uint32_t room = sched->options.context_max - entry->prompt_tokens;
-    const uint32_t most = terms->answer_tokens_max;
-    entry->tokens_max = entry->prompt_tokens + (most > 0 && most < room ? most : room);
-    entry->tenant = terms->tenant;
-    entry->order = fair_order(fair_arrival(entry->order), terms->priority);
-    fair_take(&sched->fair, request);
-    fair_leave(&sched->fair, request);
-    fair_join(&sched->fair, request, entry->tenant, entry->order);
-}
-
-void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells)
-{
-    must(cells <= SCHED_OPEN_CELLS_MAX);
-    sched->entry[request].open_cells = cells;
-}
-
-void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens)
-{
-    must(tokens < sched->entry[request].tokens);
-    sched->entry[request].score_end = tokens;
 }
 
 /* Gives slot and pages back and takes the request off the running list. What steps in flight would

@@ -122,23 +122,19 @@ uint32_t sched_pages_for(const struct sched *sched, uint64_t tokens);
 /* True when a request of so many tokens in all could ever run. */
 bool sched_fits(const struct sched *sched, uint64_t tokens);
 
-/* Request joins the queue's end. tokens: its known ids, at least 1. ids: its token log, borrowed
- * until it leaves, where pages may be shared with other requests; NULL otherwise. */
-void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens);
-
-/* After sched_add(): what opening its slot takes in the ring, SCHED_OPEN_CELLS_MAX at most, and how
- * many of its tokens want their successor judged by the logits that they give. */
-void sched_set_open_cells(struct sched *sched, uint32_t request, uint32_t cells);
-void sched_set_scores(struct sched *sched, uint32_t request, uint32_t tokens);
-
-/* After sched_add(), of one that waits: whose it is, how urgent among those, and how long at most.
- * Untold, all are 0. */
-struct sched_terms {
-    uint64_t tenant;            /* Any number; 0: of those that name none. */
-    int32_t priority;           /* Lower goes first. */
-    uint32_t answer_tokens_max; /* 0: what the context leaves. */
+struct sched_terms {            /* Of a request: */
+    uint64_t tenant;            /* whose it is, any number; 0: of those that name none; */
+    int32_t priority;           /* how urgent among those: lower goes first; */
+    uint32_t answer_tokens_max; /* how long at most; 0: what the context leaves; */
+    uint32_t open_cells;        /* what opening its slot takes in the ring; and how many of its */
+    uint32_t scores;            /* tokens want their successor judged by the logits they give. */
 };
-void sched_set_terms(struct sched *sched, uint32_t request, const struct sched_terms *terms);
+
+/* Request joins the queue. tokens: its known ids, at least 1. ids: its token log, borrowed until it
+ * leaves, where pages may be shared with other requests; NULL otherwise. terms NULL: all are 0;
+ * open_cells is SCHED_OPEN_CELLS_MAX at most, scores below tokens. */
+void sched_add(struct sched *sched, uint32_t request, const uint32_t *ids, uint32_t tokens,
+               const struct sched_terms *terms);
 
 /* Request leaves, whatever its state. Its pages are free once the steps in flight have ended. */
 void sched_remove(struct sched *sched, uint32_t request);

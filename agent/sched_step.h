@@ -6,7 +6,11 @@
 #define AGENT_SCHED_STEP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/arena.h"
+#include "base/must.h"
 
 struct sched_row {
     uint32_t request;
@@ -49,5 +53,11 @@ struct sched_step {
     uint32_t copy_count;
     bool rested; /* There was nothing to run before: the worker has not waited for the core. */
 };
+
+/* An empty step with room for so many rows. -ENOMEM. */
+int sched_step_open(struct sched_step *step, struct arena *arena, uint32_t slots_max) MUST_CHECK;
+
+/* Bytes of arena that sched_step_open() takes. */
+size_t sched_step_bytes(uint32_t slots_max);
 
 #endif /* AGENT_SCHED_STEP_H */

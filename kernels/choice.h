@@ -9,6 +9,8 @@
 #ifndef KERNELS_CHOICE_H
 #define KERNELS_CHOICE_H
 
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -30,6 +32,12 @@ CHOICE_INLINE uint32_t choice_key(float value)
     uint32_t bits;
     memcpy(&bits, &one_zero, sizeof bits);
     return bits & 0x80000000u ? bits : ~bits & 0x7fffffffu;
+}
+
+/* 1 / temperature, finite: what odds take a logit's distance from the best one times. */
+CHOICE_INLINE float choice_coldness(float temperature)
+{
+    return fminf(1.0f / temperature, FLT_MAX);
 }
 
 /* The upper half of a product. */

@@ -110,6 +110,9 @@ struct accel_copy {
 int accel_copy(struct accel *accel, uint32_t lane, const struct accel_copy *copies,
                uint32_t count) MUST_CHECK;
 
+/* Sets device memory to zero. */
+int accel_clear(struct accel *accel, uint32_t lane, void *bytes, size_t count) MUST_CHECK;
+
 /* Calls launch(args, the lane's stream), now or, from a copy of args, when the lane gets there.
  * launch: a kernel family's C entry (kernels/cuda). */
 int accel_launch(struct accel *accel, uint32_t lane,

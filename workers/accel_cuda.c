@@ -289,6 +289,12 @@ int accel_copy(struct accel *accel, uint32_t lane, const struct accel_copy *copi
     return accel_cuda_check(accel, error, "a copy");
 }
 
+int accel_clear(struct accel *accel, uint32_t lane, void *bytes, size_t count)
+{
+    return accel_cuda_check(accel, cudaMemsetAsync(bytes, 0, count, stream_of(accel, lane)),
+                            "clearing memory");
+}
+
 int accel_launch(struct accel *accel, uint32_t lane,
                  int (*launch)(const void *args, struct CUstream_st *stream), const void *args,
                  size_t bytes)

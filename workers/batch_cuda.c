@@ -31,6 +31,7 @@ void batch_cuda_lay_out(struct cuda_block *block, const struct cuda_model *model
         .tokens = carve(from, 1, sizeof *block->tokens),
         .logit_rows = carve(from, 1, sizeof *block->logit_rows),
         .ids = carve(from, tokens, sizeof *block->ids),
+        .source = carve(from, tokens, sizeof *block->source),
         .position = carve(from, tokens, sizeof *block->position),
         .page = carve(from, tokens, sizeof *block->page),
         .logit_token = carve(from, rows, sizeof *block->logit_token),
@@ -70,6 +71,7 @@ static uint32_t place_row(const struct cuda_block *block, const struct cuda_mode
     memcpy(block->ids + row->first, in->ids + row->first, row->tokens * sizeof *in->ids);
     for (uint32_t i = 0; i < row->tokens; i++) {
         const uint32_t position = row->position + i;
+        block->source[row->first + i] = row->fed;
         block->position[row->first + i] = position;
         block->page[row->first + i] = row->pages[position / model->page_tokens];
     }

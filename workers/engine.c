@@ -19,6 +19,7 @@
 #include "plan/plankey.h"
 #include "workers/batch.h"
 #include "workers/load_llama.h"
+#include "workers/pick.h"
 #include "workers/pipe.h"
 #include "workers/poison.h"
 
@@ -27,6 +28,7 @@ struct engine {
     struct arena arena;
     struct llama llama;
     struct pipe pipe;
+    struct pick pick;
     struct engine_profile profile;
 };
 
@@ -181,7 +183,10 @@ static int allocate_buffers(struct engine *engine)
             return -ENOMEM;
         }
     }
-    const int error = arena_open(&engine->arena, total);
+    const uint32_t threads = crew_threads(engine->llama.crew);
+    const uint32_t vocab = engine->llama.hparams.vocab;
+    total += pick_bytes(&engine->options, threads, vocab);
+    int error = arena_open(&engine->arena, total);
     if (error) {
         return error;
     }
@@ -189,6 +194,8 @@ static int allocate_buffers(struct engine *engine)
         *list[i].out = arena_alloc(&engine->arena, list[i].count, list[i].item_bytes);
         must(*list[i].out);
     }
+    error = pick_open(&engine->pick, &engine->arena, &engine->options, vocab);
+    must(!error);
     arena_seal(&engine->arena);
     struct llama *llama = &engine->llama;
     if (llama->shard.ranks == 1) {
@@ -290,6 +297,8 @@ static int open_parts(struct engine *engine, const struct weights *weights)
         return error;
     }
     engine->pipe.crew = llama->crew;
+    engine->pick.crew = llama->crew;
+    engine->pick.ops = &llama->ops;
     error = llama_shapes_open(llama, options->tokens_max, options->rows_max);
     if (error) {
         return error;
@@ -391,6 +400,7 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     must(engine->llama.shard.ranks == 1 || engine->llama.comm);
     struct llama *llama = &engine->llama;
     batch_fill(llama, batch, &engine->options);
+    pick_learn(&engine->pick, batch);
     pipe_run_stage(&engine->pipe, llama_embed, 0, llama->batch.tokens);
     const uint64_t embed_ns = clock_now_ns();
     if (batch->chaos_seed != 0) {
@@ -404,16 +414,28 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     engine->profile.head_ns += clock_now_ns() - head_ns;
 }
 
+void engine_wait(struct engine *engine)
+{
+    (void)engine; /* It has ended. */
+}
+
 const char *engine_failure(const struct engine *engine)
 {
     (void)engine; /* The CPU fails with the process. */
     return NULL;
 }
 
-const float *engine_logits(const struct engine *engine, uint32_t index)
+const float *engine_logits(struct engine *engine, uint32_t index)
 {
     must(index < engine->llama.batch.logit_rows);
     return engine->llama.logits + (size_t)index * engine->llama.hparams.vocab;
+}
+
+void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
+                   struct sample_result *results)
+{
+    must(count <= engine->llama.batch.logit_rows);
+    pick_run(&engine->pick, engine->llama.logits, choices, count, results);
 }
 
 void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
@@ -438,6 +460,7 @@ void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uin
              targets[i] < engine->options.device_pages);
         kvpool_copy(&engine->llama.kv, sources[i], targets[i]);
     }
+    history_copy(&engine->pick.history, sources, targets, count);
 }
 
 const struct hparams *engine_hparams(const struct engine *engine)
@@ -464,16 +487,6 @@ void engine_device(const struct engine *engine, struct plankey *key)
     matmul_library(key->library);
     (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
     key->units = engine->options.threads;
-}
-
-struct crew *engine_crew(const struct engine *engine)
-{
-    return engine->llama.crew;
-}
-
-const struct kern_ops *engine_ops(const struct engine *engine)
-{
-    return &engine->llama.ops;
 }
 
 void engine_take_profile(struct engine *engine, struct engine_profile *out)

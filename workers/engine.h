@@ -13,9 +13,9 @@
 #include "kernels/matmul.h"
 #include "model/weights.h"
 #include "plan/plan.h"
+#include "workers/sample.h"
 
 struct comm;
-struct crew;
 struct engine;
 
 struct engine_options {
@@ -30,6 +30,7 @@ struct engine_options {
     uint32_t device_pages;
     uint32_t rank;       /* Of a tensor-parallel group of `ranks`. */
     uint32_t ranks;      /* 0 is 1: alone. */
+    uint32_t slots_max;  /* 0: rows_max. */
     uint32_t timeout_ms; /* Of a step; after it a device counts as dead. 0: a minute. */
 };
 
@@ -53,6 +54,7 @@ struct engine_row {
     uint32_t tokens;
     uint32_t position; /* Of the first token. */
     bool wants_logits; /* Of the last token. */
+    uint32_t fed; /* Not 0: its one token is what slot fed - 1 was given last; ids has it too. */
 };
 
 struct engine_batch {
@@ -63,20 +65,38 @@ struct engine_batch {
     uint64_t chaos_seed;     /* Not 0: a random order, poisoned on the way, for tests of plans. */
 };
 
-/* Runs one dense batch. Afterwards engine_logits(i) is the i-th row that wants logits: [vocab], on
- * rank 0. */
+/* Runs one dense batch, or begins to. Afterwards engine_logits(i) is the i-th row that wants
+ * logits: [vocab], on rank 0. */
 void engine_run(struct engine *engine, const struct engine_batch *batch);
+
+/* Until what was run has ended. Those that take its results wait, too; what measures it asks. */
+void engine_wait(struct engine *engine);
 
 /* Why nothing that this engine computed or will compute counts: its device has failed. NULL while
  * it has not. */
 const char *engine_failure(const struct engine *engine);
-const float *engine_logits(const struct engine *engine, uint32_t index);
+const float *engine_logits(struct engine *engine, uint32_t index);
+
+/* What becomes of a row of logits: a token is drawn, or one is judged. */
+struct engine_choice {
+    const struct sample_params *params;
+    const uint32_t *pages; /* Block table: what stands there is counted, as engine_run() took it. */
+    uint32_t position;     /* Of the token, at least 1. */
+    uint32_t slot;         /* That is given it, if it is drawn: see engine_row. */
+    bool judged;
+    uint32_t id; /* Then: this one. */
+};
+
+/* results[i]: what choices[i] makes of engine_logits(i). */
+void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
+                   struct sample_result *results);
 
 /* Logits of other tokens of the batch that ran last, by their index in it, at most rows_max: from
  * now on engine_logits(i) is that of tokens[i]. */
 void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count);
 
-/* Copies the KV of whole pages, sources[i] to targets[i], one after the other. */
+/* Copies whole pages, their KV and which tokens they hold: sources[i] to targets[i], one after the
+ * other. */
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
                        uint32_t count);
 
@@ -87,10 +107,6 @@ uint64_t engine_kv_bytes(const struct engine *engine);
 /* What computes, as far as plans depend on it: device, library, kernels and units of the key. */
 struct plankey;
 void engine_device(const struct engine *engine, struct plankey *key);
-
-/* For what follows a run on the same threads: sampling. */
-struct crew *engine_crew(const struct engine *engine);
-const struct kern_ops *engine_ops(const struct engine *engine);
 
 /* Time spent in the runs since the last call, summed over layers. */
 struct engine_profile {

@@ -20,6 +20,7 @@
 #include "workers/crew.h"
 #include "workers/lanes_cuda.h"
 #include "workers/load_cuda.h"
+#include "workers/pick_cuda.h"
 
 enum {
     GRAPHS_MAX = 256,
@@ -40,13 +41,14 @@ struct engine {
     struct engine_options options;
     struct accel *accel;
     struct crew *crew;
-    struct kern_ops ops;
     struct lanes_cuda lanes;
     struct cuda_model model;
     struct cuda_batch batch;
     struct cuda_block blocks[2]; /* host, pinned */
+    struct pick_cuda pick;
     uint32_t turn;
-    float *logits; /* host, pinned: [rows][vocab] */
+    float *logits;  /* host, pinned: [rows][vocab], for who asks, */
+    bool logits_in; /* and then they are here. */
     struct graph_entry graphs[GRAPHS_MAX];
     uint32_t graph_count;
     uint64_t weight_bytes;
@@ -67,8 +69,6 @@ static int check_options(const struct engine_options *options, const struct hpar
         text = "model.weights int8 is for CPUs: set model.weights to auto";
     } else if (options->ranks > 1) {
         text = "a model cannot be cut over GPUs yet: set workers.tp to 1";
-    } else if (hparams->experts > 0) {
-        text = "a mixture of experts cannot run on a GPU yet: set workers.device to cpu";
     } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % 8 > 0) {
         text = "the model's heads or rows have a size that no GPU kernel is for: "
                "set workers.device to cpu";
@@ -93,6 +93,23 @@ enum kern_dtype engine_dtype_auto(unsigned isa)
     return KERN_BF16;
 }
 
+static void lay_out_moe(struct engine *engine, struct carve *from)
+{
+    struct cuda_moe *moe = &engine->model.moe;
+    const struct hparams *hparams = &engine->model.hparams;
+    const size_t tokens = hparams->experts > 0 ? engine->options.tokens_max : 0;
+    const size_t slots = tokens * hparams->experts_used;
+    const size_t shares = tokens > 0 ? PLAN_NANO_MAX * (hparams->experts + (size_t)1) : 0;
+    moe->logits = carve(from, tokens, hparams->experts * sizeof *moe->logits);
+    moe->expert = carve(from, slots, sizeof *moe->expert);
+    moe->weight = carve(from, slots, sizeof *moe->weight);
+    moe->slot = carve(from, slots, sizeof *moe->slot);
+    moe->row = carve(from, slots, sizeof *moe->row);
+    moe->first = carve(from, shares, sizeof *moe->first);
+    moe->tile = carve(from, shares, sizeof *moe->tile);
+    moe->down = carve(from, slots, hparams->hidden * kern_dtype_bytes(engine->model.dtype));
+}
+
 /* What a run works in. */
 static void lay_out_buffers(struct engine *engine, struct carve *from)
 {
@@ -103,6 +120,7 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     const size_t tokens = engine->options.tokens_max;
     const size_t rows = engine->options.rows_max;
     const size_t hidden = hparams->hidden;
+    const size_t slots = tokens * (hparams->experts > 0 ? hparams->experts_used : 1);
     const size_t q = cuda_q_columns(hparams);
     batch_cuda_lay_out(&model->block, model, &engine->options, from);
     model->x = carve(from, tokens, hidden * sizeof(float));
@@ -110,21 +128,29 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     model->qkv = carve(from, tokens, cuda_qkv_columns(hparams) * act);
     model->q = carve(from, tokens, q * act);
     model->attended = carve(from, tokens, q * act);
-    model->gate_up = carve(from, tokens, 2 * (size_t)hparams->ffn * act);
-    model->gated = carve(from, tokens, hparams->ffn * act);
+    model->gate_up = carve(from, slots, 2 * (size_t)hparams->ffn * act);
+    model->gated = carve(from, slots, hparams->ffn * act);
+    lay_out_moe(engine, from);
     model->sums = carve(from, attend_slot_floats(&shape, model->slots), sizeof(float));
     model->head_x = carve(from, rows, hidden * sizeof(float));
     model->head_in = carve(from, rows, hidden * act);
     model->logits = carve(from, rows, hparams->vocab * sizeof(float));
 }
 
-static void lay_out_host(struct engine *engine, struct carve *from)
+/* The choice of tokens has its parts on both sides. */
+static void lay_out(struct engine *engine, struct carve *device, struct carve *host)
 {
+    const struct engine_options *options = &engine->options;
+    struct cuda_model *model = &engine->model;
+    lay_out_buffers(engine, device);
+    pick_cuda_lay_out(&engine->pick, model, options, device, host);
+    model->history =
+        carve(device, options->device_pages, options->page_tokens * sizeof *model->history);
+    model->last_ids = carve(device, options->slots_max, sizeof *model->last_ids);
     for (uint32_t i = 0; i < 2; i++) {
-        batch_cuda_lay_out(&engine->blocks[i], &engine->model, &engine->options, from);
+        batch_cuda_lay_out(&engine->blocks[i], model, options, host);
     }
-    engine->logits =
-        carve(from, engine->options.rows_max, engine->model.hparams.vocab * sizeof(float));
+    engine->logits = carve(host, options->rows_max, model->hparams.vocab * sizeof(float));
 }
 
 /* Says what does not fit beside what comes before it, and what would make it fit. */
@@ -172,8 +198,7 @@ static int open_memory(struct engine *engine, struct model_error *error)
 {
     struct carve buffers = {0};
     struct carve host = {0};
-    lay_out_buffers(engine, &buffers);
-    lay_out_host(engine, &host);
+    lay_out(engine, &buffers, &host);
     int status = check_memory(engine, buffers.bytes, error);
     if (status) {
         return status;
@@ -186,8 +211,8 @@ static int open_memory(struct engine *engine, struct model_error *error)
                                   (void **)&engine->model.pool);
     if (!status) {
         buffers.bytes = host.bytes = 0;
-        lay_out_buffers(engine, &buffers);
-        lay_out_host(engine, &host);
+        lay_out(engine, &buffers, &host);
+        status = pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
     }
     return status;
 }
@@ -216,7 +241,6 @@ static int open_parts(struct engine *engine, const struct weights *weights,
     const struct engine_options *options = &engine->options;
     struct cuda_model *model = &engine->model;
     const struct hparams *hparams = &model->hparams;
-    kern_ops_init(&engine->ops, options->isa);
     model->layers = calloc(hparams->layers, sizeof *model->layers);
     int status = model->layers ? crew_open(&engine->crew, options->threads) : -ENOMEM;
     status = status ? status : open_device(engine, error);
@@ -244,6 +268,7 @@ int engine_open(struct engine **out, const struct weights *weights,
         return -ENOMEM;
     }
     engine->options = *options;
+    engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
     engine->model.dtype = options->dtype;
     engine->model.page_tokens = options->page_tokens;
@@ -303,19 +328,23 @@ static struct cuda_block *take_block(struct engine *engine)
     return &engine->blocks[half];
 }
 
-/* The head of the rows that want logits, up to the logits on the host. */
+/* The logits of the rows that want them. */
 static int run_head(struct engine *engine)
 {
-    const struct cuda_batch *batch = &engine->batch;
-    const struct accel_copy copy = {engine->logits, engine->model.logits,
-                                    (size_t)batch->logit_rows * engine->model.hparams.vocab *
-                                        sizeof(float)};
-    int error = 0;
-    if (batch->logit_rows > 0) {
-        error = cuda_put_head(&engine->model, batch, LANES_CUDA_HEAD);
-        error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    engine->logits_in = false;
+    if (engine->batch.logit_rows == 0) {
+        return 0;
     }
-    error = error ? error : accel_record(engine->accel, EVENT_DONE, LANES_CUDA_HEAD);
+    accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
+    const int error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
+    accel_tune(engine->accel, false);
+    return error;
+}
+
+/* Until all that was put on the lanes has ended. */
+static int fence(struct engine *engine)
+{
+    const int error = accel_record(engine->accel, EVENT_DONE, LANES_CUDA_HEAD);
     return error ? error : accel_fence(engine->accel, EVENT_DONE, timeout_us(engine));
 }
 
@@ -324,6 +353,19 @@ static int put_layers(struct engine *engine)
 {
     const int error = cuda_put_embed(&engine->model, &engine->batch, LANES_CUDA_HEAD);
     return error ? error : lanes_cuda_put(&engine->lanes, &engine->model, &engine->batch);
+}
+
+/* Puts the layers on the lanes once for the times of products that are new to them; x is garbage
+ * then, and the keys and values that this appends are written again. */
+static int time_products(struct engine *engine)
+{
+    if (engine->model.dtype == KERN_F32) {
+        return 0;
+    }
+    accel_tune(engine->accel, true);
+    const int error = put_layers(engine);
+    accel_tune(engine->accel, false);
+    return error;
 }
 
 static struct graph_entry *find_graph(struct engine *engine)
@@ -345,7 +387,8 @@ static int run_layers(struct engine *engine)
     }
     int error = 0;
     if (!entry->graph) {
-        error = accel_capture(engine->accel, LANES_CUDA_HEAD);
+        error = time_products(engine);
+        error = error ? error : accel_capture(engine->accel, LANES_CUDA_HEAD);
         error = error ? error : put_layers(engine);
         error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
         if (error) {
@@ -373,13 +416,44 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
 
 const char *engine_failure(const struct engine *engine)
 {
-    return engine->error ? strerror(-engine->error) : NULL;
+    if (!engine->error) {
+        return NULL;
+    }
+    const char *why = accel_failure(engine->accel);
+    return why[0] ? why : strerror(-engine->error);
 }
 
-const float *engine_logits(const struct engine *engine, uint32_t index)
+void engine_wait(struct engine *engine)
 {
+    engine->error = engine->error ? engine->error : fence(engine);
+}
+
+const float *engine_logits(struct engine *engine, uint32_t index)
+{
+    const size_t vocab = engine->model.hparams.vocab;
+    const struct accel_copy copy = {engine->logits, engine->model.logits,
+                                    engine->batch.logit_rows * vocab * sizeof(float)};
     must(index < engine->batch.logit_rows);
-    return engine->logits + (size_t)index * engine->model.hparams.vocab;
+    if (!engine->logits_in && !engine->error) {
+        engine->error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+        engine_wait(engine);
+        engine->logits_in = true;
+    }
+    return engine->logits + index * vocab;
+}
+
+void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
+                   struct sample_result *results)
+{
+    must(count <= engine->batch.logit_rows);
+    if (!engine->error && count > 0) {
+        engine->error =
+            pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, choices, count);
+    }
+    engine_wait(engine);
+    if (!engine->error) {
+        pick_cuda_take(&engine->pick, choices, count, results);
+    }
 }
 
 /* The list of wanted tokens is all that the head reads of the block. */
@@ -396,6 +470,19 @@ void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
     error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, 2);
     error = error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
     engine->error = error ? error : run_head(engine);
+}
+
+/* Which tokens a page holds. */
+static void copy_history(struct engine *engine, uint32_t source, uint32_t target)
+{
+    const struct cuda_model *model = &engine->model;
+    const size_t tokens = model->page_tokens;
+    const struct accel_copy copy = {model->history + target * tokens,
+                                    model->history + source * tokens,
+                                    tokens * sizeof *model->history};
+    if (!engine->error && source != target) {
+        engine->error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    }
 }
 
 /* The order of the pairs is kept: all copies of a call of accel_copy() are of one pair. */
@@ -421,6 +508,7 @@ void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uin
                                 ? engine->error
                                 : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, here);
         }
+        copy_history(engine, sources[i], targets[i]);
     }
 }
 
@@ -447,16 +535,6 @@ void engine_device(const struct engine *engine, struct plankey *key)
     (void)snprintf(key->library, sizeof key->library, "%s", info.libraries);
     (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
     key->units = info.units;
-}
-
-struct crew *engine_crew(const struct engine *engine)
-{
-    return engine->crew;
-}
-
-const struct kern_ops *engine_ops(const struct engine *engine)
-{
-    return &engine->ops;
 }
 
 void engine_take_profile(struct engine *engine, struct engine_profile *out)

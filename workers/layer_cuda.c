@@ -14,6 +14,7 @@
 
 #include "kernels/cuda/attend_cuda.h"
 #include "kernels/cuda/embed_cuda.h"
+#include "kernels/cuda/feed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
 #include "kernels/cuda/rope_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
@@ -63,32 +64,16 @@ uint32_t cuda_token_blocks(const struct cuda_model *model)
     return (group - 1) / attend_block_rows(&shape) + 1;
 }
 
-/* From (row, columns) of an act buffer to an address. */
-static void *act_at(const struct cuda_model *model, void *buffer, size_t row, size_t columns)
-{
-    return (uint8_t *)buffer + row * columns * kern_dtype_bytes(model->dtype);
-}
-
-static uint32_t first_of(const struct cuda_task *task)
-{
-    return task->batch->first[task->nano];
-}
-
-static uint32_t rows_of(const struct cuda_task *task)
-{
-    return task->batch->end[task->nano] - first_of(task);
-}
-
-static uint32_t lane_of(const struct cuda_task *task)
-{
-    return task->batch->lane[task->nano];
-}
-
 /* Kernel entries as the accelerator calls them. */
 
 static int launch_embed(const void *args, struct CUstream_st *stream)
 {
     return cuda_embed(args, stream);
+}
+
+static int launch_feed(const void *args, struct CUstream_st *stream)
+{
+    return cuda_feed(args, stream);
 }
 
 static int launch_norm(const void *args, struct CUstream_st *stream)
@@ -121,17 +106,17 @@ static int norm(const struct cuda_model *model, const struct cuda_task *task, co
 {
     const size_t hidden = model->hparams.hidden;
     const struct cuda_norm_args args = {
-        .x = model->x + first_of(task) * hidden,
+        .x = model->x + cuda_first(task) * hidden,
         .w = w,
-        .y = act_at(model, model->normed, first_of(task), hidden),
+        .y = cuda_act(model, model->normed, cuda_first(task), hidden),
         .rows = model->block.valid + task->nano,
-        .rows_max = rows_of(task),
+        .rows_max = cuda_rows(task),
         .cols = model->hparams.hidden,
         .eps = (float)model->hparams.rms_eps,
-        .ctas = cuda_ctas(model, lane_of(task)),
+        .ctas = cuda_ctas(model, cuda_lane(task)),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, lane_of(task), launch_norm, &args, sizeof args);
+    return accel_launch(model->accel, cuda_lane(task), launch_norm, &args, sizeof args);
 }
 
 /* A product of act into act. */
@@ -139,11 +124,11 @@ static int multiply(const struct cuda_model *model, const struct cuda_task *task
                     const struct accel_product *of)
 {
     struct accel_product product = *of;
-    product.x = act_at(model, (void *)of->x, first_of(task), of->k);
-    product.y = act_at(model, of->y, first_of(task), of->n);
-    product.rows = rows_of(task);
+    product.x = cuda_act(model, (void *)of->x, cuda_first(task), of->k);
+    product.y = cuda_act(model, of->y, cuda_first(task), of->n);
+    product.rows = cuda_rows(task);
     product.dtype = model->dtype;
-    return accel_multiply(model->accel, lane_of(task), &product);
+    return accel_multiply(model->accel, cuda_lane(task), &product);
 }
 
 /* x += in W^T */
@@ -151,17 +136,17 @@ static int add_product(const struct cuda_model *model, const struct cuda_task *t
                        uint32_t k, const void *w)
 {
     const struct accel_product product = {
-        .x = act_at(model, in, first_of(task), k),
+        .x = cuda_act(model, in, cuda_first(task), k),
         .w = w,
-        .y = model->x + (size_t)first_of(task) * model->hparams.hidden,
-        .rows = rows_of(task),
+        .y = model->x + (size_t)cuda_first(task) * model->hparams.hidden,
+        .rows = cuda_rows(task),
         .n = model->hparams.hidden,
         .k = k,
         .dtype = model->dtype,
         .float_y = true,
         .accumulate = true,
     };
-    return accel_multiply(model->accel, lane_of(task), &product);
+    return accel_multiply(model->accel, cuda_lane(task), &product);
 }
 
 static int attention_norm(const struct cuda_model *model, const struct cuda_task *task)
@@ -190,30 +175,30 @@ static int rope_append(const struct cuda_model *model, const struct cuda_task *t
 {
     const struct hparams *hparams = &model->hparams;
     const struct cuda_layer *layer = &model->layers[task->layer];
-    const uint32_t first = first_of(task);
+    const uint32_t first = cuda_first(task);
     const struct cuda_rope_args args = {
-        .qkv = act_at(model, model->qkv, first, cuda_qkv_columns(hparams)),
+        .qkv = cuda_act(model, model->qkv, first, cuda_qkv_columns(hparams)),
         .bias = layer->bias,
         .q_norm = layer->q_norm,
         .k_norm = layer->k_norm,
-        .q = act_at(model, model->q, first, cuda_q_columns(hparams)),
+        .q = cuda_act(model, model->q, first, cuda_q_columns(hparams)),
         .pool = layer_pool(model, task->layer),
         .page = model->block.page + first,
         .position = model->block.position + first,
         .cosine = model->cosine,
         .sine = model->sine,
         .rows = model->block.valid + task->nano,
-        .rows_max = rows_of(task),
+        .rows_max = cuda_rows(task),
         .heads = hparams->heads,
         .kv_heads = hparams->kv_heads,
         .head_dim = hparams->head_dim,
         .rope_dim = hparams->rope_dim,
         .page_tokens = model->page_tokens,
         .norm_eps = (float)hparams->rms_eps,
-        .ctas = cuda_ctas(model, lane_of(task)),
+        .ctas = cuda_ctas(model, cuda_lane(task)),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, lane_of(task), launch_rope, &args, sizeof args);
+    return accel_launch(model->accel, cuda_lane(task), launch_rope, &args, sizeof args);
 }
 
 /* attended = softmax(q K^T / sqrt(D)) V over each token's own past, or the window's part of it. */
@@ -221,14 +206,14 @@ static int attend(const struct cuda_model *model, const struct cuda_task *task, 
 {
     const struct hparams *hparams = &model->hparams;
     const struct cuda_block *block = &model->block;
-    const struct attend_shape shape = cuda_attend_shape(model, lane_of(task));
-    const uint32_t first = first_of(task);
+    const struct attend_shape shape = cuda_attend_shape(model, cuda_lane(task));
+    const uint32_t first = cuda_first(task);
     uint32_t slot;
     (void)cuda_slots(model, task, &slot);
     const struct cuda_attend_args args = {
-        .q = act_at(model, model->q, first, cuda_q_columns(hparams)),
+        .q = cuda_act(model, model->q, first, cuda_q_columns(hparams)),
         .pool = layer_pool(model, task->layer),
-        .out = act_at(model, model->attended, first, cuda_q_columns(hparams)),
+        .out = cuda_act(model, model->attended, first, cuda_q_columns(hparams)),
         .sequences = (several ? block->prefill : block->decode) + first,
         .tables = block->tables,
         .counts = block->counts + task->nano,
@@ -243,9 +228,9 @@ static int attend(const struct cuda_model *model, const struct cuda_task *task, 
         .window = hparams->sliding_window,
         .scale = 1.0f / sqrtf((float)hparams->head_dim),
         .dtype = model->dtype,
-        .ctas = cuda_ctas(model, lane_of(task)),
+        .ctas = cuda_ctas(model, cuda_lane(task)),
     };
-    return accel_launch(model->accel, lane_of(task), several ? launch_prefill : launch_decode,
+    return accel_launch(model->accel, cuda_lane(task), several ? launch_prefill : launch_decode,
                         &args, sizeof args);
 }
 
@@ -287,15 +272,15 @@ static int silu_mul(const struct cuda_model *model, const struct cuda_task *task
 {
     const uint32_t ffn = model->hparams.ffn;
     const struct cuda_silu_args args = {
-        .gate_up = act_at(model, model->gate_up, first_of(task), 2 * (size_t)ffn),
-        .y = act_at(model, model->gated, first_of(task), ffn),
+        .gate_up = cuda_act(model, model->gate_up, cuda_first(task), 2 * (size_t)ffn),
+        .y = cuda_act(model, model->gated, cuda_first(task), ffn),
         .rows = model->block.valid + task->nano,
-        .rows_max = rows_of(task),
+        .rows_max = cuda_rows(task),
         .cols = ffn,
-        .ctas = cuda_ctas(model, lane_of(task)),
+        .ctas = cuda_ctas(model, cuda_lane(task)),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, lane_of(task), launch_silu, &args, sizeof args);
+    return accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
 }
 
 /* x += gated Wdown^T */
@@ -317,13 +302,36 @@ static int (*const operations[PLAN_OPERATION_COUNT])(const struct cuda_model *mo
     [PLAN_UP_GATE] = up_gate,
     [PLAN_SILU_MUL] = silu_mul,
     [PLAN_DOWN] = down,
+    [PLAN_ROUTE] = cuda_put_moe,
+    [PLAN_EXPERT_UP_GATE] = cuda_put_moe,
+    [PLAN_EXPERT_SILU_MUL] = cuda_put_moe,
+    [PLAN_EXPERT_DOWN] = cuda_put_moe,
+    [PLAN_COMBINE] = cuda_put_moe,
 };
 
 int cuda_put(const struct cuda_model *model, const struct cuda_task *task)
 {
     const uint32_t operation = task->batch->plan->nano[task->nano].operation;
     must(operations[operation]);
-    return rows_of(task) > 0 ? operations[operation](model, task) : 0;
+    return cuda_rows(task) > 0 ? operations[operation](model, task) : 0;
+}
+
+/* The tokens' ids are complete, and noted beside their pages. */
+static int feed(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
+{
+    const struct cuda_feed_args args = {
+        .ids = model->block.ids,
+        .source = model->block.source,
+        .last_ids = model->last_ids,
+        .page = model->block.page,
+        .position = model->block.position,
+        .history = model->history,
+        .rows = model->block.tokens,
+        .rows_max = batch->bucket,
+        .page_tokens = model->page_tokens,
+        .ctas = cuda_ctas(model, lane),
+    };
+    return accel_launch(model->accel, lane, launch_feed, &args, sizeof args);
 }
 
 int cuda_put_embed(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
@@ -339,7 +347,8 @@ int cuda_put_embed(const struct cuda_model *model, const struct cuda_batch *batc
         .ctas = cuda_ctas(model, lane),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, lane, launch_embed, &args, sizeof args);
+    const int error = feed(model, batch, lane);
+    return error ? error : accel_launch(model->accel, lane, launch_embed, &args, sizeof args);
 }
 
 /* The rows that want logits lie apart in x, a table of batch->bucket rows, and side by side in

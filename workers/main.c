@@ -199,6 +199,7 @@ static int open_engine(struct worker *worker, const struct weights *weights,
         .device_pages = config->kv.device_pages,
         .rank = worker->index % config->workers.tp,
         .ranks = config->workers.tp,
+        .slots_max = config->batch.slots_max,
         .timeout_ms = config->workers.step_timeout_ms,
     };
     const int status = engine_open(&worker->engine, weights, &options, error);

@@ -71,9 +71,11 @@ static void time_batch(struct measure *measure, const struct regime *regime)
         now_us + (measure->end_us > now_us ? (measure->end_us - now_us) / left : 0);
     uint32_t runs = 0;
     engine_run(measure->rig.engine, &batch); /* Caches, pages and clocks wake. */
+    engine_wait(measure->rig.engine);
     engine_take_profile(measure->rig.engine, &spent);
     do {
         engine_run(measure->rig.engine, &batch);
+        engine_wait(measure->rig.engine);
         engine_take_profile(measure->rig.engine, &spent);
         for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
             run_us[i][runs] = (double)spent.operation_ns[i] / 1e3 / measure->profile.layers;

@@ -43,7 +43,8 @@ struct cuda_block {
     uint32_t *valid;  /* [PLAN_NANO_MAX] of each nano-operation's range, the rows of the batch */
     uint32_t *tokens; /* [1] rows of the batch */
     uint32_t *logit_rows;            /* [1] */
-    uint32_t *ids;                   /* [tokens] */
+    uint32_t *ids;                   /* [tokens]; those from slots are filled in on the device */
+    uint32_t *source;                /* [tokens] 1 + the slot that was given the token last, or 0 */
     uint32_t *position;              /* [tokens] */
     uint32_t *page;                  /* [tokens] KV page that takes the token */
     uint32_t *logit_token;           /* [rows] index of the token whose logits are wanted */
@@ -54,6 +55,18 @@ struct cuda_block {
     struct attend_item *items;       /* [tokens + slots] */
     struct attend_merge *merges;     /* [slots] */
     uint32_t *tables; /* [rows * pages of a sequence] block tables, one behind the other */
+};
+
+/* A mixture of experts: what its rows are is told in model_moe.h. */
+struct cuda_moe {
+    float *logits;    /* [tokens][experts] of the router */
+    uint32_t *expert; /* [tokens][used] best first */
+    float *weight;    /* [tokens][used] */
+    uint32_t *slot;   /* [tokens][used] from the first of those routed together */
+    uint32_t *row;    /* [tokens * used] the row that a slot belongs to, likewise */
+    uint32_t *first;  /* [PLAN_NANO_MAX][experts + 1] of those routed together, see */
+    uint32_t *tile;   /* likewise; struct cuda_experts_shares */
+    void *down;       /* act [tokens * used][hidden] */
 };
 
 struct cuda_model {
@@ -76,14 +89,18 @@ struct cuda_model {
     uint8_t *pool; /* KV: [layers][pages][page_bytes] */
     size_t page_bytes;
 
+    uint32_t *history;  /* [pages][page_tokens] token ids */
+    uint32_t *last_ids; /* [slots] */
+
     struct cuda_block block; /* The device's. */
     float *x;                /* [tokens][hidden] the residual stream */
     void *normed;            /* act [tokens][hidden] */
     void *qkv;               /* act [tokens][QKV] */
     void *q;                 /* act [tokens][Q] */
     void *attended;          /* act [tokens][Q] */
-    void *gate_up;           /* act [tokens][2 * ffn] */
-    void *gated;             /* act [tokens][ffn] */
+    void *gate_up;           /* act [tokens][2 * ffn]; slots of experts */
+    void *gated;             /* act [tokens][ffn]; slots of experts */
+    struct cuda_moe moe;     /* Empty without experts. */
     float *sums;             /* attend_slot_floats() */
     float *head_x;           /* [rows][hidden] */
     void *head_in;           /* act [rows][hidden] */
@@ -110,6 +127,28 @@ struct cuda_task {
     uint32_t layer;
 };
 
+static inline uint32_t cuda_first(const struct cuda_task *task)
+{
+    return task->batch->first[task->nano];
+}
+
+static inline uint32_t cuda_rows(const struct cuda_task *task)
+{
+    return task->batch->end[task->nano] - cuda_first(task);
+}
+
+static inline uint32_t cuda_lane(const struct cuda_task *task)
+{
+    return task->batch->lane[task->nano];
+}
+
+/* Where a row of an act buffer begins. */
+static inline void *cuda_act(const struct cuda_model *model, void *buffer, size_t row,
+                             size_t columns)
+{
+    return (uint8_t *)buffer + row * columns * kern_dtype_bytes(model->dtype);
+}
+
 /* Columns of q and of q, k and v together. */
 uint32_t cuda_q_columns(const struct hparams *hparams);
 uint32_t cuda_qkv_columns(const struct hparams *hparams);
@@ -126,6 +165,9 @@ uint32_t cuda_token_blocks(const struct cuda_model *model);
 
 /* What attention's work lists on a lane are built for. */
 struct attend_shape cuda_attend_shape(const struct cuda_model *model, uint32_t lane);
+
+/* Puts an operation of a mixture of experts on its task's lane. */
+int cuda_put_moe(const struct cuda_model *model, const struct cuda_task *task) MUST_CHECK;
 
 /* Puts a nano-operation on its lane. 0 or -errno. */
 int cuda_put(const struct cuda_model *model, const struct cuda_task *task) MUST_CHECK;

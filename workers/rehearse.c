@@ -76,6 +76,7 @@ static void run_round(struct rehearsal *rehearsal)
         struct engine_profile spent;
         const uint64_t start_ns = clock_now_ns();
         engine_run(rehearsal->rig.engine, &batch);
+        engine_wait(rehearsal->rig.engine);
         const uint64_t all_ns = clock_now_ns() - start_ns;
         engine_take_profile(rehearsal->rig.engine, &spent);
         rehearsal->step_us[i][rehearsal->rounds] =

@@ -100,6 +100,7 @@ static struct cut find_cut(struct work *work, uint64_t want)
     for (uint32_t i = 0; i < work->count; i++) {
         equal += choice_key(values(work)[i]) == cut.key;
     }
+    must(equal > 0);
     const uint64_t each = inside / equal; /* Equal values have equal odds. */
     cut.equal = (uint32_t)((want - above + each - 1) / each);
     return cut;
@@ -209,8 +210,9 @@ static uint32_t draw(const struct sample_row *row, float max)
     if (params->top_k > 0 && params->top_k < work->count) {
         keep_top_k(work, params->top_k);
     }
+    const float coldness = choice_coldness(params->temperature);
     for (uint32_t i = 0; i < work->count; i++) {
-        odds(work)[i] = choice_odds((values(work)[i] - max) / params->temperature);
+        odds(work)[i] = choice_odds((values(work)[i] - max) * coldness);
     }
     if (params->top_p < 1.0f) {
         keep_top_p(work, params->top_p);

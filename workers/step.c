@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "workers/crew.h"
 #include "workers/trial.h"
 
 enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
@@ -29,27 +28,24 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     plan_sequential(&step->sequential, experts);
     graph_build(&step->graph, experts, ranks, GRAPH_INSIDE);
     step->failpoint = failpoint_from_environment();
-    step->work_bytes = (sample_work_bytes(bounds->vocab) + 63) / 64 * 64;
-    const uint32_t threads = crew_threads(engine_crew(engine));
     const uint32_t pages_max = (bounds->positions - 1) / page_tokens + 1;
     const size_t rows = bounds->rows;
     const size_t tokens = bounds->tokens;
     const size_t scores = LIMIT_STEP_SCORES_MAX;
-    const size_t score_bytes = scores * (sizeof *step->scores + sizeof *step->score_tokens);
+    const size_t score_bytes =
+        scores * (sizeof *step->scores + sizeof *step->judged + sizeof *step->score_tokens);
     const size_t plan_bytes = TABLE_PLANS_MAX * sizeof *step->plans;
     const size_t slack = 704; /* Alignment of the arrays below. */
     const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
-                             sizeof *step->sampled + sizeof *step->results + sizeof *step->choices;
-    int error =
-        arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) +
-                                     history_bytes(bounds->pages, page_tokens) + rows * row_bytes +
-                                     tokens * (sizeof *step->listed + sizeof *step->ids) +
-                                     threads * step->work_bytes + score_bytes + plan_bytes + slack);
+                             sizeof *step->sampled + sizeof *step->results + sizeof *step->choices +
+                             sizeof *step->asked;
+    int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +
+                                             tokens * (sizeof *step->listed + sizeof *step->ids) +
+                                             score_bytes + plan_bytes + slack);
     if (error) {
         return error;
     }
     error = slots_open(&step->slots, &step->arena, bounds->slots, pages_max, page_tokens);
-    error = error ? error : history_open(&step->history, &step->arena, bounds->pages, page_tokens);
     must(!error);
     step->rows = arena_alloc(&step->arena, rows, sizeof *step->rows);
     step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
@@ -60,11 +56,12 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
     step->scores = arena_alloc(&step->arena, scores, sizeof *step->scores);
     step->score_tokens = arena_alloc(&step->arena, scores, sizeof *step->score_tokens);
-    step->work = arena_alloc(&step->arena, threads, step->work_bytes);
+    step->judged = arena_alloc(&step->arena, scores, sizeof *step->judged);
+    step->asked = arena_alloc(&step->arena, rows, sizeof *step->asked);
     step->plans = arena_alloc(&step->arena, TABLE_PLANS_MAX, sizeof *step->plans);
     must(step->plans && step->rows && step->engine_rows && step->sampled && step->results &&
          step->choices && step->listed && step->ids && step->scores && step->score_tokens &&
-         step->work);
+         step->judged && step->asked);
     arena_seal(&step->arena);
     return 0;
 }
@@ -190,15 +187,14 @@ static uint32_t gather_ids(struct step *step, uint32_t row_count)
     uint32_t sampled = 0;
     for (uint32_t i = 0; i < row_count; i++) {
         const struct step_row *row = &step->rows[i];
-        const struct engine_row *engine_row = &step->engine_rows[i];
+        struct engine_row *engine_row = &step->engine_rows[i];
         uint32_t *ids = step->ids + engine_row->first;
         if (row->source == RECORD_SOURCE_LISTED) {
             memcpy(ids, step->listed + row->ids_first, engine_row->tokens * sizeof *ids);
         } else {
             *ids = row->slot->last_id;
+            engine_row->fed = 1 + row->slot_index;
         }
-        history_write(&step->history, row->slot->pages, engine_row->position, ids,
-                      engine_row->tokens);
         if (samples(step, i)) {
             step->sampled[sampled++] = i;
         }
@@ -224,22 +220,6 @@ static void gather_scores(struct step *step, uint32_t row_count)
     }
 }
 
-static void run_scores(void *context, uint32_t first, uint32_t count, uint32_t thread)
-{
-    struct step *step = context;
-    (void)thread;
-    for (uint32_t i = first; i < first + count; i++) {
-        struct step_score *score = &step->scores[step->score_first + i];
-        const struct sample_row row = {
-            .logits = engine_logits(step->engine, i),
-            .vocab = step->bounds.vocab,
-            .params = &step->rows[score->row].slot->sampling,
-            .ops = engine_ops(step->engine),
-        };
-        sample_score(&row, score->id, &score->result);
-    }
-}
-
 /* Rank 0 has the logits, if the collectives went well. */
 static bool judges(const struct step *step)
 {
@@ -252,34 +232,35 @@ static void judge_tokens(struct step *step)
     for (uint32_t first = 0; first < step->score_count; first += step->bounds.rows) {
         const uint32_t rest = step->score_count - first;
         const uint32_t count = rest < step->bounds.rows ? rest : step->bounds.rows;
-        const struct crew_job job = {
-            .run = run_scores, .context = step, .units = count, .grain = 1};
-        step->score_first = first;
+        for (uint32_t i = 0; i < count; i++) {
+            const struct step_score *score = &step->scores[first + i];
+            const struct slot *slot = step->rows[score->row].slot;
+            step->asked[i] = (struct engine_choice){.params = &slot->sampling,
+                                                    .pages = slot->pages,
+                                                    .position = score->position,
+                                                    .judged = true,
+                                                    .id = score->id};
+        }
         engine_head(step->engine, step->score_tokens + first, count);
         if (judges(step)) {
-            crew_run(engine_crew(step->engine), &job);
+            engine_choose(step->engine, step->asked, count, step->judged + first);
         }
     }
 }
 
-static void run_samples(void *context, uint32_t first, uint32_t count, uint32_t thread)
+static void choose_tokens(struct step *step, uint32_t sampled)
 {
-    struct step *step = context;
-    for (uint32_t i = first; i < first + count; i++) {
+    for (uint32_t i = 0; i < sampled; i++) {
         const uint32_t row = step->sampled[i];
         const struct slot *slot = step->rows[row].slot;
-        const uint32_t position = step->engine_rows[row].position + step->engine_rows[row].tokens;
-        const struct sample_row sample = {
-            .logits = engine_logits(step->engine, i),
-            .vocab = step->bounds.vocab,
-            .position = position,
-            .params = &slot->sampling,
-            .past = {.history = &step->history, .pages = slot->pages, .tokens = position},
-            .ops = engine_ops(step->engine),
-            .work = step->work + thread * step->work_bytes,
-        };
-        sample_run(&sample, &step->results[i]);
+        const struct engine_row *engine_row = &step->engine_rows[row];
+        step->asked[i] =
+            (struct engine_choice){.params = &slot->sampling,
+                                   .pages = slot->pages,
+                                   .slot = step->rows[row].slot_index,
+                                   .position = engine_row->position + engine_row->tokens};
     }
+    engine_choose(step->engine, step->asked, sampled, step->results);
 }
 
 static void advance_slots(struct step *step, uint32_t row_count)
@@ -353,7 +334,7 @@ static void answer(struct step *step, uint64_t number, uint32_t sampled)
                                        .step = number,
                                        .position = score->position,
                                        .logprob_first = logprobs};
-        logprobs = push_result(step, &record, score->row, &score->result);
+        logprobs = push_result(step, &record, score->row, &step->judged[i]);
     }
     const uint64_t wait_us = step->end_us > 0 ? step->start_us - step->end_us : 0;
     step->end_us = clock_now_us();
@@ -401,9 +382,8 @@ static int compute(struct step *step, const struct record_step *head, const stru
     if (engine_failure(step->engine)) {
         return -EIO;
     }
-    const struct crew_job job = {.run = run_samples, .context = step, .units = sampled, .grain = 1};
     if (judges(step)) {
-        crew_run(engine_crew(step->engine), &job);
+        choose_tokens(step, sampled);
     }
     int error = step->comm ? share_choices(step, sampled) : 0;
     if (!error) { /* Every rank: the head is cut between them. */
@@ -471,7 +451,6 @@ int step_serve(struct step *step)
         } else if (!error && record.head.kind == RECORD_COPY) {
             const struct record_copy *copy = &record.copy;
             engine_copy_pages(step->engine, copy->sources, copy->targets, copy->count);
-            history_copy(&step->history, copy->sources, copy->targets, copy->count);
         } else if (!error) {
             what = "sent a record that does not fit its slot";
             error = slots_apply(&step->slots, &record);

@@ -17,7 +17,6 @@
 #include "plan/table.h"
 #include "workers/comm.h"
 #include "workers/engine.h"
-#include "workers/history.h"
 #include "workers/sample.h"
 #include "workers/slots.h"
 
@@ -37,7 +36,6 @@ struct step_score {
     uint32_t row;
     uint32_t position;
     uint32_t id;
-    struct sample_result result;
 };
 
 struct step_choice { /* Rank 0's, for all ranks. */
@@ -57,7 +55,6 @@ struct step {
     struct failpoint failpoint;
     struct arena arena;
     struct slots slots;
-    struct history history;
     uint64_t start_us; /* When the step in work was taken, */
     uint64_t end_us;   /* and when the one before was published; 0: there is none. */
 
@@ -68,12 +65,11 @@ struct step {
     uint32_t *sampled;              /* [bounds.rows] rows that sample, in order */
     struct sample_result *results;  /* [bounds.rows] one for each sampled row */
     struct step_choice *choices;    /* [bounds.rows] of those, what the siblings need */
+    struct engine_choice *asked;    /* [bounds.rows] what the engine chooses now */
     struct step_score *scores;      /* [LIMIT_STEP_SCORES_MAX] */
+    struct sample_result *judged;   /* likewise: their results */
     uint32_t *score_tokens;         /* likewise: the token of the dense batch that judges */
     uint32_t score_count;
-    uint32_t score_first; /* Of those whose logits are there now. */
-    uint8_t *work;        /* [threads][work_bytes] */
-    size_t work_bytes;
 };
 
 /* bounds: everything but epoch and group. 0 or -ENOMEM. */

@@ -43,7 +43,7 @@ struct choice_field {
     uint32_t cut;
     uint32_t end;
     float max;
-    float temperature;
+    float coldness; /* 1 / temperature */
 };
 
 enum choice_mass {
@@ -71,7 +71,7 @@ GPU_DEVICE uint32_t choice_id(const struct choice_field *field, uint32_t index)
 
 GPU_DEVICE uint64_t choice_odds_at(const struct choice_field *field, float value)
 {
-    return choice_odds((value - field->max) / field->temperature);
+    return choice_odds((value - field->max) * field->coldness);
 }
 
 /* What a candidate adds, 0 where it is none. */

@@ -86,16 +86,16 @@ GPU_DEVICE void multiply_stage(const struct tensor_stage *stage, float sums[2][4
         uint32_t w[2][4];
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++) {
-            gpu_ldmatrix_x4(x[i], &stage->x[first_row + 16 * i + lane % 16][k + lane / 16 * 8]);
-            gpu_ldmatrix_x4(
-                w[i],
-                &stage->w[first_column + 16 * i + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]);
+            const uint32_t row = first_row + 16 * i + lane % 16;
+            const uint32_t column = first_column + 16 * i + lane / 16 * 8 + lane % 8;
+            gpu_ldmatrix_x4(x[i], &stage->x[row][k + lane / 16 * 8]);
+            gpu_ldmatrix_x4(w[i], &stage->w[column][k + lane / 8 % 2 * 8]);
         }
 #pragma unroll
         for (uint32_t i = 0; i < 2; i++) {
 #pragma unroll
             for (uint32_t j = 0; j < 4; j++) {
-                gpu_mma_bf16(sums[i][j], x[i], &w[j / 2][j % 2 * 2]);
+                gpu_mma_bf16(sums[i][j], x[i], w[j / 2] + (j % 2 > 0 ? 2 : 0));
             }
         }
     }
@@ -113,9 +113,11 @@ GPU_DEVICE void store_tile(const struct cuda_experts_args *args, const struct ex
         const uint32_t j = part / 2 % 4;
         const uint32_t half = part % 2; /* Of 16 rows. */
         const uint32_t at = slot + 16 * i + 8 * half;
-        if (at < tile->end && column + 8 * j < args->n) {
-            gpu_bf16 *y = (gpu_bf16 *)args->y + (size_t)at * args->n + column + 8 * j;
-            *(uint32_t *)y = gpu_pack_bf16(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
+        const uint32_t across = column + 8 * j;
+        if (at < tile->end && across < args->n) {
+            gpu_bf16 *y = (gpu_bf16 *)args->y + (size_t)at * args->n + across;
+            *(uint32_t *)y = half > 0 ? gpu_pack_bf16(sums[i][j][2], sums[i][j][3])
+                                      : gpu_pack_bf16(sums[i][j][0], sums[i][j][1]);
         }
     }
 }
@@ -139,7 +141,7 @@ GPU_DEVICE void run_tile(const struct cuda_experts_args *args, const struct expe
     store_tile(args, tile, sums);
 }
 
-__global__ void __launch_bounds__(EXPERTS_THREADS, 2)
+static __global__ void __launch_bounds__(EXPERTS_THREADS, 2)
     experts_bf16(const struct cuda_experts_args args)
 {
     GPU_SHARED(bytes);
@@ -196,7 +198,7 @@ GPU_DEVICE void multiply_plain(const struct plain_shared *shared, float sums[4][
     }
 }
 
-__global__ void __launch_bounds__(EXPERTS_THREADS, 2)
+static __global__ void __launch_bounds__(EXPERTS_THREADS, 2)
     experts_f32(const struct cuda_experts_args args)
 {
     GPU_SHARED(bytes);

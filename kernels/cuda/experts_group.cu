@@ -106,7 +106,7 @@ GPU_DEVICE void fill_slots(const struct cuda_group_args *args, uint32_t begin, u
     }
 }
 
-__global__ void __launch_bounds__(GROUP_THREADS) group(const struct cuda_group_args args)
+static __global__ void __launch_bounds__(GROUP_THREADS) group(const struct cuda_group_args args)
 {
     GPU_SHARED(bytes);
     struct group_shared *shared = (struct group_shared *)bytes;

@@ -110,6 +110,12 @@ GPU_DEVICE uint32_t gpu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
     return a;
 }
 
+/* A product that is rounded, whatever is added to it next. */
+GPU_DEVICE float gpu_product(float a, float b)
+{
+    return __fmul_rn(a, b);
+}
+
 /* A word that another device or lane writes; the store shows all stores before it. */
 GPU_DEVICE uint32_t gpu_load_acquire(const uint32_t *word)
 {

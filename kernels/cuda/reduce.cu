@@ -28,7 +28,8 @@ GPU_DEVICE uint32_t *flag_of(const struct cuda_reduce_args *args, enum meeting m
     for (uint32_t r = 1; r < CUDA_REDUCE_RANKS_MAX; r++) {
         flags = r == to ? args->flags[r] : flags;
     }
-    return flags + (meeting * CUDA_REDUCE_BLOCKS_MAX + blockIdx.x) * CUDA_REDUCE_RANKS_MAX + from;
+    const uint32_t block = meeting * CUDA_REDUCE_BLOCKS_MAX + blockIdx.x;
+    return flags + (size_t)block * CUDA_REDUCE_RANKS_MAX + from;
 }
 
 GPU_DEVICE bool wait_for(const struct cuda_reduce_args *args, const uint32_t *flag, uint32_t round)
@@ -87,7 +88,7 @@ template <class Act> GPU_DEVICE void add_up(const struct cuda_reduce_args *args,
 }
 
 template <class Act>
-__global__ void __launch_bounds__(REDUCE_THREADS) reduce(const struct cuda_reduce_args args)
+static __global__ void __launch_bounds__(REDUCE_THREADS) reduce(const struct cuda_reduce_args args)
 {
     const uint32_t round = args.rounds[blockIdx.x] + 1;
     const uint32_t units = args.count / (16 / sizeof(Act));

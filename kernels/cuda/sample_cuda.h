@@ -53,6 +53,7 @@ struct cuda_sample_bias {
 
 struct cuda_sample_row {
     uint32_t slot;
+    uint32_t last;        /* Where in args.last_ids its id goes. */
     uint32_t position;    /* Of the token to be sampled: so many come before it. */
     uint32_t pages_first; /* Of its block table, in args.pages; read when the slot adjusts. */
     uint32_t judges;      /* 1: nothing is drawn, `id` is judged. */
@@ -78,9 +79,9 @@ struct cuda_sample_args {
     const struct cuda_sample_slot *slots;
     const struct cuda_sample_bias *biases;
     const uint32_t *allowed;
-    const uint32_t *history; /* [pages][page_tokens] token ids */
-    const uint32_t *pages;   /* Block tables. */
-    uint32_t *last_ids;      /* [slots] the token that the slot sampled last; not of judged rows */
+    const uint32_t *history;            /* [pages][page_tokens] token ids */
+    const uint32_t *pages;              /* Block tables. */
+    uint32_t *last_ids;                 /* Tokens sampled last; not those of judged rows. */
     struct cuda_sample_result *results; /* [rows] */
     struct cuda_sample_top *tops;       /* [rows][LIMIT_TOP_LOGPROBS_MAX] falling */
     void *work; /* [ctas] of cuda_sample_work_bytes(vocab), zero before the first launch */

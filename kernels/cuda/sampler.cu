@@ -5,9 +5,9 @@
  *
  * Memory: 4 bytes a logit and walk. Greedy walks once; a draw twice, and twice or thrice more for
  * top_k and for top_p as long as more than CHOICE_NEAR candidates are left; logprobs add one walk,
- * top logprobs up to five. Some 20 integer operations a logit and walk: bound by memory. Occupancy
- * aim: three blocks of 256 threads a multiprocessor, 33 KB of shared memory each. Share of the
- * memory's peak: not measured.
+ * top logprobs up to five. A candidate's odds are some 40 integer operations, other logits take
+ * few. Occupancy aim: three blocks of 256 threads a multiprocessor, 33 KB of shared memory each.
+ * Share of the memory's peak: not measured.
  */
 #include "kernels/cuda/sample_cuda.h"
 
@@ -54,8 +54,8 @@ GPU_DEVICE uint32_t draw(const struct scored *row, const struct cuda_sample_slot
 {
     const float max = best_value(row);
     const uint32_t floor = choice_key(max - slot->reach);
-    struct choice_field field = {row->logits, nullptr,          vocab, floor, UINT32_MAX,
-                                 max,         slot->temperature};
+    struct choice_field field = {
+        row->logits, nullptr, vocab, floor, UINT32_MAX, max, choice_coldness(slot->temperature)};
     const uint32_t count = choice_count(&field, shared);
     if (slot->top_k > 0 && slot->top_k < count) {
         choice_cut(&field, CHOICE_COUNT, slot->top_k, shared);
@@ -154,7 +154,7 @@ GPU_DEVICE void add_logprobs(const struct cuda_sample_args *args, const struct s
         raw->logits, nullptr,         args->vocab, choice_key(-INFINITY),
         UINT32_MAX,  best_value(raw), 1.0f};
     const uint64_t sum = choice_sum(&all, CHOICE_ODDS, shared);
-    const float log_sum = logf((float)sum) - CHOICE_UNIT_BITS * 0.693147181f;
+    const float log_sum = logf((float)sum * 0x1p-43f); /* CHOICE_UNIT_BITS */
     if (top > 0) {
         list_top(&all, top, log_sum, args->tops + (size_t)index * LIMIT_TOP_LOGPROBS_MAX, shared);
     }
@@ -179,7 +179,7 @@ GPU_DEVICE void run_row(const struct cuda_sample_args *args, uint32_t index,
     if (threadIdx.x == 0) {
         args->results[index] = {id, invalid, 0, 0};
         if (!row->judges) {
-            args->last_ids[row->slot] = id;
+            args->last_ids[row->last] = id;
         }
     }
     if (!invalid && (row->judges || slot->logprobs)) {
@@ -188,7 +188,8 @@ GPU_DEVICE void run_row(const struct cuda_sample_args *args, uint32_t index,
     }
 }
 
-__global__ void __launch_bounds__(CHOICE_THREADS, 3) sample(const struct cuda_sample_args args)
+static __global__ void __launch_bounds__(CHOICE_THREADS, 3)
+    sample(const struct cuda_sample_args args)
 {
     GPU_SHARED(bytes);
     struct choice_shared *shared = (struct choice_shared *)bytes;

@@ -1,7 +1,7 @@
 /*
  * sampler_adjust.cuh - what a request changes in its logits before it samples (workers/adjust.h
  * says what, in which order), done by all threads of a block on a copy of the row. Products are
- * rounded before they are subtracted, as on the CPU: the compiler is given nothing to fuse.
+ * rounded before they are subtracted, as on the CPU.
  *
  * `times` counts ids of the vocabulary; it is zero before and after.
  */
@@ -35,10 +35,10 @@ GPU_DEVICE float adjust_penalised(const struct cuda_sample_slot *slot, float log
     const uint32_t generated = count & ~ADJUST_IN_PROMPT;
     float value = logit;
     if (slot->repetition != 1.0f) {
-        value = value > 0 ? value / slot->repetition : value * slot->repetition;
+        value = value > 0 ? value / slot->repetition : gpu_product(value, slot->repetition);
     }
     if (generated > 0) {
-        value -= (float)((double)slot->frequency * (double)generated);
+        value -= gpu_product(slot->frequency, (float)generated);
         value -= slot->presence;
     }
     return fminf(fmaxf(value, -1e30f), 1e30f);

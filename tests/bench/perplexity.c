@@ -94,7 +94,9 @@ static void take_logits(const struct probe *probe, uint32_t row, uint32_t id, st
     struct kern_softmax_stats stats;
     const float *logits = engine_logits(probe->engine, row);
     const struct kern_logits_args args = {logits, probe->vocab, &stats};
-    engine_ops(probe->engine)->logits(&args);
+    struct kern_ops ops;
+    kern_ops_init(&ops, kern_isa_detect());
+    ops.logits(&args);
     score->logprob += (double)logits[id] - (double)stats.max - log((double)stats.sum);
     score->tokens++;
     score->best += stats.argmax == id;

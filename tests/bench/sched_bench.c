@@ -39,25 +39,19 @@ struct world {
 
 static void open_world(struct world *world, const struct sched_options *options)
 {
-    const size_t slots = options->slots_max;
     *world = (struct world){0};
-    must(arena_open(&world->arena, sched_bytes(options) + slots * 256 + 65536 +
-                                       options->requests_max * sizeof(uint32_t)) == 0);
+    must(arena_open(&world->arena, sched_bytes(options) + sched_step_bytes(options->slots_max) +
+                                       options->requests_max * sizeof(uint32_t) + 64) == 0);
     must(sched_open(&world->sched, &world->arena, options) == 0);
-    world->step.rows = arena_alloc(&world->arena, slots, sizeof world->step.rows[0]);
-    world->step.opens = arena_alloc(&world->arena, slots, sizeof world->step.opens[0]);
-    world->step.closes = arena_alloc(&world->arena, slots, sizeof world->step.closes[0]);
-    world->step.copies = arena_alloc(&world->arena, slots, sizeof world->step.copies[0]);
+    must(sched_step_open(&world->step, &world->arena, options->slots_max) == 0);
     world->end = arena_alloc(&world->arena, options->requests_max, sizeof world->end[0]);
-    must(world->step.rows && world->step.opens && world->step.closes && world->step.copies);
     must(world->end);
 }
 
 static void add(struct world *world, uint32_t request, const struct lengths_pair *pair)
 {
     const struct sched_terms terms = {.answer_tokens_max = ANSWER_MAX};
-    sched_add(&world->sched, request, NULL, pair->prompt);
-    sched_set_terms(&world->sched, request, &terms);
+    sched_add(&world->sched, request, NULL, pair->prompt, &terms);
     world->end[request] = pair->prompt + pair->answer;
 }
 

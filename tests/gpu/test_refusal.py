@@ -49,3 +49,11 @@ def test_no_program_needs_the_driver(name):
     needed = re.findall(r"NEEDED.*\[(.*)\]", listed)
     assert "libc.so.6" in needed
     assert not [library for library in needed if "libcuda" in library or "stdc++" in library]
+
+
+def test_the_gpu_check_says_that_it_cannot(tmp_path):
+    check = subprocess.run([os.path.join(ROOT, "tests/gpu/check.sh"), tmp_path / "out"],
+                           env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    assert check.returncode == EXIT_ABSENT, check.stdout + check.stderr
+    assert re.fullmatch(r"gpu +none +.*\bno CUDA device\b.*\n", check.stdout)
+    assert (tmp_path / "out" / "summary").read_text(encoding="utf-8") == check.stdout

@@ -15,7 +15,10 @@ from agent_process import ROOT, SCALE
 from sluice_client import STATS, Client
 
 STREAMS, TOKENS = 6, 24
-FAMILIES = {"llama": [], "qwen2": [], "qwen3": [], "mistral": ["--window", "20"]}
+FAMILIES = {
+    "llama": [], "qwen2": [], "qwen3": [], "mistral": ["--window", "20"],
+    "mixtral": ["--window", "33"], "qwen3_moe": ["--experts", "12", "--experts-used", "3"],
+}
 SETTINGS = {"kv.device_pages": 256, "batch.tokens_max": 64, "batch.slots_max": 16,
             "workers.step_timeout_ms": int(60000 * SCALE)}
 GREEDY = {"temperature": 0, "ignore_eos": True, "max_tokens": TOKENS}
@@ -57,6 +60,18 @@ def test_tokens_are_those_of_the_cpu(own_agent, tmp_path, family):
         client.finish(choices, timeout_s=120 * SCALE)
         assert [answer.ids for answer in choices.answers] == [expected[2]] * 3
         assert client.ask(STATS).body["shared_tokens_total"] > before
+
+
+def test_a_failed_device_costs_nobody_a_token(own_agent, tmp_path):
+    """It fails again and again: each worker ends with the reason, which the supervisor logs, and
+    the next one replays."""
+    model = {"model.path": made(tmp_path, "llama"), "workers.device": "cuda", **SETTINGS}
+    expected = ask_alone(own_agent(model))
+    agent = own_agent(model, {"SLUICE_EMU_FENCES": "150"})
+    assert ask_alone(agent) == expected
+    reasons = [line for line in agent.errors if "emulated: a step: told to fail" in line]
+    assert reasons and all("starting it again" in line for line in reasons), agent.log()
+    agent.first = None  # Those that were there at the beginning ended as they should.
 
 
 def test_seeded_answers_are_those_of_the_cpu(own_agent, tmp_path):

@@ -51,6 +51,7 @@ void check_cuda_schedules(check_cuda_run *run, uint32_t rounds)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(check_cuda_feed),
         cmocka_unit_test(check_cuda_embed),
         cmocka_unit_test(check_cuda_norm),
         cmocka_unit_test(check_cuda_silu),

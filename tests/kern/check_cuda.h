@@ -34,6 +34,7 @@ void check_cuda_result(struct check_cuda *check, const void *result, size_t byte
 typedef void check_cuda_run(struct check_cuda *check);
 void check_cuda_schedules(check_cuda_run *run, uint32_t rounds);
 
+void check_cuda_feed(void **state);
 void check_cuda_embed(void **state);
 void check_cuda_norm(void **state);
 void check_cuda_silu(void **state);

@@ -1,7 +1,7 @@
 /*
- * check_cuda_rows.c - checks of the CUDA kernels that work row by row: embed, norm, silu. Each
- * round draws a shape and a fill; rows of the bucket past the batch's own must stay as they were.
- * Runs in the process of check_cuda.c. Invariant: no input here leaves the range of float.
+ * check_cuda_rows.c - checks of the CUDA kernels that work row by row: feed, embed, norm, silu.
+ * Each round draws a shape and a fill; rows of the bucket past the batch's own must stay as they
+ * were. Runs in the process of check_cuda.c. Invariant: no input here leaves the range of float.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -13,6 +13,7 @@
 
 #include "kernels/bf16.h"
 #include "kernels/cuda/embed_cuda.h"
+#include "kernels/cuda/feed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
 #include "kernels/ref/ref.h"
@@ -25,6 +26,56 @@ static uint32_t draw_cols(struct check_random *random)
 {
     const uint32_t cols = check_between(random, 1, check_between(random, 0, 1) ? 200 : 2500);
     return check_between(random, 0, 1) ? cols : (cols + 3) / 4 * 4;
+}
+
+static void feed_round(struct check_cuda *check)
+{
+    struct check_random *random = &check->random;
+    enum {
+        ROWS = 600,
+        SLOTS = 9,
+        PAGE_TOKENS = 16,
+        TOKENS = (ROWS / PAGE_TOKENS + 1) * PAGE_TOKENS
+    };
+    const uint32_t rows = check_between(random, 0, 1) ? check_between(random, 0, 5)
+                                                      : check_between(random, 250, ROWS - 1);
+    uint32_t ids[ROWS], want[ROWS], source[ROWS], page[ROWS], position[ROWS];
+    uint32_t last_ids[SLOTS], history[TOKENS], noted[TOKENS];
+    memset(history, 0xff, sizeof history);
+    memset(noted, 0xff, sizeof noted);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        last_ids[i] = check_between(random, 0, 1000);
+    }
+    for (uint32_t i = 0; i < ROWS; i++) {
+        ids[i] = want[i] = check_between(random, 0, 1000);
+        source[i] = check_between(random, 0, SLOTS);
+        page[i] = i / PAGE_TOKENS;
+        position[i] = i + 5 * PAGE_TOKENS; /* Pages need not be in the order of positions. */
+        if (i < rows) {
+            want[i] = source[i] > 0 ? last_ids[source[i] - 1] : ids[i];
+            noted[i] = want[i];
+        }
+    }
+    const struct cuda_feed_args args = {.ids = ids,
+                                        .source = source,
+                                        .last_ids = last_ids,
+                                        .page = page,
+                                        .position = position,
+                                        .history = history,
+                                        .rows = &rows,
+                                        .rows_max = ROWS,
+                                        .page_tokens = PAGE_TOKENS,
+                                        .ctas = check->ctas};
+    assert_int_equal(cuda_feed(&args, check->stream), 0);
+    check_cuda_result(check, ids, sizeof ids);
+    assert_memory_equal(ids, want, sizeof ids);
+    assert_memory_equal(history, noted, sizeof history);
+}
+
+void check_cuda_feed(void **state)
+{
+    (void)state;
+    check_cuda_schedules(feed_round, ROUNDS);
 }
 
 static void embed_round(struct check_cuda *check)

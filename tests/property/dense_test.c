@@ -49,10 +49,6 @@ struct world {
     struct arena arena;
     struct sched sched;
     struct sched_step step;
-    struct sched_row rows[SLOTS];
-    struct sched_slot opens[SLOTS];
-    struct sched_slot closes[SLOTS];
-    struct sched_copy copies[SLOTS];
     struct client client[REQUESTS];
     uint64_t arrivals;
 };
@@ -82,12 +78,10 @@ static void open_world(struct world *world, uint64_t seed, bool shares)
         .context_max = 8 + draw(world, CONTEXT - 7),
     };
     options.tokens_max = options.slots_max + draw(world, TOKENS - options.slots_max);
-    world->step = (struct sched_step){.rows = world->rows,
-                                      .opens = world->opens,
-                                      .closes = world->closes,
-                                      .copies = world->copies};
-    assert_int_equal(arena_open(&world->arena, sched_bytes(&options)), 0);
+    const size_t bytes = sched_bytes(&options) + sched_step_bytes(SLOTS);
+    assert_int_equal(arena_open(&world->arena, bytes), 0);
     assert_int_equal(sched_open(&world->sched, &world->arena, &options), 0);
+    assert_int_equal(sched_step_open(&world->step, &world->arena, SLOTS), 0);
 }
 
 static void arrive(struct world *world, uint32_t index)
@@ -107,7 +101,7 @@ static void arrive(struct world *world, uint32_t index)
         const uint64_t sequence = i < alike ? family : FAMILIES + world->arrivals;
         client->ids[i] = (uint32_t)prng_bits(sequence, i, 1);
     }
-    sched_add(&world->sched, index, world->shares ? client->ids : NULL, prompt);
+    sched_add(&world->sched, index, world->shares ? client->ids : NULL, prompt, NULL);
 }
 
 static void disturb(struct world *world, bool busy)

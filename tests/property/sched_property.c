@@ -87,17 +87,13 @@ static void open_world(struct world *world)
         .context_max = 4 + draw(world, CONTEXT_MAX - 3),
     };
     options.tokens_max = options.slots_max + draw(world, TOKENS_MAX - options.slots_max);
-    const size_t slots = options.slots_max;
-    must(arena_open(&world->arena, sched_bytes(&options) + 8192) == 0);
+    must(arena_open(&world->arena, sched_bytes(&options) +
+                                       FLIGHT_STEPS_MAX * sched_step_bytes(options.slots_max)) ==
+         0);
     must(sched_open(&world->sched, &world->arena, &options) == 0);
     world->steps_max = 1 + draw(world, FLIGHT_STEPS_MAX);
     for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {
-        struct sched_step *step = &world->step[i];
-        step->rows = arena_alloc(&world->arena, slots, sizeof step->rows[0]);
-        step->opens = arena_alloc(&world->arena, slots, sizeof step->opens[0]);
-        step->closes = arena_alloc(&world->arena, slots, sizeof step->closes[0]);
-        step->copies = arena_alloc(&world->arena, slots, sizeof step->copies[0]);
-        must(step->rows && step->opens && step->closes && step->copies);
+        must(sched_step_open(&world->step[i], &world->arena, options.slots_max) == 0);
     }
     worker_start(&world->worker, &options);
 }
@@ -125,13 +121,12 @@ static void arrive(struct world *world)
         client->ids[i] = worker_token(client->prompt, i);
     }
     const bool shares = draw(world, 8) != 0;
-    sched_add(&world->sched, index, shares ? client->ids : NULL, prompt_tokens);
     uint32_t most = end; /* Of a stop, the pool and the context are told. */
     while (client->stops && sched_fits(&world->sched, most + 1)) {
         most++;
     }
-    sched_set_terms(&world->sched, index,
-                    &(struct sched_terms){.answer_tokens_max = most - prompt_tokens});
+    sched_add(&world->sched, index, shares ? client->ids : NULL, prompt_tokens,
+              &(struct sched_terms){.answer_tokens_max = most - prompt_tokens});
 }
 
 static void cancel(struct world *world)

@@ -51,10 +51,6 @@ struct world {
     struct arena arena;
     struct sched sched;
     struct sched_step step;
-    struct sched_row rows[SLOTS];
-    struct sched_slot opens[SLOTS];
-    struct sched_slot closes[SLOTS];
-    struct sched_copy copies[SLOTS];
     struct client client[REQUESTS];
     struct tenant tenant[TENANTS];
     uint64_t longest_wait; /* In turns, of any that got in. */
@@ -78,12 +74,10 @@ static void open_world(struct world *world, uint64_t seed)
     };
     options.page_count = CONTEXT / options.page_tokens + 2 + draw(world, 100);
     options.tokens_max = options.slots_max + draw(world, 64);
-    world->step = (struct sched_step){.rows = world->rows,
-                                      .opens = world->opens,
-                                      .closes = world->closes,
-                                      .copies = world->copies};
-    assert_int_equal(arena_open(&world->arena, sched_bytes(&options)), 0);
+    const size_t bytes = sched_bytes(&options) + sched_step_bytes(SLOTS);
+    assert_int_equal(arena_open(&world->arena, bytes), 0);
     assert_int_equal(sched_open(&world->sched, &world->arena, &options), 0);
+    assert_int_equal(sched_step_open(&world->step, &world->arena, SLOTS), 0);
     for (uint32_t i = 0; i < TENANTS; i++) {
         world->tenant[i].greedy = i < 2 || draw(world, 2) == 0;
         world->tenant[i].prompt_max = 1 + draw(world, CONTEXT / 2);
@@ -110,8 +104,7 @@ static void arrive(struct world *world, uint32_t tenant)
                                              .prompt = prompt,
                                              .end = prompt + 1 + draw(world, own->answer_max),
                                              .since = world->turn};
-    sched_add(&world->sched, request, NULL, prompt);
-    sched_set_terms(&world->sched, request, &terms);
+    sched_add(&world->sched, request, NULL, prompt, &terms);
     own->waiting++;
 }
 

@@ -316,8 +316,12 @@ int fake_device_take(struct fake_device *device, struct ring_reader *in)
     }
 }
 
-void fake_device_answer(struct fake_device *device, struct ring_writer *out)
+void fake_device_answer(struct fake_device *device, uint64_t compute_us, struct ring_writer *out)
 {
+    union record *last = &device->answer[device->answer_count - 1];
+    if (last->head.kind == RECORD_DONE) { /* Or it was spoiled. */
+        last->done.compute_us = compute_us;
+    }
     for (uint32_t i = 0; i < device->answer_count; i++) {
         must(ring_push(out, &device->answer[i]) == 0);
     }

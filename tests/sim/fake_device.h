@@ -56,8 +56,8 @@ void fake_device_attach(struct fake_device *device, uint32_t epoch, uint32_t gro
 /* Takes a step and works out its answer. 0; -EAGAIN: there is none. */
 int fake_device_take(struct fake_device *device, struct ring_reader *in) MUST_CHECK;
 
-/* Publishes the answer. */
-void fake_device_answer(struct fake_device *device, struct ring_writer *out);
+/* Publishes the answer to a step that took so long. */
+void fake_device_answer(struct fake_device *device, uint64_t compute_us, struct ring_writer *out);
 
 /* Makes the answer one that a core must not believe. */
 void fake_device_spoil(struct fake_device *device, uint64_t bits);

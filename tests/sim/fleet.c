@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/pace.h"
 #include "tests/sim/fake_device.h"
 
 enum {
@@ -17,14 +18,17 @@ enum {
     START_US_MAX = 20000,
     LINK_US_MAX = 3000,
     LOAD_US_MAX = 10000,
-    STEP_US = 200, /* What a step takes, and each of its tokens. */
+    STEP_US = 200, /* What a step takes, each of its tokens, */
     TOKEN_US = 20,
+    READ_US = 4, /* and what these look back at: single tokens, */
+    LOOK_US = 1, /* and those of prompts. */
     JITTER_US_MAX = 600,
     HANG_US = 1000000000,
     STEP_DEATH_PERMILLE = 15,
     IDLE_DEATH_PERMILLE = 1,
     SLOW_PERMILLE = 10,
     WRONG_PERMILLE = 8,
+    PACED_FROM = 40,       /* Steps. */
     FAKE_PAGE_TOKENS = 16, /* READY tells it, and only sizes of real devices pass its check. */
 };
 
@@ -58,7 +62,8 @@ struct fleet_worker {
     bool offered;
     uint32_t offers; /* Of its siblings, that have come. */
     struct fake_device device;
-    bool busy;                            /* With a step. */
+    bool busy;                            /* With a step, */
+    uint64_t work_us;                     /* that takes so long. */
     bool waits;                           /* For its siblings, to leave it together. */
     uint64_t done_us;                     /* When it looks whether it is done. */
     uint64_t stall_us;                    /* It gives a sibling up. */
@@ -313,6 +318,33 @@ static bool strikes(struct world *world, bool enabled, uint32_t permille)
     return enabled && world->phase == WORLD_WILD && world_draw(world, 1000) < permille;
 }
 
+static uint64_t step_us(const struct fake_device *device)
+{
+    uint64_t us = STEP_US + (uint64_t)TOKEN_US * device->token_count;
+    for (uint32_t i = 0; i < device->row_count; i++) {
+        const struct record_row *row = &device->rows[i];
+        us += (row->tokens == 1 ? READ_US : LOOK_US) * pace_context(row->position, row->tokens);
+    }
+    return us;
+}
+
+/* A step that holds more than it must, once its group knows what steps take, and with a target for
+ * nothing else: whether it keeps to the target, chance aside. */
+static void judge_pace(struct world *world, const struct fleet_worker *worker, uint64_t us)
+{
+    const struct fake_device *device = &worker->device;
+    uint32_t answers = 0;
+    for (uint32_t i = 0; i < device->row_count; i++) {
+        answers += device->rows[i].tokens == 1;
+    }
+    if (world->config.slo.tpot_ms > 0 && world->config.slo.ttft_ms == 0 &&
+        world->core->groups[worker->group].answered > PACED_FROM &&
+        device->token_count > answers + PACE_CHUNK_MIN) {
+        world->totals->paced++;
+        world->totals->over_target += us > (uint64_t)world->config.slo.tpot_ms * 1000;
+    }
+}
+
 /* How long the step takes, and what goes wrong in it. */
 static void begin_step(struct world *world, struct fleet_worker *worker)
 {
@@ -323,7 +355,10 @@ static void begin_step(struct world *world, struct fleet_worker *worker)
     for (uint32_t i = 0; i < pages->count; i++) {
         worker->generation[i] = pages->page[i].generation;
     }
-    uint64_t work_us = STEP_US + (uint64_t)TOKEN_US * device->token_count;
+    uint64_t work_us = step_us(device);
+    if (worker->rank == 0) {
+        judge_pace(world, worker, work_us);
+    }
     work_us += world_draw(world, JITTER_US_MAX);
     if (strikes(world, world->faults.slow_steps,
                 SLOW_PERMILLE)) { /* Just in time, too late, never. */
@@ -333,6 +368,7 @@ static void begin_step(struct world *world, struct fleet_worker *worker)
     }
     worker->busy = true;
     worker->waits = false;
+    worker->work_us = work_us;
     worker->done_us = world->now_us + work_us;
     worker->stall_us = worker->done_us + world->fleet->step_timeout_us / 2;
     if (strikes(world, world->faults.deaths, STEP_DEATH_PERMILLE)) {
@@ -386,7 +422,7 @@ static void end_step(struct world *world, struct fleet_worker *worker)
         world->totals->wrong_records++;
         fake_device_spoil(&worker->device, world_bits(world));
     }
-    fake_device_answer(&worker->device, &worker->out);
+    fake_device_answer(&worker->device, worker->work_us, &worker->out);
     worker->busy = false;
     if (worker->dies_after) {
         kill_worker(world, worker);

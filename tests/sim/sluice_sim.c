@@ -83,7 +83,13 @@ static bool seen_enough(const struct world_totals *totals)
            totals->slow_steps > 0 && totals->wrong_records > 0 && totals->stalls > 0 &&
            totals->overlaps > totals->seeds && totals->preemptions > 0 &&
            totals->shared_tokens > 0 && totals->copies > 0 && totals->moves > 0 &&
-           totals->drains > 0;
+           totals->drains > 0 && totals->paced > totals->seeds / 2;
+}
+
+/* Targets hold: of the steps that could, few take longer than promised. */
+static bool keeps_pace(const struct world_totals *totals)
+{
+    return totals->over_target < totals->paced / 25;
 }
 
 static void print_totals(const struct world_totals *totals)
@@ -110,6 +116,8 @@ static void print_totals(const struct world_totals *totals)
         {"copies", totals->copies},
         {"moves", totals->moves},
         {"drains", totals->drains},
+        {"steps with a target", totals->paced},
+        {"beyond it", totals->over_target},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         (void)printf("%s%s %llu", i > 0 ? ", " : "", rows[i].name,
@@ -157,6 +165,10 @@ static int run_many(const char *program, const struct options *options)
     must(munmap(job, bytes) == 0);
     if (failed == 0 && sum.seeds >= SURE_SEEDS && !seen_enough(&sum)) {
         (void)puts("some kind of trouble never happened");
+        failed++;
+    }
+    if (failed == 0 && sum.seeds >= SURE_SEEDS && !keeps_pace(&sum)) {
+        (void)puts("targets of steps are missed");
         failed++;
     }
     return failed > 0;

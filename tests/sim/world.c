@@ -83,7 +83,7 @@ static void draw_config(struct world *world)
     config->batch.tokens_max = config->batch.slots_max + world_draw(world, 40);
     config->batch.forecast_percent = world_chance(world, 80) ? world_draw(world, 100) : 0;
     config->slo.ttft_ms = world_chance(world, 70) ? 0 : between(world, 1, 100);
-    config->slo.tpot_ms = world_chance(world, 70) ? 0 : between(world, 1, 20);
+    config->slo.tpot_ms = world_chance(world, 70) ? 0 : between(world, 1, 6);
     config->batch.steps_in_flight = between(world, 1, LIMIT_STEPS_IN_FLIGHT_MAX);
     config->kv.page_tokens = 1u << between(world, 1, 4);
     config->model.context_tokens_max = between(world, 24, WORLD_CONTEXT_MAX);

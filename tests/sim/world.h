@@ -45,6 +45,8 @@ struct world_totals { /* Over the seeds of a run: what happened at all. */
     uint64_t copies;
     uint64_t moves;
     uint64_t drains;
+    uint64_t paced; /* Steps that could have been smaller, with a target, */
+    uint64_t over_target;
 };
 
 struct world_faults { /* Which of them this seed knows. */

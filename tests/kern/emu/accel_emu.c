@@ -22,7 +22,7 @@
 
 enum { ARENAS_MAX = 16, ALIGNMENT = 256, UNITS = 8, UNIT_STEP = 2, ROWS_STEP = 2 };
 
-enum emu_kind { EMU_CALL, EMU_COPY, EMU_PRODUCT, EMU_RECORD, EMU_WAIT, EMU_REPLAY };
+enum emu_kind { EMU_CALL, EMU_CLEAR, EMU_COPY, EMU_PRODUCT, EMU_RECORD, EMU_WAIT, EMU_REPLAY };
 
 struct emu_call {
     int (*launch)(const void *args, struct CUstream_st *stream);
@@ -82,6 +82,8 @@ struct accel {
     struct CUstream_st stream;                         /* Kernels that are called run at once. */
     uint64_t seed;                                     /* 0: no delay. */
     uint64_t draws;
+    uint64_t fences_left; /* Then the device fails; 0: it does not. */
+    bool failed;
 };
 
 int accel_open(struct accel **out, uint32_t index, struct model_error *error)
@@ -95,7 +97,9 @@ int accel_open(struct accel **out, uint32_t index, struct model_error *error)
         return -ENOMEM;
     }
     const char *seed = getenv("SLUICE_EMU_SEED");
+    const char *fences = getenv("SLUICE_EMU_FENCES"); /* For tests of a device that fails. */
     accel->seed = seed ? strtoull(seed, NULL, 10) : 0;
+    accel->fences_left = fences ? strtoull(fences, NULL, 10) : 0;
     const struct emu_schedule schedule = {.order = accel->seed > 0 ? EMU_RANDOM : EMU_FORWARD,
                                           .seed = accel->seed};
     accel->stream.block = emu_block_new(&schedule);
@@ -149,7 +153,19 @@ void accel_info(struct accel *accel, struct accel_info *out)
         .units = UNITS,
         .unit_step = UNIT_STEP,
         .rows_step = ROWS_STEP,
+        .sharing = ACCEL_SHARING_HINTS,
     };
+}
+
+const char *accel_failure(const struct accel *accel)
+{
+    return accel->failed ? "emulated: a step: told to fail" : "";
+}
+
+void accel_tune(struct accel *accel, bool on)
+{
+    (void)accel; /* There is one way. */
+    (void)on;
 }
 
 int accel_arena(struct accel *accel, enum accel_memory kind, size_t bytes, void **out)
@@ -227,6 +243,9 @@ static int run_entry(struct accel *accel, const struct emu_entry *entry)
     switch (entry->kind) {
     case EMU_CALL:
         return entry->as.call.launch(entry->as.call.args, &accel->stream);
+    case EMU_CLEAR:
+        memset(entry->as.copy.to, 0, entry->as.copy.bytes);
+        break;
     case EMU_COPY:
         memmove(entry->as.copy.to, entry->as.copy.from, entry->as.copy.bytes);
         break;
@@ -348,7 +367,8 @@ int accel_fence(struct accel *accel, uint32_t event, uint64_t timeout_us)
     must(event < accel->event_count && !accel->capture);
     const struct emu_event *at = &accel->events[event];
     const uint64_t start_us = clock_now_us();
-    int error = 0;
+    accel->failed = accel->failed || (accel->fences_left > 0 && --accel->fences_left == 0);
+    int error = accel->failed ? -EIO : 0;
     while (!error && at->passed < at->recorded) {
         struct emu_list *list = pick(accel, accel->lanes);
         must(list); /* Else it waits for an event that nothing brings. */
@@ -379,6 +399,12 @@ int accel_copy(struct accel *accel, uint32_t lane, const struct accel_copy *copi
         error = put(accel, lane, &entry);
     }
     return error;
+}
+
+int accel_clear(struct accel *accel, uint32_t lane, void *bytes, size_t count)
+{
+    struct emu_entry entry = {.kind = EMU_CLEAR, .as.copy = {.to = bytes, .bytes = count}};
+    return put(accel, lane, &entry);
 }
 
 int accel_launch(struct accel *accel, uint32_t lane,

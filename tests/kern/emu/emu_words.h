@@ -158,6 +158,11 @@ GPU_DEVICE float gpu_exp2(float x)
     return exp2f(x);
 }
 
+GPU_DEVICE float gpu_product(float a, float b)
+{
+    return a * b;
+}
+
 /* Whoever polls gives way: to the block's other threads, and to the other rank's host thread. */
 GPU_DEVICE uint32_t gpu_load_acquire(const uint32_t *word)
 {

@@ -34,7 +34,7 @@ enum {
     ORDERS = 60, /* That miss an event, at most, before a wrong one. */
 };
 
-static const struct tiny_model model = {.hidden = 32,
+static const struct tiny_model dense = {.hidden = 32,
                                         .layers = 3,
                                         .heads = 4,
                                         .kv_heads = 2,
@@ -43,6 +43,18 @@ static const struct tiny_model model = {.hidden = 32,
                                         .vocab = 61,
                                         .positions = CONTEXT,
                                         .seed = 5};
+
+static const struct tiny_model experts = {.hidden = 32,
+                                          .layers = 3,
+                                          .heads = 4,
+                                          .kv_heads = 2,
+                                          .head_dim = 16,
+                                          .ffn = 24,
+                                          .vocab = 61,
+                                          .positions = CONTEXT,
+                                          .experts = 5,
+                                          .experts_used = 2,
+                                          .seed = 6};
 
 /* Single tokens and prompts; one token of a prompt alone behind a cut. */
 static const uint32_t mix[SEQUENCES] = {7, 1, 1, 16, 1, 1, 20, 1};
@@ -61,6 +73,7 @@ struct bed {
     char path[TINY_MODEL_PATH_BYTES];
     struct probe probe;
     struct graph graph;
+    uint32_t layers;
     struct dice dice;
     uint32_t ids[TOKENS];
     uint32_t pages[SEQUENCES][PAGES];
@@ -74,6 +87,7 @@ static struct engine_options usual(void)
                                    .threads = 1,
                                    .tokens_max = TOKENS,
                                    .rows_max = SEQUENCES,
+                                   .slots_max = SEQUENCES,
                                    .context_max = CONTEXT,
                                    .page_tokens = PAGE_TOKENS,
                                    .device_pages = SEQUENCES * PAGES};
@@ -121,13 +135,14 @@ static void fill_past(struct bed *bed)
 }
 
 /* seed: of the device's order; 0: as it comes. Expected are the bits of the sequential plan. */
-static struct bed *bed_open(const char *seed)
+static struct bed *bed_open(const struct tiny_model *model, const char *seed)
 {
     struct bed *bed = calloc(1, sizeof *bed);
     must(bed && setenv("SLUICE_EMU_SEED", seed, 1) == 0);
-    tiny_model_write(&model, bed->path);
+    tiny_model_write(model, bed->path);
+    bed->layers = model->layers;
     bed->probe = probe_open(bed->path, usual());
-    graph_build(&bed->graph, false, 1, GRAPH_INSIDE);
+    graph_build(&bed->graph, model->experts > 0, 1, GRAPH_INSIDE);
     const char *own = getenv("SLUICE_SEED");
     bed->dice.seed = own ? strtoull(own, NULL, 10) : 1;
     print_message("seed %llu\n", (unsigned long long)bed->dice.seed);
@@ -177,15 +192,15 @@ static void deal(struct bed *bed, struct plan *plan)
             plan->nano[i].units = parted ? plan->nano[i].lane + 1 : 0;
             plan->nano[i].lag = (uint16_t)below(&bed->dice, lags);
         }
-    } while (!trial_passes(plan, false, model.layers));
+    } while (!trial_passes(plan, &bed->graph, bed->layers));
     plan->hash = plan_hash(plan);
 }
 
-static void check_lanes(const char *seed)
+static void check_lanes(const struct tiny_model *model, const char *seed)
 {
     struct plan *plan = calloc(1, sizeof *plan);
     must(plan);
-    struct bed *bed = bed_open(seed);
+    struct bed *bed = bed_open(model, seed);
     for (uint64_t i = 0; i < PLANS; i++) {
         char error[VERIFY_ERROR_BYTES_MAX];
         bed->dice.throws = 1000 * i;
@@ -203,14 +218,15 @@ static void check_lanes(const char *seed)
 static void any_lanes_give_the_same_bits(void **state)
 {
     (void)state;
-    check_lanes("0");
+    check_lanes(&dense, "0");
+    check_lanes(&experts, "0");
 }
 
 static void any_order_gives_the_same_bits(void **state)
 {
     (void)state;
-    check_lanes("1");
-    check_lanes("2");
+    check_lanes(&dense, "1");
+    check_lanes(&experts, "2");
 }
 
 /* A plan without one of its edges between lanes comes out wrong in some order. */
@@ -220,7 +236,7 @@ static void every_event_is_needed(void **state)
     struct plan *whole = calloc(2, sizeof *whole);
     must(whole);
     struct plan *plan = whole + 1;
-    struct bed *bed = bed_open("3");
+    struct bed *bed = bed_open(&dense, "3");
     split_into(bed, 1, whole);
     for (uint32_t i = 0; i < whole->nano_count; i++) {
         whole->nano[i].lane = (uint16_t)(i % 2);
@@ -252,6 +268,41 @@ static void every_event_is_needed(void **state)
     free(whole);
 }
 
+/* What a slot was given never has to come to the host before it goes into the next step. */
+static void feeds_what_it_sampled(void **state)
+{
+    (void)state;
+    struct bed *bed = bed_open(&dense, "4");
+    const size_t vocab = bed->probe.vocab;
+    const struct sample_params greedy = {.top_p = 1};
+    const struct engine_choice choice = {
+        .params = &greedy, .pages = bed->pages[0], .position = PAST + mix[0], .slot = 5};
+    struct sample_result result;
+    engine_choose(bed->probe.engine, &choice, 1, &result);
+    assert_false(result.invalid);
+    assert_int_equal(result.id, probe_best(bed->expected, bed->probe.vocab, NULL));
+    float *expected = calloc(vocab, sizeof *expected);
+    must(expected);
+    for (uint32_t fed = 0; fed < 2; fed++) {
+        const uint32_t id = fed > 0 ? (result.id + 1) % bed->probe.vocab : result.id;
+        const struct engine_row row = {.pages = bed->pages[0],
+                                       .tokens = 1,
+                                       .position = choice.position,
+                                       .wants_logits = true,
+                                       .fed = fed > 0 ? 1 + choice.slot : 0};
+        const struct engine_batch batch = {
+            .ids = &id, .rows = &row, .row_count = 1, .plan = &bed->probe.plan};
+        engine_run(bed->probe.engine, &batch);
+        const float *logits = engine_logits(bed->probe.engine, 0);
+        if (fed > 0) {
+            assert_memory_equal(logits, expected, vocab * sizeof *expected);
+        }
+        memcpy(expected, logits, vocab * sizeof *expected);
+    }
+    free(expected);
+    bed_close(bed);
+}
+
 static void buckets_are_few_and_tight(void **state)
 {
     (void)state;
@@ -273,7 +324,7 @@ static int open_with(const struct engine_options *options, struct model_error *e
     char path[TINY_MODEL_PATH_BYTES];
     struct weights *weights;
     struct engine *engine = NULL;
-    tiny_model_write(&model, path);
+    tiny_model_write(&dense, path);
     assert_int_equal(weights_open(&weights, path, error), 0);
     const int status = engine_open(&engine, weights, options, error);
     weights_close(weights);
@@ -316,6 +367,7 @@ int main(void)
         cmocka_unit_test(any_lanes_give_the_same_bits),
         cmocka_unit_test(any_order_gives_the_same_bits),
         cmocka_unit_test(every_event_is_needed),
+        cmocka_unit_test(feeds_what_it_sampled),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
         cmocka_unit_test(refuses_what_it_cannot_do),

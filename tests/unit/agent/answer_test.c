@@ -32,10 +32,6 @@ enum { CONTEXT = 64, ROWS = 2, PROMPT = 1, IDS_MAX = 16 };
 
 struct fixture {
     struct core core;
-    struct sched_row rows[FLIGHT_STEPS_MAX][ROWS];
-    struct sched_slot opens[FLIGHT_STEPS_MAX][ROWS];
-    struct sched_slot closes[FLIGHT_STEPS_MAX][ROWS];
-    struct sched_copy copies[FLIGHT_STEPS_MAX][ROWS];
     struct record_result results[ROWS];
 };
 
@@ -65,19 +61,14 @@ static int set_up(void **state)
     struct core *core = &fixture->core;
     int code = open_tokenizer(&core->tokenizer);
     code = code ? code
-                : arena_open(&core->arena,
-                             requests_bytes(ROWS, CONTEXT) + placement_bytes(&options, 1));
+                : arena_open(&core->arena, requests_bytes(ROWS, CONTEXT) +
+                                               placement_bytes(&options, 1) + group_bytes(ROWS));
     code = code ? code : requests_open(&core->requests, &core->arena, ROWS, CONTEXT);
     code = code ? code : placement_open(&core->placement, &core->arena, &options, 1);
+    code = code ? code : group_open(&core->groups[0], &core->arena, ROWS);
     plans_open(&core->plans, false);
     core->groups[0].ranks = core->devices;
     core->groups[0].rank_count = 1;
-    for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {
-        core->groups[0].steps[i] = (struct sched_step){.rows = fixture->rows[i],
-                                                       .opens = fixture->opens[i],
-                                                       .closes = fixture->closes[i],
-                                                       .copies = fixture->copies[i]};
-    }
     core->devices[0].results = fixture->results;
     *state = fixture;
     return code;
@@ -109,7 +100,7 @@ static struct request *start(struct fixture *fixture, uint32_t max_tokens, uint3
     request->prompt_tokens = PROMPT;
     request->ids[0] = A;
     placement_add(&core->placement, request_index(&core->requests, request), SCHED_NONE, NULL,
-                  PROMPT);
+                  PROMPT, NULL);
     return request;
 }
 

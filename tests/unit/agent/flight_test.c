@@ -20,10 +20,6 @@ struct bench {
     struct arena arena;
     struct sched sched;
     struct sched_step step[FLIGHT_STEPS_MAX]; /* By number. */
-    struct sched_row rows[FLIGHT_STEPS_MAX][SLOTS];
-    struct sched_slot opens[FLIGHT_STEPS_MAX][SLOTS];
-    struct sched_slot closes[FLIGHT_STEPS_MAX][SLOTS];
-    struct sched_copy copies[FLIGHT_STEPS_MAX][SLOTS];
 };
 
 static struct sched *open_large(struct bench *bench, uint32_t tokens_max, uint32_t page_count,
@@ -38,14 +34,12 @@ static struct sched *open_large(struct bench *bench, uint32_t tokens_max, uint32
         .context_max = context_max,
     };
     *bench = (struct bench){0};
-    for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {
-        bench->step[i] = (struct sched_step){.rows = bench->rows[i],
-                                             .opens = bench->opens[i],
-                                             .closes = bench->closes[i],
-                                             .copies = bench->copies[i]};
-    }
-    assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
+    const size_t bytes = sched_bytes(&options) + FLIGHT_STEPS_MAX * sched_step_bytes(SLOTS);
+    assert_int_equal(arena_open(&bench->arena, bytes), 0);
     assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
+    for (uint32_t i = 0; i < FLIGHT_STEPS_MAX; i++) {
+        assert_int_equal(sched_step_open(&bench->step[i], &bench->arena, SLOTS), 0);
+    }
     return &bench->sched;
 }
 
@@ -89,7 +83,7 @@ static void goes_on_from_a_token_nobody_knows(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32);
-    sched_add(sched, 0, NULL, 3);
+    sched_add(sched, 0, NULL, 3, NULL);
     assert_int_equal(form(&bench), 1);
     assert_false(newest_row(&bench, 0)->from_last);
     assert_int_equal(newest_row(&bench, 0)->pages_told, 0);
@@ -110,8 +104,7 @@ static void a_known_end_costs_no_row(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32);
-    sched_add(sched, 0, NULL, 3);
-    sched_set_terms(sched, 0, &(struct sched_terms){.answer_tokens_max = 2});
+    sched_add(sched, 0, NULL, 3, &(struct sched_terms){.answer_tokens_max = 2});
     assert_int_equal(form(&bench), 1);
     assert_int_equal(form(&bench), 1);
     commit(&bench);
@@ -128,7 +121,7 @@ static void an_end_is_seen_a_step_late(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 3);
-    sched_add(sched, 0, NULL, 6);
+    sched_add(sched, 0, NULL, 6, NULL);
     assert_int_equal(form(&bench), 1);
     assert_int_equal(form(&bench), 1);
     const struct sched_row extra = *newest_row(&bench, 0);
@@ -137,7 +130,7 @@ static void an_end_is_seen_a_step_late(void **state)
     sched_verify(sched);
     assert_false(sched_row_current(sched, &extra));
     assert_int_equal(sched->pages.free_count, 1);
-    sched_add(sched, 0, NULL, 6); /* In the same place: it is another. */
+    sched_add(sched, 0, NULL, 6, NULL); /* In the same place: it is another. */
     assert_int_equal(form(&bench), 0);
     commit(&bench);
     assert_int_equal(sched->pages.free_count, 3);
@@ -154,9 +147,9 @@ static void waits_for_pages_on_their_way(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 6);
-    sched_add(sched, 0, NULL, 6);
-    sched_add(sched, 1, NULL, 5);
-    sched_add(sched, 2, NULL, 5);
+    sched_add(sched, 0, NULL, 6, NULL);
+    sched_add(sched, 1, NULL, 5, NULL);
+    sched_add(sched, 2, NULL, 5, NULL);
     assert_int_equal(form(&bench), 3); /* 2 pages each: the pool is empty. */
     assert_int_equal(form(&bench), 3);
     commit(&bench);
@@ -180,8 +173,8 @@ static void who_yields_loses_what_is_to_come(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 4);
-    sched_add(sched, 0, NULL, 8 - 1);
-    sched_add(sched, 1, NULL, 5);
+    sched_add(sched, 0, NULL, 8 - 1, NULL);
+    sched_add(sched, 1, NULL, 5, NULL);
     assert_int_equal(form(&bench), 2);
     assert_int_equal(form(&bench), 2);
     commit(&bench); /* Request 1 has 6 known tokens, and a 7th to come. */
@@ -205,7 +198,7 @@ static void a_lost_worker_takes_all_steps_with_it(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32);
-    sched_add(sched, 0, NULL, 3);
+    sched_add(sched, 0, NULL, 3, NULL);
     assert_int_equal(form(&bench), 1);
     commit(&bench); /* 4 known. */
     assert_int_equal(form(&bench), 1);
@@ -230,8 +223,7 @@ static void scores_count_when_they_are_there(void **state)
     enum { PROMPT = 1000 };
     struct bench bench;
     struct sched *sched = open_large(&bench, 1024, 1200, 4 * PROMPT);
-    sched_add(sched, 0, NULL, 2 * PROMPT);
-    sched_set_scores(sched, 0, 2 * PROMPT - 1);
+    sched_add(sched, 0, NULL, 2 * PROMPT, &(struct sched_terms){.scores = 2 * PROMPT - 1});
     assert_int_equal(form(&bench), 1);
     assert_int_equal(newest_row(&bench, 0)->score_count, LIMIT_STEP_SCORES_MAX);
     assert_int_equal(form(&bench), 1);
@@ -255,7 +247,7 @@ static void tells_of_so_many_pages_a_step(void **state)
     struct bench bench;
     struct sched *sched = open_large(&bench, 3 * TOKENS, 3 * PAGES, TOKENS);
     for (uint32_t i = 0; i < 3; i++) {
-        sched_add(sched, i, NULL, TOKENS - 1);
+        sched_add(sched, i, NULL, TOKENS - 1, NULL);
     }
     assert_int_equal(form(&bench), 2);
     assert_int_equal(sched->running_count, 3);

@@ -17,10 +17,6 @@ struct bench {
     struct arena arena;
     struct sched sched;
     struct sched_step step;
-    struct sched_row rows[SLOTS];
-    struct sched_slot opens[SLOTS];
-    struct sched_slot closes[SLOTS];
-    struct sched_copy copies[SLOTS];
 };
 
 static const uint32_t text[32] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
@@ -37,12 +33,11 @@ static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32
         .page_count = page_count,
         .context_max = 32,
     };
-    *bench = (struct bench){.step = {.rows = bench->rows,
-                                     .opens = bench->opens,
-                                     .closes = bench->closes,
-                                     .copies = bench->copies}};
-    assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
+    *bench = (struct bench){0};
+    const size_t bytes = sched_bytes(&options) + sched_step_bytes(SLOTS);
+    assert_int_equal(arena_open(&bench->arena, bytes), 0);
     assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
+    assert_int_equal(sched_step_open(&bench->step, &bench->arena, SLOTS), 0);
     return &bench->sched;
 }
 
@@ -71,7 +66,7 @@ static void equal_prompts_cost_one_token_each(void **state)
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 40);
     for (uint32_t i = 0; i < 4; i++) {
-        sched_add(sched, i, text, 12);
+        sched_add(sched, i, text, 12, NULL);
     }
     step(&bench); /* All are in; one computes. */
     assert_int_equal(bench.step.row_count, 1);
@@ -84,10 +79,10 @@ static void equal_prompts_cost_one_token_each(void **state)
     assert_int_equal(bench.step.copy_count, 3);
     for (uint32_t i = 1; i < 4; i++) {
         assert_row(&bench, i, i, 11, 1);
-        assert_false(bench.rows[i].from_last);
-        assert_true(bench.rows[i].sample);
-        assert_int_equal(bench.copies[i - 1].source, sched->entry[0].pages[2]);
-        assert_int_equal(bench.copies[i - 1].target, sched->entry[i].pages[2]);
+        assert_false(bench.step.rows[i].from_last);
+        assert_true(bench.step.rows[i].sample);
+        assert_int_equal(bench.step.copies[i - 1].source, sched->entry[0].pages[2]);
+        assert_int_equal(bench.step.copies[i - 1].target, sched->entry[i].pages[2]);
         assert_int_equal(sched->entry[i].pages[1], sched->entry[0].pages[1]);
         assert_int_equal(sched->entry[i].shared_tokens, 11);
     }
@@ -101,10 +96,10 @@ static void enters_a_full_step_to_borrow(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 12, 40);
-    sched_add(sched, 0, text, 12);
-    sched_add(sched, 1, text, 12);
-    sched_add(sched, 2, text + 12, 12);
-    sched_add(sched, 3, text, 12);
+    sched_add(sched, 0, text, 12, NULL);
+    sched_add(sched, 1, text, 12, NULL);
+    sched_add(sched, 2, text + 12, 12, NULL);
+    sched_add(sched, 3, text, 12, NULL);
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
     assert_int_equal(bench.step.open_count,
@@ -121,8 +116,8 @@ static void shares_up_to_the_fork(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 40);
-    sched_add(sched, 0, text, 12);
-    sched_add(sched, 1, fork_after_6, 12);
+    sched_add(sched, 0, text, 12, NULL);
+    sched_add(sched, 1, fork_after_6, 12, NULL);
     step(&bench);
     step(&bench); /* One page and half of the next: at half a page a copy pays. */
     assert_int_equal(bench.step.copy_count, 1);
@@ -140,18 +135,18 @@ static void a_copy_keeps_its_target(void **state)
     static const uint32_t one_more[5] = {1, 2, 3, 4, 50};
     struct bench bench;
     struct sched *sched = open_bench(&bench, 4, 40);
-    sched_add(sched, 0, text, 8);
-    sched_add(sched, 1, fork_after_6, 12);
-    sched_add(sched, 2, one_more, 5);
-    sched_add(sched, 3, one_more, 5);
+    sched_add(sched, 0, text, 8, NULL);
+    sched_add(sched, 1, fork_after_6, 12, NULL);
+    sched_add(sched, 2, one_more, 5, NULL);
+    sched_add(sched, 3, one_more, 5, NULL);
     step(&bench);
     step(&bench);
     assert_true(sched_form(sched, &bench.step));
     assert_int_equal(bench.step.copy_count, 1);
     for (uint32_t i = 0; i < bench.step.row_count; i++) {
-        assert_int_not_equal(bench.rows[i].request, 1);
+        assert_int_not_equal(bench.step.rows[i].request, 1);
     }
-    const struct page *target = &sched->pages.page[bench.copies[0].target];
+    const struct page *target = &sched->pages.page[bench.step.copies[0].target];
     sched_remove(sched, 1);
     assert_int_equal(target->owners, 0);
     assert_int_equal(target->in_flight, 1);
@@ -166,8 +161,8 @@ static void without_ids_nothing_is_shared(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 40);
-    sched_add(sched, 0, text, 12);
-    sched_add(sched, 1, NULL, 12);
+    sched_add(sched, 0, text, 12, NULL);
+    sched_add(sched, 1, NULL, 12, NULL);
     step(&bench);
     assert_int_equal(bench.step.row_count, 2);
     assert_row(&bench, 1, 1, 0, 12);
@@ -181,7 +176,7 @@ static void heir_writes_what_was_left(void **state)
     struct bench bench;
     struct sched *sched = open_bench(&bench, 10, 40);
     for (uint32_t i = 0; i < 3; i++) {
-        sched_add(sched, i, text, 17);
+        sched_add(sched, i, text, 17, NULL);
     }
     step(&bench);
     assert_int_equal(bench.step.row_count, 1);
@@ -203,8 +198,8 @@ static void borrows_from_a_step_in_flight(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 40);
-    sched_add(sched, 0, text, 12);
-    sched_add(sched, 1, text, 12);
+    sched_add(sched, 0, text, 12, NULL);
+    sched_add(sched, 1, text, 12, NULL);
     assert_true(sched_form(sched, &bench.step));
     assert_row(&bench, 0, 0, 0, 12);
     const struct sched_step first = bench.step;
@@ -213,7 +208,7 @@ static void borrows_from_a_step_in_flight(void **state)
     assert_int_equal(bench.step.row_count, 1);
     assert_row(&bench, 0, 1, 11, 1);
     assert_int_equal(bench.step.copy_count, 1);
-    const struct page *source = &sched->pages.page[bench.copies[0].source];
+    const struct page *source = &sched->pages.page[bench.step.copies[0].source];
     sched_commit(sched, &(struct sched_step){.number = first.number});
     assert_int_equal(source->owners, 0); /* Of nobody, and still read. */
     assert_int_equal(source->in_flight, 1);
@@ -229,21 +224,21 @@ static void page_lives_as_long_as_it_has_owners(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 40);
-    sched_add(sched, 0, text, 12);
-    sched_add(sched, 1, text, 12);
+    sched_add(sched, 0, text, 12, NULL);
+    sched_add(sched, 1, text, 12, NULL);
     step(&bench);
     step(&bench);
     const uint32_t page = sched->entry[0].pages[0];
     sched_remove(sched, 0);
     assert_int_equal(sched->pages.page[page].owners, 1);
-    sched_add(sched, 2, text, 9);
+    sched_add(sched, 2, text, 9, NULL);
     step(&bench);
     assert_row(&bench, 1, 2, 8, 1);
     assert_int_equal(sched->entry[2].pages[0], page);
     sched_remove(sched, 1);
     sched_remove(sched, 2);
     assert_int_equal(sched->pages.free_count, 40);
-    sched_add(sched, 3, text, 9);
+    sched_add(sched, 3, text, 9, NULL);
     step(&bench);
     assert_row(&bench, 0, 3, 0, 9);
     arena_close(&bench.arena);
@@ -254,8 +249,8 @@ static void worker_lost_while_others_wait(void **state)
     (void)state;
     struct bench bench;
     struct sched *sched = open_bench(&bench, 32, 40);
-    sched_add(sched, 0, text, 12);
-    sched_add(sched, 1, text, 12);
+    sched_add(sched, 0, text, 12, NULL);
+    sched_add(sched, 1, text, 12, NULL);
     assert_true(sched_form(sched, &bench.step));
     sched_reset(sched);
     sched_verify(sched);

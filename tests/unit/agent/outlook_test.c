@@ -22,10 +22,6 @@ struct bench {
     struct arena arena;
     struct sched sched;
     struct sched_step step;
-    struct sched_row rows[SLOTS];
-    struct sched_slot opens[SLOTS];
-    struct sched_slot closes[SLOTS];
-    struct sched_copy copies[SLOTS];
     uint32_t end[REQUESTS];
     uint64_t draws;
 };
@@ -42,12 +38,10 @@ static struct sched *open_bench(struct bench *bench, uint32_t page_count, uint32
         .forecast_percent = percent,
     };
     *bench = (struct bench){0};
-    bench->step = (struct sched_step){.rows = bench->rows,
-                                      .opens = bench->opens,
-                                      .closes = bench->closes,
-                                      .copies = bench->copies};
-    assert_int_equal(arena_open(&bench->arena, sched_bytes(&options)), 0);
+    const size_t bytes = sched_bytes(&options) + sched_step_bytes(SLOTS);
+    assert_int_equal(arena_open(&bench->arena, bytes), 0);
     assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
+    assert_int_equal(sched_step_open(&bench->step, &bench->arena, SLOTS), 0);
     return &bench->sched;
 }
 
@@ -60,8 +54,7 @@ static void add(struct bench *bench, uint32_t request, uint64_t tenant, uint32_t
                 uint32_t answer_max)
 {
     const struct sched_terms terms = {.tenant = tenant, .answer_tokens_max = answer_max};
-    sched_add(&bench->sched, request, NULL, prompt);
-    sched_set_terms(&bench->sched, request, &terms);
+    sched_add(&bench->sched, request, NULL, prompt, &terms);
 }
 
 static void step(struct bench *bench)
@@ -220,7 +213,7 @@ static void shared_pages_count_once(void **state)
         ids[i] = i;
     }
     for (uint32_t i = 0; i < ANSWERS; i++) {
-        sched_add(sched, i, ids, PROMPT); /* 10 pages in common, up to 3 of its own. */
+        sched_add(sched, i, ids, PROMPT, NULL); /* 10 pages in common, up to 3 of its own. */
     }
     step(&bench);
     assert_int_equal(sched->running_count, ANSWERS);

@@ -20,10 +20,6 @@ struct bench {
     struct arena arena;
     struct placement placement;
     struct sched_step step[GROUPS];
-    struct sched_row rows[GROUPS][SLOTS];
-    struct sched_slot opens[GROUPS][SLOTS];
-    struct sched_slot closes[GROUPS][SLOTS];
-    struct sched_copy copies[GROUPS][SLOTS];
 };
 
 static struct placement *open_bench(struct bench *bench)
@@ -37,14 +33,12 @@ static struct placement *open_bench(struct bench *bench)
         .context_max = CONTEXT,
     };
     *bench = (struct bench){0};
-    for (uint32_t i = 0; i < GROUPS; i++) {
-        bench->step[i] = (struct sched_step){.rows = bench->rows[i],
-                                             .opens = bench->opens[i],
-                                             .closes = bench->closes[i],
-                                             .copies = bench->copies[i]};
-    }
-    assert_int_equal(arena_open(&bench->arena, placement_bytes(&options, GROUPS)), 0);
+    const size_t bytes = placement_bytes(&options, GROUPS) + GROUPS * sched_step_bytes(SLOTS);
+    assert_int_equal(arena_open(&bench->arena, bytes), 0);
     assert_int_equal(placement_open(&bench->placement, &bench->arena, &options, GROUPS), 0);
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        assert_int_equal(sched_step_open(&bench->step[i], &bench->arena, SLOTS), 0);
+    }
     return &bench->placement;
 }
 
@@ -76,13 +70,13 @@ static void requests_go_to_the_group_with_fewer(void **state)
     struct placement *placement = open_bench(&bench);
     set_all_ready(placement);
     for (uint32_t i = 0; i < 4; i++) {
-        placement_add(placement, i, SCHED_NONE, NULL, 3);
+        placement_add(placement, i, SCHED_NONE, NULL, 3, NULL);
     }
     assert_live(placement, 0, 0, 2);
     assert_live(placement, 1, 0, 2);
     run_step(&bench, 0);
     placement_remove(placement, 0);
-    placement_add(placement, 5, SCHED_NONE, NULL, 3);
+    placement_add(placement, 5, SCHED_NONE, NULL, 3, NULL);
     assert_ptr_equal(placement_sched(placement, 5), &placement->sched[0]);
     const struct placement_total total = placement_total(placement);
     assert_int_equal(total.running, 1);
@@ -97,11 +91,11 @@ static void equal_groups_are_told_apart_by_free_pages(void **state)
     struct bench bench;
     struct placement *placement = open_bench(&bench);
     set_all_ready(placement);
-    placement_add(placement, 0, SCHED_NONE, NULL, 15); /* Four pages of group 0. */
-    placement_add(placement, 1, SCHED_NONE, NULL, 2);  /* One of group 1. */
+    placement_add(placement, 0, SCHED_NONE, NULL, 15, NULL); /* Four pages of group 0. */
+    placement_add(placement, 1, SCHED_NONE, NULL, 2, NULL);  /* One of group 1. */
     run_step(&bench, 0);
     run_step(&bench, 1);
-    placement_add(placement, 2, SCHED_NONE, NULL, 2);
+    placement_add(placement, 2, SCHED_NONE, NULL, 2, NULL);
     assert_ptr_equal(placement_sched(placement, 2), &placement->sched[1]);
     arena_close(&bench.arena);
 }
@@ -112,9 +106,9 @@ static void answers_to_one_prompt_stay_together(void **state)
     struct bench bench;
     struct placement *placement = open_bench(&bench);
     set_all_ready(placement);
-    placement_add(placement, 0, SCHED_NONE, NULL, 3);
-    placement_add(placement, 1, 0, NULL, 3);
-    placement_add(placement, 2, 0, NULL, 3);
+    placement_add(placement, 0, SCHED_NONE, NULL, 3, NULL);
+    placement_add(placement, 1, 0, NULL, 3, NULL);
+    placement_add(placement, 2, 0, NULL, 3, NULL);
     assert_live(placement, 0, 0, 3);
     arena_close(&bench.arena);
 }
@@ -125,9 +119,9 @@ static void an_idle_group_takes_over_who_waits(void **state)
     struct bench bench;
     struct placement *placement = open_bench(&bench);
     set_all_ready(placement);
-    placement_add(placement, 0, SCHED_NONE, NULL, 3);
+    placement_add(placement, 0, SCHED_NONE, NULL, 3, NULL);
     for (uint32_t i = 1; i < 5; i++) {
-        placement_add(placement, i, 0, NULL, 3); /* All in group 0. */
+        placement_add(placement, i, 0, NULL, 3, NULL); /* All in group 0. */
     }
     run_step(&bench, 1); /* 5 to 0, then 4 to 1, then 3 to 2: the two oldest. */
     assert_live(placement, 0, 0, 3);
@@ -147,7 +141,7 @@ static void what_a_dead_group_leaves_goes_on_elsewhere_by_age(void **state)
     struct placement *placement = open_bench(&bench);
     set_all_ready(placement);
     for (uint32_t i = 0; i < 6; i++) { /* Even ones in group 0, odd ones in group 1. */
-        placement_add(placement, i, SCHED_NONE, NULL, 3);
+        placement_add(placement, i, SCHED_NONE, NULL, 3, NULL);
     }
     run_step(&bench, 0);
     run_step(&bench, 1);
@@ -172,7 +166,7 @@ static void without_a_ready_group_requests_wait_for_the_first(void **state)
     struct bench bench;
     struct placement *placement = open_bench(&bench);
     for (uint32_t i = 0; i < 3; i++) {
-        placement_add(placement, i, SCHED_NONE, NULL, 3);
+        placement_add(placement, i, SCHED_NONE, NULL, 3, NULL);
     }
     placement_set_ready(placement, 1);
     run_step(&bench, 1);
@@ -263,7 +257,7 @@ static void every_token_once_whoever_dies(void **state)
                 job->prompt_tokens = 1 + draw(&world, CONTEXT - 2);
                 job->tokens = job->prompt_tokens;
                 job->end = job->tokens + 1 + draw(&world, CONTEXT - job->tokens);
-                placement_add(placement, added++, SCHED_NONE, NULL, job->tokens);
+                placement_add(placement, added++, SCHED_NONE, NULL, job->tokens, NULL);
             }
             for (uint32_t group = 0; group < GROUPS; group++) {
                 live_on(&world, now, group, now < 600);

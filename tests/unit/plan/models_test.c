@@ -23,7 +23,7 @@
 
 enum { BUCKETS = 2, QUARTERS = 4, TOKENS_MAX = 512 };
 
-static const struct choose_effort effort = {.seed = 7, .structure_tries = 3000, .share_tries = 200};
+static const struct choose_effort effort = {.seed = 7, .structure_tries = 1500, .share_tries = 150};
 
 /* The published shapes of SmolLM2-135M and Llama-3-8B, and a small mixture of experts. */
 static const struct graph_shape models[] = {
