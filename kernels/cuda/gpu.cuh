@@ -6,8 +6,7 @@
  *
  *   GPU_DEVICE                             a function for the device
  *   GPU_SHARED(name)                       the dynamic shared memory of a launch, as bytes
- *   GPU_SHARED_ARRAY(type, name, count)    an array in shared memory. The bare __shared__ is not
- *                                          used: the tests could not see such an array's ends
+ *   GPU_SHARED_ARRAY(type, name, count)    instead of __shared__, whose ends the tests cannot see
  *   GPU_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   0 or -EIO
  */
 #ifndef KERNELS_CUDA_GPU_CUH
