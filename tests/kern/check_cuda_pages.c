@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/must.h"
 #include "kernels/bf16.h"
 #include "kernels/cuda/kv_pages_cuda.h"
 #include "kernels/cuda/rope_cuda.h"
@@ -222,6 +223,7 @@ static void rope_bytes_round(struct check_cuda *check)
     draw_case(check, &c);
     const size_t scales = (size_t)2 * c.cuda.kv_heads;
     const size_t head_values = (size_t)c.cuda.page_tokens * c.cuda.head_dim;
+    must(scales > 0 && head_values > 0);
     float *scale = check_alloc(scales * sizeof *scale);
     uint8_t *cells = check_alloc(c.pool_values);
     struct cuda_rope_args args = c.cuda;
