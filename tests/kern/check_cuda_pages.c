@@ -289,7 +289,7 @@ static void move_round(struct check_cuda *check)
     const uint32_t pages[] = {check_between(random, 0, 1), 3, 2};
     const uint32_t count = check_between(random, 0, 3);
     const size_t piece = pool.page_bytes;
-    uint8_t *staging = check_alloc(3 * pool.layers * piece);
+    uint8_t *staging = check_alloc((size_t)3 * pool.layers * piece);
     uint8_t *before = check_alloc(pool.size);
     const struct cuda_kv_pages_args args = {.pool = pool.bytes,
                                             .staging = staging,
