@@ -75,6 +75,18 @@ template <int N> GPU_DEVICE void gpu_copy_wait()
     emu_copies_wait(emu_here(), N);
 }
 
+/* The product of two bf16 is a float exactly; the sum is rounded twice, which no kernel minds. */
+GPU_DEVICE uint32_t gpu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t sums = 0;
+    for (int i = 0; i < 32; i += 16) {
+        const float sum = __uint_as_float(a >> i << 16) * __uint_as_float(b >> i << 16) +
+                          __uint_as_float(c >> i << 16);
+        sums |= (uint32_t)__bfloat16_as_ushort(__float2bfloat16(sum)) << i;
+    }
+    return sums;
+}
+
 GPU_DEVICE float gpu_exp2(float x)
 {
     return exp2f(x);
