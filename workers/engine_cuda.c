@@ -332,13 +332,13 @@ static struct cuda_block *take_block(struct engine *engine)
 /* The logits of the rows that want them. */
 static int run_head(struct engine *engine)
 {
-    int error = 0;
     engine->logits_in = false;
-    if (engine->batch.logit_rows > 0) {
-        accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
-        error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
-        accel_tune(engine->accel, false);
+    if (engine->batch.logit_rows == 0) {
+        return 0;
     }
+    accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
+    const int error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
+    accel_tune(engine->accel, false);
     return error;
 }
 

@@ -62,6 +62,18 @@ def test_tokens_are_those_of_the_cpu(own_agent, tmp_path, family):
         assert client.ask(STATS).body["shared_tokens_total"] > before
 
 
+def test_a_failed_device_costs_nobody_a_token(own_agent, tmp_path):
+    """It fails again and again: each worker ends with the reason, which the supervisor logs, and
+    the next one replays."""
+    model = {"model.path": made(tmp_path, "llama"), "workers.device": "cuda", **SETTINGS}
+    expected = ask_alone(own_agent(model))
+    agent = own_agent(model, {"SLUICE_EMU_FENCES": "150"})
+    assert ask_alone(agent) == expected
+    reasons = [line for line in agent.errors if "emulated: a step: told to fail" in line]
+    assert reasons and all("starting it again" in line for line in reasons), agent.log()
+    agent.first = None  # Those that were there at the beginning ended as they should.
+
+
 def test_seeded_answers_are_those_of_the_cpu(own_agent, tmp_path):
     """Sampling, with what a worker keeps of a request and counts over its tokens."""
     model = {"model.path": made(tmp_path, "llama"), **SETTINGS}

@@ -82,6 +82,8 @@ struct accel {
     struct CUstream_st stream;                         /* Kernels that are called run at once. */
     uint64_t seed;                                     /* 0: no delay. */
     uint64_t draws;
+    uint64_t fences_left; /* Then the device fails; 0: it does not. */
+    bool failed;
 };
 
 int accel_open(struct accel **out, uint32_t index, struct model_error *error)
@@ -95,7 +97,9 @@ int accel_open(struct accel **out, uint32_t index, struct model_error *error)
         return -ENOMEM;
     }
     const char *seed = getenv("SLUICE_EMU_SEED");
+    const char *fences = getenv("SLUICE_EMU_FENCES"); /* For tests of a device that fails. */
     accel->seed = seed ? strtoull(seed, NULL, 10) : 0;
+    accel->fences_left = fences ? strtoull(fences, NULL, 10) : 0;
     const struct emu_schedule schedule = {.order = accel->seed > 0 ? EMU_RANDOM : EMU_FORWARD,
                                           .seed = accel->seed};
     accel->stream.block = emu_block_new(&schedule);
@@ -155,8 +159,7 @@ void accel_info(struct accel *accel, struct accel_info *out)
 
 const char *accel_failure(const struct accel *accel)
 {
-    (void)accel;
-    return "";
+    return accel->failed ? "emulated: a step: told to fail" : "";
 }
 
 void accel_tune(struct accel *accel, bool on)
@@ -364,7 +367,8 @@ int accel_fence(struct accel *accel, uint32_t event, uint64_t timeout_us)
     must(event < accel->event_count && !accel->capture);
     const struct emu_event *at = &accel->events[event];
     const uint64_t start_us = clock_now_us();
-    int error = 0;
+    accel->failed = accel->failed || (accel->fences_left > 0 && --accel->fences_left == 0);
+    int error = accel->failed ? -EIO : 0;
     while (!error && at->passed < at->recorded) {
         struct emu_list *list = pick(accel, accel->lanes);
         must(list); /* Else it waits for an event that nothing brings. */
