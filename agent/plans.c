@@ -102,8 +102,8 @@ void plans_read(struct plans *plans, const struct config *config, const struct p
     if (config->plan.mode == CONFIG_PLAN_SEQUENTIAL || !config->plan.dir[0]) {
         return;
     }
-    const int count = scandir(config->plan.dir, &names, is_plan_file, alphasort);
     struct planfile *file = malloc(sizeof *file);
+    const int count = scandir(config->plan.dir, &names, is_plan_file, alphasort);
     if (count < 0 || !file) {
         log_warning("plan.dir %s cannot be read (error %d)", config->plan.dir, errno);
     }

@@ -328,6 +328,7 @@ static struct cuda_block *take_block(struct engine *engine)
     return &engine->blocks[half];
 }
 
+/* The logits of the rows that want them. */
 static int run_head(struct engine *engine)
 {
     engine->logits_in = false;

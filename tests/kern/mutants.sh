@@ -21,4 +21,4 @@ for patch in "$patches"/*.patch; do
   echo "$name: ${reason:-killed}"
 done
 echo "$count planted bugs, $missed not caught"
-[ "$count" -ge 15 ] && [ "$missed" -eq 0 ]
+[ "$count" -ge 60 ] && [ "$missed" -eq 0 ]
