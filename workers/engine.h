@@ -31,6 +31,7 @@ struct engine_options {
     uint32_t rank;       /* Of a tensor-parallel group of `ranks`. */
     uint32_t ranks;      /* 0 is 1: alone. */
     uint32_t slots_max;  /* 0: rows_max. */
+    bool timed;          /* A device's operations are timed, one by one: see engine_profile. */
     uint32_t timeout_ms; /* Of a step; after it a device counts as dead. 0: a minute. */
 };
 
@@ -108,7 +109,8 @@ uint64_t engine_kv_bytes(const struct engine *engine);
 struct plankey;
 void engine_device(const struct engine *engine, struct plankey *key);
 
-/* Time spent in the runs since the last call, summed over layers. */
+/* Time spent in the runs since the last call, summed over layers; on a device in the last run, and
+ * only if the engine is timed. */
 struct engine_profile {
     uint64_t embed_ns;
     uint64_t operation_ns[PLAN_OPERATION_COUNT];

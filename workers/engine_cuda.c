@@ -227,6 +227,7 @@ static int open_device(struct engine *engine, struct model_error *error)
     }
     engine->model.accel = engine->accel;
     status = lanes_cuda_open(&engine->lanes, engine->accel, layers, EVENT_PLANS);
+    engine->lanes.timed = engine->options.timed;
     status = status ? status : accel_events(engine->accel, EVENT_PLANS + lanes_cuda_events(layers));
     accel_info(engine->accel, &info);
     engine->model.units = info.units;
@@ -382,10 +383,14 @@ static struct graph_entry *find_graph(struct engine *engine)
 static int run_layers(struct engine *engine)
 {
     struct graph_entry *entry = find_graph(engine);
+    int error = 0;
+    if (engine->lanes.timed) {
+        error = time_products(engine);
+        return error ? error : put_layers(engine);
+    }
     if (entry == engine->graphs + GRAPHS_MAX) {
         return put_layers(engine);
     }
-    int error = 0;
     if (!entry->graph) {
         error = time_products(engine);
         error = error ? error : accel_capture(engine->accel, LANES_CUDA_HEAD);
@@ -539,6 +544,8 @@ void engine_device(const struct engine *engine, struct plankey *key)
 
 void engine_take_profile(struct engine *engine, struct engine_profile *out)
 {
-    (void)engine;
     *out = (struct engine_profile){0};
+    if (engine->lanes.timed && !engine->error) {
+        engine->error = lanes_cuda_spent(&engine->lanes, engine->batch.plan, out->operation_ns);
+    }
 }

@@ -5,6 +5,7 @@
  */
 #include "workers/lanes_cuda.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 enum {
     WHOLE_LANES = PLAN_LANE_MAX,
     PAIRS = (ACCEL_LANES_MAX - WHOLE_LANES) / 2,
-    PARTS = 8, /* The first of a pair has (i + 1) / PARTS of the units, at most 6 / 8. */
+    PARTS = 14,     /* The first of a pair has PART_FIRST / PARTS of the units, and then more, */
+    PART_FIRST = 2, /* up to a half: of 132, cut by 8, that is 16, 24, 32, 40, 56 and 64. */
 };
 
 /* Events: the head's end, each lane's end, then an end and a start for each instance. */
@@ -41,8 +43,9 @@ int lanes_cuda_open(struct lanes_cuda *lanes, struct accel *accel, uint32_t laye
     *lanes = (struct lanes_cuda){
         .accel = accel, .layers = layers, .event_first = event_first, .share_count = WHOLE_LANES};
     for (uint32_t pair = 0; pair < PAIRS; pair++) {
-        const uint32_t units = info.units * (pair + 1) / PARTS / info.unit_step * info.unit_step;
-        if (units == 0 || units >= info.units) {
+        const uint32_t units =
+            info.units * (PART_FIRST + pair) / PARTS / info.unit_step * info.unit_step;
+        if (units == 0) {
             continue; /* A small device has fewer ways to be parted. */
         }
         lanes->shares[lanes->share_count++] = (struct accel_share){pair + 1, units};
@@ -51,16 +54,22 @@ int lanes_cuda_open(struct lanes_cuda *lanes, struct accel *accel, uint32_t laye
     return accel_lanes(accel, lanes->shares, lanes->share_count);
 }
 
-/* The lane whose partner is the next one, and whose share is nearest; 0: there are no pairs. */
-static uint32_t nearest_pair(const struct lanes_cuda *lanes, uint32_t units)
+/* The lane of a pair whose share is nearest; its partner is the other one. 0: there are none. */
+static uint32_t nearest_part(const struct lanes_cuda *lanes, uint32_t units)
 {
     uint32_t best = 0;
-    for (uint32_t i = WHOLE_LANES; i < lanes->share_count; i += 2) {
+    for (uint32_t i = WHOLE_LANES; i < lanes->share_count; i++) {
         const uint32_t here = (uint32_t)abs((int)lanes->shares[i].units - (int)units);
         const uint32_t there = (uint32_t)abs((int)lanes->shares[best].units - (int)units);
         best = best == 0 || here < there ? i : best;
     }
     return best;
+}
+
+static uint32_t partner_of(uint32_t lane)
+{
+    static_assert(WHOLE_LANES % 2 == 0, "pairs begin at even lanes");
+    return lane ^ 1;
 }
 
 void lanes_cuda_assign(const struct lanes_cuda *lanes, const struct plan *plan,
@@ -72,7 +81,7 @@ void lanes_cuda_assign(const struct lanes_cuda *lanes, const struct plan *plan,
     bool parted = true;
     for (uint32_t i = 0; i < plan->nano_count; i++) {
         const struct plan_nano *nano = &plan->nano[i];
-        parted = parted && nano->units > 0;
+        parted = parted && nano->units > 0 && nano->units < lanes->units;
         units[nano->lane] = nano->units > units[nano->lane] ? nano->units : units[nano->lane];
     }
     for (uint32_t i = 0; i < PLAN_LANE_MAX; i++) {
@@ -80,10 +89,10 @@ void lanes_cuda_assign(const struct lanes_cuda *lanes, const struct plan *plan,
             used[count++] = i;
         }
     }
-    uint32_t pair = parted && count == 2 ? nearest_pair(lanes, units[used[0]]) : 0;
+    const uint32_t part = parted && count <= 2 ? nearest_part(lanes, units[used[0]]) : 0;
     for (uint32_t i = 0; i < plan->nano_count; i++) {
         const uint32_t at = plan->nano[i].lane;
-        lane[i] = pair > 0 ? pair + (at == used[1]) : at;
+        lane[i] = part == 0 ? at : at == used[0] ? part : partner_of(part);
     }
 }
 
@@ -154,13 +163,13 @@ static int put_instance(struct lanes_cuda *lanes, const struct cuda_model *model
     }
     lanes->begun[lane] = true;
     error = error ? error : put_waits(lanes, task);
-    if (lanes->start_awaited[task->nano]) {
+    if (lanes->start_awaited[task->nano] || lanes->timed) {
         error = error
                     ? error
                     : accel_record(lanes->accel, start_event(lanes, task->nano, task->layer), lane);
     }
     error = error ? error : cuda_put(model, task);
-    if (lanes->end_awaited[task->nano]) {
+    if (lanes->end_awaited[task->nano] || lanes->timed) {
         error = error ? error
                       : accel_record(lanes->accel, end_event(lanes, task->nano, task->layer), lane);
     }
@@ -237,4 +246,20 @@ int lanes_cuda_put(struct lanes_cuda *lanes, const struct cuda_model *model,
         }
     }
     return error ? error : join(lanes);
+}
+
+int lanes_cuda_spent(const struct lanes_cuda *lanes, const struct plan *plan,
+                     uint64_t spent_ns[PLAN_OPERATION_COUNT])
+{
+    int error = 0;
+    must(lanes->timed);
+    for (uint32_t i = 0; i < plan->nano_count * lanes->layers && !error; i++) {
+        const uint32_t nano = i / lanes->layers;
+        const uint32_t layer = i % lanes->layers;
+        float us = 0;
+        error = accel_elapsed_us(lanes->accel, start_event(lanes, nano, layer),
+                                 end_event(lanes, nano, layer), &us);
+        spent_ns[plan->nano[nano].operation] += (uint64_t)(us * 1e3f);
+    }
+    return error;
 }

@@ -6,6 +6,7 @@
 #ifndef WORKERS_LANES_CUDA_H
 #define WORKERS_LANES_CUDA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/must.h"
@@ -14,7 +15,9 @@
 struct lanes_cuda {
     struct accel *accel;
     uint32_t layers;
-    uint32_t event_first; /* Its events: */
+    uint32_t units;       /* Of the device. */
+    uint32_t event_first; /* Of its own. */
+    bool timed;           /* The time of each instance is taken: not for graphs. */
     struct accel_share shares[ACCEL_LANES_MAX];
     uint32_t share_count;
     struct plan_edge edges[PLAN_EDGE_MAX]; /* Of the plan, by the waiting nano-operation. */
@@ -37,6 +40,11 @@ uint32_t lanes_cuda_events(uint32_t layers);
 /* Which lane of the device each nano-operation of a plan goes to. */
 void lanes_cuda_assign(const struct lanes_cuda *lanes, const struct plan *plan,
                        uint32_t lane[PLAN_NANO_MAX]);
+
+/* Adds the time that the instances of the plan took when they were put last and timed, which has
+ * ended. 0 or -errno. */
+int lanes_cuda_spent(const struct lanes_cuda *lanes, const struct plan *plan,
+                     uint64_t spent_ns[PLAN_OPERATION_COUNT]) MUST_CHECK;
 
 /* Everything between the embedding and the head, both on the head's lane. 0 or -errno. */
 int lanes_cuda_put(struct lanes_cuda *lanes, const struct cuda_model *model,

@@ -277,9 +277,10 @@ static void set_knots(struct measure *measure)
     profile->key = measure->rig.key;
     profile->layers = hparams->layers;
     profile->experts = hparams->experts > 0;
-    const uint32_t shares = measure->rig.threads < SHARES ? measure->rig.threads : SHARES;
+    const uint32_t units = measure->rig.key.units;
+    const uint32_t shares = units < SHARES ? units : SHARES;
     for (uint32_t i = 1; i <= shares; i++) {
-        profile->share[profile->share_count++] = measure->rig.threads * i / shares;
+        profile->share[profile->share_count++] = units * i / shares;
     }
     for (uint32_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++) {
         if (profile->context_count < 2 || contexts[i] <= measure->rig.context_max) {
@@ -312,6 +313,7 @@ int measure_main(int argc, char **argv)
     rig->dtype = argv[5];
     rig->weights = argv[6];
     rig->context_max = contexts[sizeof contexts / sizeof contexts[0] - 1] + rig->tokens_max;
+    rig->timed = true;
     int code = rig_open(rig, argv[1]);
     if (!code) {
         set_knots(measure);

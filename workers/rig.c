@@ -72,6 +72,7 @@ static int open_engine(struct rig *rig, const struct weights *weights)
         .context_max = rig->context_max,
         .page_tokens = PAGE_TOKENS,
         .device_pages = PAGES,
+        .timed = rig->timed,
     };
     if (engine_open(&rig->engine, weights, &options, &error)) {
         return rig_fail("the model", error.text);

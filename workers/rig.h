@@ -20,7 +20,8 @@ enum { RIG_THREADS_MAX = 256, RIG_SECONDS_MAX = 3600 };
 
 struct rig {
     struct engine *engine;
-    uint32_t tokens_max;  /* Of a batch; wanted by the caller, */
+    bool timed;           /* As in engine_options; wanted by the caller, */
+    uint32_t tokens_max;  /* as are the tokens of a batch, */
     uint32_t context_max; /* as are the positions, of which the model may have fewer, */
     uint32_t threads;     /* the threads, */
     const char *dtype;    /* "auto", "bf16" or "f32" as in model.dtype, */

@@ -56,7 +56,7 @@ struct emu_list {
 struct emu_event {
     uint64_t recorded; /* Put on lanes, and */
     uint64_t passed;   /* run. */
-    uint64_t time_us;
+    uint64_t time_ns;
     bool captured;                    /* Recorded last in the graph that is being captured, with */
     uint64_t behind[ACCEL_LANES_MAX]; /* so many entries of each lane before it. */
 };
@@ -254,7 +254,7 @@ static int run_entry(struct accel *accel, const struct emu_entry *entry)
         break;
     case EMU_RECORD:
         accel->events[entry->as.mark.event].passed = entry->as.mark.nth;
-        accel->events[entry->as.mark.event].time_us = clock_now_us();
+        accel->events[entry->as.mark.event].time_ns = clock_now_ns();
         break;
     case EMU_WAIT:
         must(may_run(accel, entry)); /* Nothing to wait for: it came before. */
@@ -386,7 +386,7 @@ int accel_fence(struct accel *accel, uint32_t event, uint64_t timeout_us)
 int accel_elapsed_us(struct accel *accel, uint32_t from, uint32_t to, float *us)
 {
     must(from < accel->event_count && to < accel->event_count);
-    *us = (float)(accel->events[to].time_us - accel->events[from].time_us);
+    *us = (float)(accel->events[to].time_ns - accel->events[from].time_ns) / 1e3f;
     return 0;
 }
 

@@ -303,6 +303,32 @@ static void feeds_what_it_sampled(void **state)
     bed_close(bed);
 }
 
+/* On one lane and on parted ones; what was not run takes no time. */
+static void times_each_operation(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    struct engine_options options = usual();
+    struct engine_profile spent;
+    tiny_model_write(&dense, path);
+    must(setenv("SLUICE_EMU_SEED", "0", 1) == 0);
+    options.timed = true;
+    struct probe probe = probe_open(path, options);
+    for (uint32_t parted = 0; parted < 2; parted++) {
+        for (uint32_t i = 0; i < probe.plan.nano_count; i++) {
+            probe.plan.nano[i].units = (uint16_t)(2 * parted);
+            probe.plan.nano[i].lane = (uint16_t)(parted * (i % 2));
+        }
+        (void)probe_feed(&probe, (const uint32_t[]){1, 2, 3}, 3);
+        engine_take_profile(probe.engine, &spent);
+        for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
+            assert_int_equal(spent.operation_ns[i] > 0, i <= PLAN_DOWN);
+        }
+    }
+    probe_close(&probe);
+    tiny_model_remove(path);
+}
+
 static void buckets_are_few_and_tight(void **state)
 {
     (void)state;
@@ -368,6 +394,7 @@ int main(void)
         cmocka_unit_test(any_order_gives_the_same_bits),
         cmocka_unit_test(every_event_is_needed),
         cmocka_unit_test(feeds_what_it_sampled),
+        cmocka_unit_test(times_each_operation),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
         cmocka_unit_test(refuses_what_it_cannot_do),
