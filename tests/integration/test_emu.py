@@ -14,7 +14,7 @@ import pytest
 from agent_process import ROOT, SCALE
 from sluice_client import STATS, Client
 
-STREAMS, TOKENS = 6, 24
+STREAMS, TOKENS = 6, 16
 FAMILIES = {
     "llama": [], "qwen2": [], "qwen3": [], "mistral": ["--window", "20"],
     "mixtral": ["--window", "33"], "qwen3_moe": ["--experts", "12", "--experts-used", "3"],
@@ -85,6 +85,19 @@ def test_seeded_answers_are_those_of_the_cpu(own_agent, tmp_path):
     for device in ("cpu", "cuda"):
         with Client(own_agent({**model, "workers.device": device}).endpoint) as client:
             answers = [client.start(**body) for body in asked]
+            client.finish(*answers, timeout_s=120 * SCALE)
+            found.append([answer.ids for answer in answers])
+    assert found[0] == found[1]
+
+
+def test_no_order_of_lanes_changes_a_token(own_agent, tmp_path):
+    """Nothing runs before the host waits for it, then in an order that only events restrict."""
+    model = {"model.path": made(tmp_path, "qwen3"), **SETTINGS, "workers.device": "cuda"}
+    found = []
+    for seed in ("0", "7"):
+        agent = own_agent(model, {"SLUICE_EMU_SEED": seed})
+        with Client(agent.endpoint) as client:
+            answers = [client.start(ids=prompt, **GREEDY) for prompt in prompts()]
             client.finish(*answers, timeout_s=120 * SCALE)
             found.append([answer.ids for answer in answers])
     assert found[0] == found[1]
