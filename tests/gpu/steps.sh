@@ -92,12 +92,16 @@ triple() {
       --num-prompts 64 --ignore-eos >/dev/null # Warms up: graphs are captured, products timed.
     ours timeout 60 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:512 \
       --num-prompts 512 --ignore-eos --json "$out/bench-$mode.json"
+    ours "$bin/sluicectl" status --endpoint "$endpoint" --json >"$out/status-$mode.json"
     serve_stop
-    python3 - "$mode" "$out/bench-$mode.json" <<'PY'
+    python3 - "$mode" "$out/bench-$mode.json" "$out/status-$mode.json" <<'PY'
 import json, sys
-mode, path = sys.argv[1:]
-told = json.load(open(path, encoding="utf-8"))
-print(json.dumps({"row": "triple", "mode": mode, **{name: told[name] for name in
+mode, bench, status = sys.argv[1:]
+told = json.load(open(bench, encoding="utf-8"))
+stats = json.load(open(status, encoding="utf-8"))["stats"]
+waited, computed = stats["wait_us_total"], stats["compute_us_total"]
+print(json.dumps({"row": "triple", "mode": mode, "lane_sharing": stats["lane_sharing"],
+      "waited_share": waited / (waited + computed), **{name: told[name] for name in
       ("total_token_throughput", "output_throughput", "median_ttft_ms", "median_tpot_ms")
       if name in told}}))
 PY
