@@ -37,18 +37,18 @@ template <int DIM, class Cell>
 GPU_DEVICE void attend_mma_queries(uint32_t a[4], const gpu_bf16 *tile, uint32_t k)
 {
     const uint32_t lane = threadIdx.x % WARP;
-    if (sizeof(Cell) == sizeof(gpu_bf16)) {
+    if constexpr (sizeof(Cell) == sizeof(gpu_bf16)) {
         gpu_ldmatrix_x4(a, tile + lane % 16 * attend_tile<DIM, gpu_bf16>::PITCH + k * 16 +
                                lane / 16 * 8);
-        return;
-    }
+    } else {
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const uint32_t *row =
-            (const uint32_t *)(tile + (lane / 4 + 8 * h) * attend_tile<DIM, gpu_bf16>::PITCH +
-                               k * 16 + lane % 4 * 4);
-        a[h] = (row[0] & 0xffff) | row[1] << 16;
-        a[h + 2] = row[0] >> 16 | (row[1] & 0xffff0000u);
+        for (int h = 0; h < 2; h++) {
+            const uint32_t *row =
+                (const uint32_t *)(tile + (lane / 4 + 8 * h) * attend_tile<DIM, gpu_bf16>::PITCH +
+                                   k * 16 + lane % 4 * 4);
+            a[h] = (row[0] & 0xffff) | row[1] << 16;
+            a[h + 2] = row[0] >> 16 | (row[1] & 0xffff0000u);
+        }
     }
 }
 
