@@ -29,6 +29,7 @@
 #include "base/must.h"
 #include "kernels/dtype.h"
 #include "kernels/experts.h"
+#include "kernels/odds.h"
 #include "kernels/quantise.h"
 
 enum { KERN_KV_TILE = 16 }; /* Tokens of one K tile; divides every page size. */
@@ -163,6 +164,7 @@ struct kern_ops {
     void (*quantise)(const struct kern_quantise_args *args, uint32_t first, uint32_t count);
     void (*rescale)(const struct kern_rescale_args *args, uint32_t first, uint32_t count);
     void (*logits)(const struct kern_logits_args *args);
+    void (*odds)(const struct kern_odds_args *args);
 };
 
 enum kern_isa {

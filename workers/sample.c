@@ -210,10 +210,12 @@ static uint32_t draw(const struct sample_row *row, float max)
     if (params->top_k > 0 && params->top_k < work->count) {
         keep_top_k(work, params->top_k);
     }
-    const float coldness = choice_coldness(params->temperature);
-    for (uint32_t i = 0; i < work->count; i++) {
-        odds(work)[i] = choice_odds((values(work)[i] - max) * coldness);
-    }
+    const struct kern_odds_args args = {.values = values(work),
+                                        .odds = odds(work),
+                                        .max = max,
+                                        .coldness = choice_coldness(params->temperature),
+                                        .count = work->count};
+    row->ops->odds(&args);
     if (params->top_p < 1.0f) {
         keep_top_p(work, params->top_p);
     }

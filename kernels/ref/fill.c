@@ -16,5 +16,6 @@ void ref_fill(struct kern_ops *ops)
         .quantise = ref_quantise,
         .rescale = ref_rescale,
         .logits = ref_logits,
+        .odds = ref_odds,
     };
 }

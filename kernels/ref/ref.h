@@ -14,6 +14,7 @@ void ref_combine(const struct kern_combine_args *args, uint32_t first, uint32_t 
 void ref_quantise(const struct kern_quantise_args *args, uint32_t first, uint32_t count);
 void ref_rescale(const struct kern_rescale_args *args, uint32_t first, uint32_t count);
 void ref_logits(const struct kern_logits_args *args);
+void ref_odds(const struct kern_odds_args *args);
 
 void ref_fill(struct kern_ops *ops);
 

@@ -91,6 +91,7 @@ void x86_fill(struct kern_ops *ops, unsigned isa)
         ops->quantise = avx512_quantise;
         ops->rescale = avx512_rescale;
         ops->logits = avx512_logits;
+        ops->odds = avx512_odds;
     }
     if (isa & KERN_ISA_AVX512_BF16) {
         ops->attend = attend_by_dtype;

@@ -22,5 +22,6 @@ void avx512_combine(const struct kern_combine_args *args, uint32_t first, uint32
 void avx512_quantise(const struct kern_quantise_args *args, uint32_t first, uint32_t count);
 void avx512_rescale(const struct kern_rescale_args *args, uint32_t first, uint32_t count);
 void avx512_logits(const struct kern_logits_args *args);
+void avx512_odds(const struct kern_odds_args *args);
 
 #endif /* KERNELS_X86_X86_H */

@@ -38,6 +38,7 @@ void check_norm(void **state);
 void check_silu(void **state);
 void check_logits(void **state);
 void check_route(void **state);
+void check_odds(void **state);
 void check_combine(void **state);
 void check_embed(void **state);
 void check_rope(void **state);

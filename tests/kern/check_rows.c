@@ -1,6 +1,7 @@
-/* check_rows.c - checks of the operations that work row by row: embed, norm, silu, route, logits.
- * Each round draws a shape and a fill; a second call on single rows must give the same bits as one
- * call on all. Runs in the process of check.c. Invariant: no input here leaves the range of float.
+/* check_rows.c - checks of the operations that work row by row: embed, norm, silu, route, logits,
+ * odds. Each round draws a shape and a fill; a second call on single rows must give the same bits
+ * as one call on all. Runs in the process of check.c. Invariant: no input here leaves the range of
+ * float.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/choice.h"
 #include "kernels/ref/ref.h"
 #include "tests/kern/check.h"
 
@@ -214,6 +216,44 @@ void check_logits(void **state)
 {
     (void)state;
     check_spellings(logits_round, CHECK_ROUNDS);
+}
+
+/* Equal to the last bit: odds are integers. */
+static void odds_round(const struct kern_ops *ops, struct check_random *random,
+                       enum kern_dtype dtype)
+{
+    static const float temperatures[] = {1e-6f, 0.3f, 0.7f, 1.0f, 3.0f};
+    const uint32_t count = check_between(random, 1, 700);
+    float *values = check_floats(random, check_between(random, 0, CHECK_FILLS - 1), count);
+    uint64_t *want = check_alloc(count * sizeof *want);
+    uint64_t *got = check_alloc(count * sizeof *got);
+    float max = values[0];
+    (void)dtype; /* Logits are float whatever the model is. */
+    for (uint32_t i = 1; i < count; i++) {
+        max = fmaxf(max, values[i]);
+    }
+    values[check_between(random, 0, count - 1)] = max;
+    values[check_between(random, 0, count - 1)] = -INFINITY; /* Taken out by its request. */
+    struct kern_odds_args args = {
+        .values = values,
+        .odds = want,
+        .max = max,
+        .coldness = choice_coldness(temperatures[check_between(random, 0, 4)]),
+        .count = count,
+    };
+    ref_odds(&args);
+    args.odds = got;
+    ops->odds(&args);
+    assert_memory_equal(got, want, count * sizeof *got);
+    free(values);
+    free(want);
+    free(got);
+}
+
+void check_odds(void **state)
+{
+    (void)state;
+    check_spellings(odds_round, CHECK_ROUNDS);
 }
 
 static void embed_round(const struct kern_ops *ops, struct check_random *random,

@@ -15,10 +15,11 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "kernels/choice.h"
 
 enum { VOCAB = 300, VOCAB_LARGE = 49152 };
 
-/* A plain spelling of kern_ops.logits, so that this test stands on its own. */
+/* Plain spellings of what kern_ops has for it, so that this test stands on its own. */
 static void plain_logits(const struct kern_logits_args *args)
 {
     struct kern_softmax_stats stats = {.max = args->logits[0], .finite = true};
@@ -37,7 +38,14 @@ static void plain_logits(const struct kern_logits_args *args)
     *args->stats = stats;
 }
 
-static const struct kern_ops ops = {.logits = plain_logits};
+static void plain_odds(const struct kern_odds_args *args)
+{
+    for (uint32_t i = 0; i < args->count; i++) {
+        args->odds[i] = choice_odds((args->values[i] - args->max) * args->coldness);
+    }
+}
+
+static const struct kern_ops ops = {.logits = plain_logits, .odds = plain_odds};
 
 static struct sample_result sample(const float *logits, uint32_t vocab, uint32_t position,
                                    const struct sample_params *params)
