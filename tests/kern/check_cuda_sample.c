@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "kernels/cuda/sample_cuda.h"
+#include "kernels/ref/ref.h"
 #include "tests/kern/check_cuda.h"
 #include "workers/sample.h"
 
@@ -154,7 +155,7 @@ static void exact_logits(const struct kern_logits_args *args)
 
 static struct sample_result run_cpu(const struct batch *batch, uint32_t row)
 {
-    const struct kern_ops ops = {.logits = exact_logits};
+    const struct kern_ops ops = {.logits = exact_logits, .odds = ref_odds};
     void *work = calloc(1, sample_work_bytes(batch->vocab));
     assert_non_null(work);
     const struct history history = {batch->history, PAGE_TOKENS};
