@@ -15,6 +15,7 @@ def hold(client, **body):
     it stands still."""
     answer = client.start(**{"ids": PROMPT, **LONG, **body})
     client.send(CREDIT, {"tokens": 1}, answer.id)
+    assert client.pump(lambda: answer.ids or answer.ended)
     settle(client, answer)
     assert answer.ids and not answer.ended
     return answer
