@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from agent_process import ROOT, binary, resident_bytes, wait_until
+from agent_process import ROOT, SCALE, binary, resident_bytes, wait_until
 from sluice_client import CREDIT, HELLO, PING, PONG, STATS, Client, assert_error
 from test_generate import PROMPT
 from test_streams import LONG
@@ -48,7 +48,8 @@ def test_a_stop_under_load_ends_every_stream(make_agent, number):
 def test_a_stop_tells_requests_whose_text_waits(make_agent):
     agent = make_agent().start()
     with Client(agent.endpoint) as client:  # More than the tokenizer takes at one time.
-        answers = [client.start(prompt="a" * 1500000, max_tokens=4) for _ in range(64)]
+        text = "a" * int(1500000 / SCALE)
+        answers = [client.start(prompt=text, max_tokens=4) for _ in range(64)]
         client.ask(PING, timeout_s=60)  # All are read now, and half of them wait.
         agent.terminate()
         client.finish(*answers)
