@@ -4,25 +4,11 @@
  */
 #include "workers/accel_cuda_blas.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
+#include "workers/library.h"
 
 int accel_cuda_blas_open(struct accel_cuda_blas *blas, struct model_error *error)
 {
-    char name[64];
-    (void)snprintf(name, sizeof name, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-    void *const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        return model_error_set(error, -ENOENT, "cuBLASLt of CUDA %d is needed: %s",
-                               CUBLAS_VER_MAJOR, dlerror());
-    }
-    const struct {
-        const char *name;
-        void *slot;
-    } wanted[] = {
+    const struct library_function functions[] = {
         {"cublasLtCreate", &blas->create},
         {"cublasLtDestroy", &blas->destroy},
         {"cublasLtGetVersion", &blas->version},
@@ -34,12 +20,10 @@ int accel_cuda_blas_open(struct accel_cuda_blas *blas, struct model_error *error
         {"cublasLtMatmulPreferenceSetAttribute", &blas->set_wish},
         {"cublasLtMatrixLayoutInit_internal", &blas->init_layout},
     };
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *const found = dlsym(library, wanted[i].name);
-        if (!found) {
-            return model_error_set(error, -ENOENT, "%s has no %s", name, wanted[i].name);
-        }
-        memcpy(wanted[i].slot, &found, sizeof found);
-    }
-    return 0;
+    const struct library library = {
+        .file = "libcublasLt.so." LIBRARY_TEXT(CUBLAS_VER_MAJOR),
+        .need = "cuBLASLt of CUDA " LIBRARY_TEXT(CUBLAS_VER_MAJOR) " is needed",
+        .functions = functions,
+        .function_count = sizeof functions / sizeof *functions};
+    return library_open(&library, error);
 }

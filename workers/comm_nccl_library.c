@@ -4,24 +4,11 @@
  */
 #include "workers/comm_nccl_library.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
+#include "workers/library.h"
 
 int comm_nccl_library_open(struct comm_nccl_library *nccl, struct model_error *error)
 {
-    char name[64];
-    (void)snprintf(name, sizeof name, "libnccl.so.%d", NCCL_MAJOR);
-    void *const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        return model_error_set(error, -ENOENT, "workers.tp above 1 needs NCCL %d on GPUs: %s",
-                               NCCL_MAJOR, dlerror());
-    }
-    const struct {
-        const char *name;
-        void *slot;
-    } wanted[] = {
+    const struct library_function functions[] = {
         {"ncclGetUniqueId", &nccl->unique_id},
         {"ncclCommInitRankConfig", &nccl->init},
         {"ncclCommGetAsyncError", &nccl->state},
@@ -33,12 +20,10 @@ int comm_nccl_library_open(struct comm_nccl_library *nccl, struct model_error *e
         {"ncclAllReduce", &nccl->reduce},
         {"ncclReduceScatter", &nccl->scatter},
     };
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *const found = dlsym(library, wanted[i].name);
-        if (!found) {
-            return model_error_set(error, -ENOENT, "%s has no %s", name, wanted[i].name);
-        }
-        memcpy(wanted[i].slot, &found, sizeof found);
-    }
-    return 0;
+    const struct library library = {
+        .file = "libnccl.so." LIBRARY_TEXT(NCCL_MAJOR),
+        .need = "workers.tp above 1 needs NCCL " LIBRARY_TEXT(NCCL_MAJOR) " on GPUs",
+        .functions = functions,
+        .function_count = sizeof functions / sizeof *functions};
+    return library_open(&library, error);
 }
