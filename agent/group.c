@@ -86,6 +86,17 @@ static uint32_t choose_plan(const struct group *group, const struct sched_step *
     return plans_choose(group->ranks[0].plans, step);
 }
 
+void group_count(struct group *group, const struct sched_step *step)
+{
+    struct pace_step work = {.tokens = step->token_count};
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        const struct sched_row *row = &step->rows[i];
+        const uint64_t context = pace_context(row->position, row->tokens);
+        *(row->tokens == 1 ? &work.answers_context : &work.prompts_context) += context;
+    }
+    group->work[step->number % FLIGHT_STEPS_MAX] = work;
+}
+
 int group_send(struct group *group, const struct sched *sched, const struct sched_step *step,
                const struct requests *requests)
 {
@@ -93,6 +104,7 @@ int group_send(struct group *group, const struct sched *sched, const struct sche
     const struct device_order order = {sched, step, requests, group->ranks[0].plans->row[row].plan};
     int code = 0;
     group->plan_row[step->number % FLIGHT_STEPS_MAX] = row;
+    group_count(group, step);
     for (uint32_t i = 0; i < group->rank_count && !code; i++) {
         code = device_send(&group->ranks[i], &order);
     }
@@ -131,26 +143,14 @@ void group_fence(struct group *group)
     }
 }
 
-static struct pace_step pace_of(const struct sched_step *step)
-{
-    struct pace_step pace = {.tokens = step->token_count};
-    for (uint32_t i = 0; i < step->row_count; i++) {
-        const struct sched_row *row = &step->rows[i];
-        const uint64_t context = pace_context(row->position, row->tokens);
-        *(row->tokens == 1 ? &pace.answers_context : &pace.prompts_context) += context;
-    }
-    return pace;
-}
-
 void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us)
 {
-    const struct pace_step pace = pace_of(step);
-    pace_learn(&group->pace, &pace, compute_us);
+    pace_learn(&group->pace, &group->work[step->number % FLIGHT_STEPS_MAX], compute_us);
 }
 
 uint64_t group_end_us(const struct group *group, const struct sched_step *step)
 {
-    const struct pace_step pace = pace_of(step);
-    const double step_us = pace_step_us(&group->pace, &pace);
+    const double step_us =
+        pace_step_us(&group->pace, &group->work[step->number % FLIGHT_STEPS_MAX]);
     return step_us > 0 ? group->since_us + (uint64_t)step_us : 0;
 }

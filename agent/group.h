@@ -21,7 +21,8 @@ struct group {
     uint32_t rank_count;
     uint32_t epoch;                            /* Of its links. */
     struct sched_step steps[FLIGHT_STEPS_MAX]; /* By number: its scheduler knows which. */
-    uint32_t plan_row[FLIGHT_STEPS_MAX];       /* Likewise: what they run by (plans.h). */
+    uint32_t plan_row[FLIGHT_STEPS_MAX];       /* Likewise: what they run by (plans.h), */
+    struct pace_step work[FLIGHT_STEPS_MAX];   /* and what they compute. */
     uint64_t linked_us;
     uint64_t since_us; /* The oldest step in flight could run from then on. */
     uint64_t answered; /* Steps. */
@@ -52,6 +53,10 @@ uint32_t group_plan_row(const struct group *group, const struct sched_step *step
 
 /* True when every rank has answered the step. */
 bool group_answered(const struct group *group, const struct sched_step *step);
+
+/* Notes what the step computes, for the two below: it has thousands of rows and they are asked
+ * often. Part of group_send(). */
+void group_count(struct group *group, const struct sched_step *step);
 
 /* The step was answered, after so long. */
 void group_learn(struct group *group, const struct sched_step *step, uint64_t compute_us);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/pace.h"
 #include "base/log.h"
 #include "plan/graph.h"
 
@@ -141,8 +142,7 @@ uint32_t plans_choose(const struct plans *plans, const struct sched_step *step)
     for (uint32_t i = 0; i < step->row_count; i++) {
         const struct sched_row *row = &step->rows[i];
         regime.decode += row->tokens == 1;
-        context += (uint64_t)row->tokens * (row->position + 1) +
-                   (uint64_t)row->tokens * (row->tokens - 1) / 2;
+        context += pace_context(row->position, row->tokens);
     }
     regime.context = (uint32_t)(context / step->token_count);
     const uint32_t nearest = regime_nearest(plans->regime, regime_count, &regime);

@@ -108,7 +108,11 @@ static struct request *start(struct fixture *fixture, uint32_t max_tokens, uint3
 static uint32_t form(struct core *core)
 {
     struct sched_step *step = group_next(&core->groups[0], &core->placement.sched[0]);
-    return placement_form(&core->placement, 0, step) ? step->row_count : 0;
+    if (!placement_form(&core->placement, 0, step)) {
+        return 0;
+    }
+    group_count(&core->groups[0], step);
+    return step->row_count;
 }
 
 /* Gives the request one token. */

@@ -29,15 +29,18 @@ static void expects_what_steps_took(void **state)
     struct group group = {.since_us = SINCE_US};
     struct sched_row row;
     struct sched_step step = one_row(&row, 8, 100);
+    group_count(&group, &step);
     assert_int_equal(group_end_us(&group, &step), 0);
     for (uint32_t tokens = 1; tokens <= 64; tokens *= 2) {
         for (uint32_t position = 0; position < 400; position += 50) {
             step = one_row(&row, tokens, position);
             const uint64_t context = (uint64_t)tokens * (position + tokens / 2);
+            group_count(&group, &step);
             group_learn(&group, &step, true_us(tokens, context));
         }
     }
     step = one_row(&row, 48, 200);
+    group_count(&group, &step);
     const uint64_t want_us = SINCE_US + true_us(48, 48 * (200 + 24));
     assert_in_range(group_end_us(&group, &step), want_us - 200, want_us + 200);
 }
