@@ -355,12 +355,14 @@ static int take_ready(struct device *device, const struct record_ready *ready)
 {
     memcpy(&device->key, link_peer_board(&device->link), sizeof device->key);
     if (device->state != DEVICE_LOADING || ready->vocab != device->bounds.vocab ||
-        ready->device_pages != device->bounds.pages || !plankey_sound(&device->key)) {
+        ready->device_pages != device->bounds.pages || ready->sharing > 2 ||
+        !plankey_sound(&device->key)) {
         return -EBADMSG;
     }
+    device->sharing = ready->sharing;
     device_offer_plans(device);
-    log_info("worker %u ready: weights %llu MB, KV pool %llu MB, loaded in %llu ms", device->index,
-             (unsigned long long)(ready->weight_bytes >> 20),
+    log_info("worker %u ready on %s: weights %llu MB, KV pool %llu MB, loaded in %llu ms",
+             device->index, device->key.device, (unsigned long long)(ready->weight_bytes >> 20),
              (unsigned long long)(ready->kv_bytes >> 20),
              (unsigned long long)(ready->load_us / 1000));
     device->state = DEVICE_READY;

@@ -36,6 +36,7 @@ struct device {
     const struct plans *plans;
     struct plankey key;            /* What the worker says it is. */
     bool planned;                  /* The plans were made for such a one. */
+    uint32_t sharing;              /* As in record_ready. */
     uint64_t reading;              /* Number of the step whose answer is being read, or was last. */
     uint64_t answered;             /* Number of the step that it answered last. */
     struct record_result *results; /* [slots_max] of the step that is being read */

@@ -46,6 +46,17 @@ static uint32_t workers_ready(const struct core *core)
     return count;
 }
 
+/* Of the worker that has the worst. */
+static uint32_t lane_sharing(const struct core *core)
+{
+    uint32_t worst = 0;
+    for (uint32_t i = 0; i < core->device_count; i++) {
+        const struct device *device = &core->devices[i];
+        worst = device->state == DEVICE_READY && device->sharing > worst ? device->sharing : worst;
+    }
+    return worst;
+}
+
 void stats_fill(struct core *core)
 {
     const struct core_counters *count = &core->counters;
@@ -73,6 +84,7 @@ void stats_fill(struct core *core)
         {"moves_total", core->placement.moves},
         {"worker_losses_total", count->worker_losses},
         {"workers_ready", workers_ready(core)},
+        {"lane_sharing", lane_sharing(core)},
         {"plans", core->plans.row_count - 1},
         {"plans_refused", core->plans.refused_count},
         {"pages_free", total.pages_free},

@@ -103,7 +103,9 @@ struct record_ready {
     uint64_t weight_bytes;
     uint64_t kv_bytes;
     uint64_t load_us;
-    uint64_t reserved[2];
+    uint32_t sharing; /* How lanes get their shares: 0 units of their own, 1 hints, 2 none do. */
+    uint32_t reserved;
+    uint64_t reserved_2;
 };
 
 struct record_result { /* And SCORE: position and id are those of the token judged. */

@@ -9,7 +9,7 @@
 
 #include "base/prng.h"
 
-enum { PER_DRAW = 4, LEVELS = 1 << 16 };
+enum { PER_DRAW = 4, LEVELS = 1 << 16, LEVELS_HALF = LEVELS / 2 };
 
 void random_weights_row(uint64_t seed, uint32_t tensor, uint32_t row, uint32_t cols, float *out)
 {
@@ -19,7 +19,7 @@ void random_weights_row(uint64_t seed, uint32_t tensor, uint32_t row, uint32_t c
         uint64_t bits = prng_bits(seed, row * draws + i / PER_DRAW, tensor);
         for (uint32_t j = i; j < cols && j < i + PER_DRAW; j++) {
             const float level = (float)(bits % LEVELS) + 0.5f;
-            out[j] = reach * (level / (LEVELS / 2) - 1.0f);
+            out[j] = reach * (level / LEVELS_HALF - 1.0f);
             bits /= LEVELS;
         }
     }

@@ -323,35 +323,48 @@ void accel_tune(struct accel *accel, bool on)
 
 /* Whether the product is to be timed first: float ones have one way, whatever it costs. */
 static bool wants_tuning(const struct accel *accel, const struct accel_product *product,
-                         const struct algorithm *known)
+                         const struct algorithm_key *key)
 {
-    return accel->products->tuning && product->dtype != KERN_F32 && !(known && known->us > 0);
+    if (!accel->products->tuning || product->dtype == KERN_F32) {
+        return false;
+    }
+    const struct algorithm *known = accel_cuda_algorithms_find(&accel->products->algorithms, key);
+    return !known || known->us <= 0;
+}
+
+/* By the algorithm that is known for the key, or that the library proposes first. */
+static cublasStatus_t multiply_by(struct accel *accel, uint32_t lane,
+                                  const struct accel_product *product,
+                                  const struct algorithm_key *key)
+{
+    const struct algorithm *known = accel_cuda_algorithms_find(&accel->products->algorithms, key);
+    struct algorithm chosen;
+    struct call call;
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    if (!known) {
+        status = choose(accel, key, &chosen);
+        known = &chosen;
+    }
+    if (!status) {
+        status = describe(accel, key, product->rows, &call);
+    }
+    return status ? status : multiply(accel, lane, product, &call, &known->algo);
 }
 
 int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_product *product)
 {
     must(lane < accel->lane_count && (!product->accumulate || product->float_y));
-    const struct algorithm_key key = key_of(accel, lane, product);
-    const struct algorithm *known = accel_cuda_algorithms_find(&accel->products->algorithms, &key);
-    struct algorithm chosen;
-    struct call call;
-    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-    if (wants_tuning(accel, product, known)) {
+    struct algorithm_key key = key_of(accel, lane, product);
+    if (wants_tuning(accel, product, &key)) {
         const int error = tune(accel, lane, product);
         if (error) {
             return error;
         }
-        known = accel_cuda_algorithms_find(&accel->products->algorithms, &key);
     }
-    if (!known) {
-        status = choose(accel, &key, &chosen);
-        known = &chosen;
-    }
-    if (!status) {
-        status = describe(accel, &key, product->rows, &call);
-    }
-    if (!status) {
-        status = multiply(accel, lane, product, &call, &known->algo);
+    cublasStatus_t status = multiply_by(accel, lane, product, &key);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED && key.rows != product->rows) {
+        key.rows = product->rows; /* The shape's one algorithm does not do so few or so many. */
+        status = multiply_by(accel, lane, product, &key);
     }
     return judge(accel, status, product);
 }

@@ -481,6 +481,12 @@ uint64_t engine_kv_bytes(const struct engine *engine)
 static_assert((int)CPU_NAME_BYTES_MAX <= (int)PLANKEY_DEVICE_BYTES_MAX, "a CPU's name fits");
 static_assert((int)MATMUL_LIBRARY_BYTES_MAX <= (int)PLANKEY_VERSION_BYTES_MAX, "a library's fits");
 
+uint32_t engine_sharing(const struct engine *engine)
+{
+    must(engine);
+    return 1; /* Threads serve their own lane first, and then the others. */
+}
+
 void engine_device(const struct engine *engine, struct plankey *key)
 {
     cpu_name(key->device);

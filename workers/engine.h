@@ -108,6 +108,7 @@ uint64_t engine_kv_bytes(const struct engine *engine);
 /* What computes, as far as plans depend on it: device, library, kernels and units of the key. */
 struct plankey;
 void engine_device(const struct engine *engine, struct plankey *key);
+uint32_t engine_sharing(const struct engine *engine); /* As in record_ready. */
 
 /* Time spent in the runs since the last call, summed over layers; on a device in the last run, and
  * only if the engine is timed. */

@@ -9,6 +9,7 @@
  */
 #include "workers/engine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -530,6 +531,16 @@ uint64_t engine_weight_bytes(const struct engine *engine)
 uint64_t engine_kv_bytes(const struct engine *engine)
 {
     return engine->kv_bytes;
+}
+
+static_assert(ACCEL_SHARING_CUT == 0 && ACCEL_SHARING_HINTS == 1 && ACCEL_SHARING_ONE == 2,
+              "the numbers of record_ready");
+
+uint32_t engine_sharing(const struct engine *engine)
+{
+    struct accel_info info;
+    accel_info(engine->accel, &info);
+    return info.sharing;
 }
 
 void engine_device(const struct engine *engine, struct plankey *key)

@@ -253,6 +253,7 @@ static int announce(struct worker *worker)
         .weight_bytes = engine_weight_bytes(worker->engine),
         .kv_bytes = engine_kv_bytes(worker->engine),
         .load_us = worker->load_us,
+        .sharing = engine_sharing(worker->engine),
     };
     memcpy(link_own_board(&worker->link), &worker->key, sizeof worker->key);
     step_attach(&worker->step, &worker->link, worker->comm);

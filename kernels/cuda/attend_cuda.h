@@ -7,6 +7,9 @@
  * is not padded. Only positions that a row of the same block sees are read, so what lies in the
  * rest of a page does not matter.
  *
+ * With kv_scale, pages hold e4m3 instead: a key or value is the number there times the scale of its
+ * head. Products are those of the numbers, in bf16 exactly or in float; the scales come in behind.
+ *
  * In decode, the positions that a row sees are cut into splits, aligned to ATTEND_SPLIT; the sums
  * of a split are added to those before it, in order, by the one CTA that has the whole row or by
  * the kernel that merges. So the lists may share out the work as they like, and bits of a row
@@ -79,7 +82,8 @@ struct cuda_attend_args {
     const struct attend_item *items;
     const struct attend_merge *merges;
     const struct attend_block *blocks;
-    float *slots; /* attend_slot_floats() */
+    float *slots;          /* attend_slot_floats() */
+    const float *kv_scale; /* [k, v][kv_heads], or NULL: pages hold acts */
     uint32_t heads;
     uint32_t kv_heads; /* Divides heads. */
     uint32_t head_dim;

@@ -4,9 +4,10 @@
  * of 16 tokens go to the 4 warps in turn; each warp keeps STAGES tiles of its own in flight, across
  * units too, and no barrier of the CTA but once a split, where the warps' sums are added in order.
  *
- * Bytes: 4 D a position and kv head; a row that is shared out adds 8 D a head and split of 512. At
- * most 16 FLOP a byte. Aim: two CTAs an SM up to D = 128 and a group of 8 (228 KB of shared memory,
- * at most 168 registers), 64 KB and more on their way. Share of peak: not measured.
+ * Bytes: 4 D a position and kv head, 2 D with e4m3; a row that is shared out adds 8 D a head and
+ * split of 512. At most 16 FLOP a byte, 32 with e4m3. Aim: two CTAs an SM up to D = 128 and a group
+ * of 8 (228 KB of shared memory, at most 168 registers), 64 KB and more on their way. Share of
+ * peak: not measured.
  */
 #include "kernels/cuda/attend_cuda.h"
 
@@ -18,12 +19,12 @@
 enum { WARPS = 4, THREADS = WARPS * WARP, ROWS = ATTEND_UNIT_HEADS, STRIDE = WARPS * TILE };
 
 /* As many tiles as an A100's 163 KB hold, 4 at most. */
-template <int DIM> struct decode_shape {
+template <int DIM, class Cell> struct decode_shape {
     static constexpr int CTAS = DIM <= 128 ? 3 : 1; /* An SM, by registers. */
-    static constexpr int STAGES = DIM <= 96 ? 4 : DIM <= 192 ? 3 : 2;
-    static constexpr int TILE_ACTS = TILE * (DIM + TILE_PADDING);
-    static constexpr int RING_BYTES = WARPS * STAGES * 2 * TILE_ACTS * (int)sizeof(gpu_bf16);
-    static constexpr int PITCH = DIM + TILE_PADDING; /* Floats of a row of sums. */
+    static constexpr int STAGES = sizeof(Cell) == 1 || DIM <= 96 ? 4 : DIM <= 192 ? 3 : 2;
+    static constexpr int TILE_CELLS = attend_tile<DIM, Cell>::CELLS;
+    static constexpr int RING_CELLS = STAGES * 2 * TILE_CELLS; /* Of a warp. */
+    static constexpr int RING_BYTES = WARPS * RING_CELLS * (int)sizeof(Cell);
 };
 
 struct decode_unit {
@@ -58,8 +59,8 @@ GPU_DEVICE uint32_t decode_tile(uint32_t first)
 }
 
 /* What a warp loads next: it runs ahead of what the warp computes, through the same tiles. */
-struct decode_feed {
-    attend_kv<gpu_bf16> kv;
+template <class Cell> struct decode_feed {
+    attend_kv<Cell> kv;
     uint32_t unit;
     uint32_t tile; /* Not below `end`: there is no more. */
     uint32_t first;
@@ -69,7 +70,8 @@ struct decode_feed {
 };
 
 /* Goes to the next unit in which this warp has a tile, from feed->unit on. */
-GPU_DEVICE void decode_feed_open(const struct attend_launch &launch, decode_feed *feed)
+template <class Cell>
+GPU_DEVICE void decode_feed_open(const struct attend_launch &launch, decode_feed<Cell> *feed)
 {
     for (; feed->unit < decode_units(launch); feed->unit += gridDim.x) {
         const decode_unit unit = decode_open(launch, feed->unit);
@@ -78,7 +80,7 @@ GPU_DEVICE void decode_feed_open(const struct attend_launch &launch, decode_feed
         feed->tile = decode_tile(feed->first);
         if (feed->tile < feed->end) {
             const uint32_t table = launch.args.sequences[unit.item.sequence].table;
-            feed->kv = attend_open<gpu_bf16>(launch, table, unit.kv_head);
+            feed->kv = attend_open<Cell>(launch, table, unit.kv_head);
             feed->page = attend_page(launch, feed->kv, feed->tile);
             return;
         }
@@ -86,18 +88,18 @@ GPU_DEVICE void decode_feed_open(const struct attend_launch &launch, decode_feed
 }
 
 /* Starts the copy of the next tile into the warp's ring; an empty group when there is none. */
-template <int DIM>
-GPU_DEVICE void decode_feed_next(const struct attend_launch &launch, decode_feed *feed,
-                                 gpu_bf16 *ring)
+template <int DIM, class Cell>
+GPU_DEVICE void decode_feed_next(const struct attend_launch &launch, decode_feed<Cell> *feed,
+                                 Cell *ring)
 {
-    using shape = decode_shape<DIM>;
+    using shape = decode_shape<DIM, Cell>;
     if (feed->tile < feed->end) {
-        gpu_bf16 *keys = ring + feed->turn % shape::STAGES * 2 * shape::TILE_ACTS;
-        const gpu_bf16 *key = attend_key_in(launch, feed->kv, feed->page, feed->tile);
+        Cell *keys = ring + feed->turn % shape::STAGES * 2 * shape::TILE_CELLS;
+        const Cell *key = attend_key_in(launch, feed->kv, feed->page, feed->tile);
         const attend_rows rows = attend_rows_of(feed->tile, feed->first, feed->end);
         const uint32_t dim = launch.args.head_dim;
         attend_load_tile<DIM, WARP>(keys, key, rows, dim, threadIdx.x % WARP);
-        attend_load_tile<DIM, WARP>(keys + shape::TILE_ACTS, key + launch.value_acts, rows, dim,
+        attend_load_tile<DIM, WARP>(keys + shape::TILE_CELLS, key + launch.value_cells, rows, dim,
                                     threadIdx.x % WARP);
         feed->turn++;
         feed->tile += STRIDE;
@@ -113,27 +115,28 @@ GPU_DEVICE void decode_feed_next(const struct attend_launch &launch, decode_feed
 
 /* Shared memory behind the rings: the sums of a split and of a row, and m and l of the warps. */
 template <int DIM> struct decode_area {
-    static constexpr uint32_t PITCH = DIM + TILE_PADDING;
-    float *split; /* [rows][PITCH] */
-    float *row;   /* [rows][PITCH] */
-    float *m;     /* [WARPS][ROWS] */
-    float *l;     /* [WARPS][ROWS] */
+    static constexpr uint32_t PITCH = DIM + 8; /* Rows of the lanes of a warp share no bank. */
+    float *split;                              /* [rows][PITCH] */
+    float *row;                                /* [rows][PITCH] */
+    float *m;                                  /* [WARPS][ROWS] */
+    float *l;                                  /* [WARPS][ROWS] */
 };
 
-template <int DIM> static uint32_t decode_shared_bytes(const struct attend_launch &launch)
+template <int DIM, class Cell>
+static uint32_t decode_shared_bytes(const struct attend_launch &launch)
 {
     const uint32_t rows = launch.group < ROWS ? launch.group : (uint32_t)ROWS;
-    return decode_shape<DIM>::RING_BYTES +
+    return decode_shape<DIM, Cell>::RING_BYTES +
            (2 * rows * decode_area<DIM>::PITCH + 2 * WARPS * ROWS) * (uint32_t)sizeof(float);
 }
 
-template <int DIM>
+template <int DIM, class Cell>
 GPU_DEVICE decode_area<DIM> decode_area_at(const struct attend_launch &launch,
                                            unsigned char *shared)
 {
     const uint32_t rows = min(launch.group, (uint32_t)ROWS);
     decode_area<DIM> area;
-    area.m = (float *)(shared + decode_shape<DIM>::RING_BYTES);
+    area.m = (float *)(shared + decode_shape<DIM, Cell>::RING_BYTES);
     area.l = area.m + WARPS * ROWS;
     area.split = area.l + WARPS * ROWS;
     area.row = area.split + rows * decode_area<DIM>::PITCH;
@@ -141,26 +144,25 @@ GPU_DEVICE decode_area<DIM> decode_area_at(const struct attend_launch &launch,
 }
 
 /* area.split (+)= what this warp has, rescaled. */
-template <int DIM>
+template <int DIM, class Cell>
 GPU_DEVICE void decode_add_own(const decode_area<DIM> &area, uint32_t rows,
                                const attend_mma<DIM> &own, const float keep[2])
 {
-    const uint32_t lane = threadIdx.x % WARP;
     const bool adds = threadIdx.x >= WARP; /* The first warp sets. */
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        const uint32_t row = lane / 4 + 8 * h;
-        float *to = area.split + row * area.PITCH + lane % 4 * 2;
+        const uint32_t row = threadIdx.x % WARP / 4 + 8 * h;
+        float *to = area.split + row * area.PITCH;
 #pragma unroll
-        for (int n = 0; row < rows && n < DIM / 8; n++) {
-            to[n * 8] = own.o[n][2 * h] * keep[h] + (adds ? to[n * 8] : 0);
-            to[n * 8 + 1] = own.o[n][2 * h + 1] * keep[h] + (adds ? to[n * 8 + 1] : 0);
+        for (int i = 0; row < rows && i < DIM / 4; i++) {
+            const uint32_t c = attend_mma_column<Cell>(i / 2, i);
+            to[c] = own.o[i / 2][2 * h + i % 2] * keep[h] + (adds ? to[c] : 0);
         }
     }
 }
 
 /* area.split = the sum of what the warps have, in their order. */
-template <int DIM>
+template <int DIM, class Cell>
 GPU_DEVICE void decode_add_warps(const decode_area<DIM> &area, uint32_t rows,
                                  const attend_mma<DIM> &own)
 {
@@ -183,7 +185,7 @@ GPU_DEVICE void decode_add_warps(const decode_area<DIM> &area, uint32_t rows,
     }
     for (uint32_t w = 0; w < WARPS; w++) {
         if (w == warp) {
-            decode_add_own(area, rows, own, keep);
+            decode_add_own<DIM, Cell>(area, rows, own, keep);
         }
         __syncthreads();
     }
@@ -256,55 +258,55 @@ GPU_DEVICE void decode_store(const struct attend_launch &launch, const decode_un
         return;
     }
     const size_t to = launch.args.sequences[unit.item.sequence].row_first;
+    const float scale = attend_value_scale(launch, unit.kv_head);
     gpu_bf16 *out = (gpu_bf16 *)launch.args.out + (to * launch.args.heads + unit.head + row) * dim;
     for (uint32_t c = threadIdx.x % FOLDERS; c < dim; c += FOLDERS) {
-        out[c] = gpu_act<gpu_bf16>(area.row[row * area.PITCH + c] / fold.l);
+        out[c] = gpu_act<gpu_bf16>(area.row[row * area.PITCH + c] / fold.l * scale);
     }
 }
 
-/* Columns c and c + 1 of a row of q, zeros past its end. */
-GPU_DEVICE uint32_t decode_query_pair(const gpu_bf16 *row, uint32_t c, uint32_t dim)
+/* Columns c and c + apart of a row of q, zeros past its end. */
+GPU_DEVICE uint32_t decode_query_pair(const gpu_bf16 *row, uint32_t c, uint32_t apart, uint32_t dim)
 {
-    if (dim % 2 == 0) {
+    if (apart == 1 && dim % 2 == 0) {
         return c < dim ? *(const uint32_t *)(row + c) : 0;
     }
     const float low = c < dim ? gpu_float(row[c]) : 0;
-    const float high = c + 1 < dim ? gpu_float(row[c + 1]) : 0;
+    const float high = c + apart < dim ? gpu_float(row[c + apart]) : 0;
     return gpu_pack_bf16(low, high);
 }
 
-/* The unit's rows of q as left factors; rows that are not there are zeros. */
-template <int DIM>
+/* The unit's rows of q as left factors, with the columns as attend_mma_keys() has them; rows that
+ * are not there are zeros. */
+template <int DIM, class Cell>
 GPU_DEVICE void decode_queries(const struct attend_launch &launch, const decode_unit &unit,
                                uint32_t q[DIM / 16][4])
 {
+    constexpr bool BYTES = sizeof(Cell) == 1;
     const uint32_t lane = threadIdx.x % WARP;
     const uint32_t dim = launch.args.head_dim;
     const size_t from = launch.args.sequences[unit.item.sequence].row_first;
     const gpu_bf16 *rows =
         (const gpu_bf16 *)launch.args.q + (from * launch.args.heads + unit.head) * dim;
 #pragma unroll
-    for (int k = 0; k < DIM / 16; k++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const uint32_t row = lane / 4 + i % 2 * 8;
-            const uint32_t c = k * 16 + lane % 4 * 2 + i / 2 * 8;
-            q[k][i] = row < unit.rows ? decode_query_pair(rows + row * dim, c, dim) : 0;
-        }
+    for (int i = 0; i < DIM / 4; i++) {
+        const uint32_t row = lane / 4 + i % 2 * 8;
+        const uint32_t second = i / 2 % 2;
+        const uint32_t c = i / 4 * 16 + (BYTES ? lane % 4 * 4 + second : lane % 4 * 2 + second * 8);
+        q[i / 4][i % 4] =
+            row < unit.rows ? decode_query_pair(rows + row * dim, c, BYTES ? 2 : 1, dim) : 0;
     }
 }
 
 /* Adds the tile at a position, which lies in shared memory. */
-template <int DIM>
-GPU_DEVICE void decode_tile_add(const struct attend_launch &launch, const uint32_t q[DIM / 16][4],
-                                const gpu_bf16 *keys, uint32_t tile, attend_rows seen,
-                                attend_mma<DIM> *rows)
+template <int DIM, class Cell>
+GPU_DEVICE void decode_tile_add(float scale_log2, const uint32_t q[DIM / 16][4], const Cell *keys,
+                                uint32_t tile, attend_rows seen, attend_mma<DIM> *rows)
 {
-    const gpu_bf16 *values = keys + decode_shape<DIM>::TILE_ACTS;
     float s[2][4] = {};
-    uint32_t b[4];
 #pragma unroll
     for (int k = 0; k < DIM / 16; k++) {
+        uint32_t b[4];
         attend_mma_keys<DIM>(b, keys, k);
         gpu_mma_bf16(s[0], q[k], b);
         gpu_mma_bf16(s[1], q[k], b + 2);
@@ -314,26 +316,21 @@ GPU_DEVICE void decode_tile_add(const struct attend_launch &launch, const uint32
         const uint32_t position = tile + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
         s[i / 4][i % 4] = attend_mma_mask(s[i / 4][i % 4], position, seen);
     }
-    attend_mma_weigh<DIM, 2>(launch.scale_log2, s, rows);
-    uint32_t p[4];
-    attend_mma_pack(p, s[0], s[1]);
-#pragma unroll
-    for (int n = 0; n < DIM / 8; n += 2) {
-        attend_mma_values<DIM>(b, values, n);
-        gpu_mma_bf16(rows->o[n], p, b);
-        gpu_mma_bf16(rows->o[n + 1], p, b + 2);
-    }
+    attend_mma_weigh<DIM, 2>(scale_log2, s, rows);
+    uint32_t p[1][4];
+    attend_mma_pack(p[0], s[0], s[1]);
+    attend_mma_add<DIM, 1>(keys + decode_shape<DIM, Cell>::TILE_CELLS, p, rows);
 }
 
-template <int DIM>
-__global__ void __launch_bounds__(THREADS, decode_shape<DIM>::CTAS)
+template <int DIM, class Cell>
+__global__ void __launch_bounds__(THREADS, decode_shape<DIM, Cell>::CTAS)
     decode_kernel(const struct attend_launch launch)
 {
-    using shape = decode_shape<DIM>;
+    using shape = decode_shape<DIM, Cell>;
     GPU_SHARED(shared);
-    gpu_bf16 *ring = (gpu_bf16 *)shared + threadIdx.x / WARP * shape::STAGES * 2 * shape::TILE_ACTS;
-    const decode_area<DIM> area = decode_area_at<DIM>(launch, shared);
-    decode_feed feed = {};
+    Cell *ring = (Cell *)shared + threadIdx.x / WARP * shape::RING_CELLS;
+    const decode_area<DIM> area = decode_area_at<DIM, Cell>(launch, shared);
+    decode_feed<Cell> feed = {};
     uint32_t turn = 0;
     feed.unit = blockIdx.x;
     decode_feed_open(launch, &feed);
@@ -342,8 +339,9 @@ __global__ void __launch_bounds__(THREADS, decode_shape<DIM>::CTAS)
     }
     for (uint32_t index = blockIdx.x; index < decode_units(launch); index += gridDim.x) {
         const decode_unit unit = decode_open(launch, index);
+        const float scale_log2 = attend_key_scale<Cell>(launch, unit.kv_head);
         uint32_t q[DIM / 16][4];
-        decode_queries<DIM>(launch, unit, q);
+        decode_queries<DIM, Cell>(launch, unit, q);
         decode_fold fold = {-INFINITY, 0};
         for (uint32_t first = unit.item.first, end; first < unit.item.end; first = end) {
             end = attend_split_end(first, unit.item.end);
@@ -353,12 +351,13 @@ __global__ void __launch_bounds__(THREADS, decode_shape<DIM>::CTAS)
                 decode_feed_next<DIM>(launch, &feed, ring);
                 gpu_copy_wait<shape::STAGES - 1>();
                 __syncwarp();
-                decode_tile_add<DIM>(launch, q, ring + turn % shape::STAGES * 2 * shape::TILE_ACTS,
-                                     tile, {first, end}, &rows);
+                decode_tile_add<DIM>(scale_log2, q,
+                                     ring + turn % shape::STAGES * 2 * shape::TILE_CELLS, tile,
+                                     {first, end}, &rows);
                 __syncwarp();
             }
-            attend_mma_close(launch.scale_log2, &rows);
-            decode_add_warps(area, unit.rows, rows);
+            attend_mma_close(scale_log2, &rows);
+            decode_add_warps<DIM, Cell>(area, unit.rows, rows);
             decode_take_split(launch, unit, area, &fold);
             __syncthreads();
         }
@@ -368,7 +367,8 @@ __global__ void __launch_bounds__(THREADS, decode_shape<DIM>::CTAS)
 }
 
 /* The same in float, each head a warp. */
-__global__ void __launch_bounds__(THREADS) decode_float_kernel(const struct attend_launch launch)
+template <class Cell>
+__global__ void __launch_bounds__(THREADS, 5) decode_float_kernel(const struct attend_launch launch)
 {
     GPU_SHARED_ARRAY(float, weights, THREADS);
     const uint32_t dim = launch.args.head_dim;
@@ -376,15 +376,18 @@ __global__ void __launch_bounds__(THREADS) decode_float_kernel(const struct atte
     const uint32_t warps = launch.args.counts->items * heads;
     for (uint32_t i = blockIdx.x * WARPS + threadIdx.x / WARP; i < warps; i += gridDim.x * WARPS) {
         const uint32_t head = i % heads;
+        const uint32_t kv_head = head / launch.group;
         const attend_item item = launch.args.items[i / heads];
         const attend_sequence sequence = launch.args.sequences[item.sequence];
         const size_t at = ((size_t)sequence.row_first * heads + head) * dim;
-        const attend_kv<float> kv = attend_open<float>(launch, sequence.table, head / launch.group);
+        const attend_row_source<Cell> source = {
+            attend_open<Cell>(launch, sequence.table, kv_head), (const float *)launch.args.q + at,
+            attend_key_scale<Cell>(launch, kv_head), weights + threadIdx.x / WARP * WARP};
         attend_row row;
-        attend_row_whole(launch, kv, (const float *)launch.args.q + at, {item.first, item.end},
-                         weights + threadIdx.x / WARP * WARP, &row);
+        attend_row_whole(launch, source, {item.first, item.end}, &row);
         if (item.slot == (uint32_t)ATTEND_SLOT_NONE) {
-            attend_row_store(row, (float *)launch.args.out + at, dim);
+            attend_row_store(row, (float *)launch.args.out + at, dim,
+                             attend_value_scale(launch, kv_head));
         } else {
             attend_row_keep(launch, row, item.slot, head);
         }
@@ -407,26 +410,35 @@ __global__ void __launch_bounds__(THREADS) merge_kernel(const struct attend_laun
         for (uint32_t slot = merge.slot; slot < merge.slot + merge.count; slot++) {
             attend_row_fold_slot(launch, slot, head, &row);
         }
-        attend_row_store(row, (Act *)launch.args.out + (to * heads + head) * dim, dim);
+        attend_row_store(row, (Act *)launch.args.out + (to * heads + head) * dim, dim,
+                         attend_value_scale(launch, head / launch.group));
     }
 }
 
-template <int DIM>
+template <int DIM, class Cell>
 static int decode_launch(const struct attend_launch &launch, struct CUstream_st *stream)
 {
-    return GPU_LAUNCH(decode_kernel<DIM>, dim3(launch.args.ctas), dim3(THREADS),
-                      decode_shared_bytes<DIM>(launch), stream, launch);
+    return GPU_LAUNCH((decode_kernel<DIM, Cell>), dim3(launch.args.ctas), dim3(THREADS),
+                      (decode_shared_bytes<DIM, Cell>(launch)), stream, launch);
 }
 
 /* The smallest instance that has room for a head. */
+template <class Cell>
 static int decode_bf16(const struct attend_launch &launch, struct CUstream_st *stream)
 {
     const uint32_t dim = launch.args.head_dim;
-    return dim <= 64    ? decode_launch<64>(launch, stream)
-           : dim <= 96  ? decode_launch<96>(launch, stream)
-           : dim <= 128 ? decode_launch<128>(launch, stream)
-           : dim <= 192 ? decode_launch<192>(launch, stream)
-                        : decode_launch<256>(launch, stream);
+    return dim <= 64    ? decode_launch<64, Cell>(launch, stream)
+           : dim <= 96  ? decode_launch<96, Cell>(launch, stream)
+           : dim <= 128 ? decode_launch<128, Cell>(launch, stream)
+           : dim <= 192 ? decode_launch<192, Cell>(launch, stream)
+                        : decode_launch<256, Cell>(launch, stream);
+}
+
+template <class Cell>
+static int decode_float(const struct attend_launch &launch, struct CUstream_st *stream)
+{
+    return GPU_LAUNCH(decode_float_kernel<Cell>, dim3(launch.args.ctas), dim3(THREADS), 0, stream,
+                      launch);
 }
 
 int cuda_attend_decode(const struct cuda_attend_args *args, struct CUstream_st *stream)
@@ -438,11 +450,13 @@ int cuda_attend_decode(const struct cuda_attend_args *args, struct CUstream_st *
     }
     const dim3 grid(launch.args.ctas);
     if (args->dtype == KERN_F32) {
-        error = GPU_LAUNCH(decode_float_kernel, grid, dim3(THREADS), 0, stream, launch);
+        error = args->kv_scale ? decode_float<gpu_e4m3>(launch, stream)
+                               : decode_float<float>(launch, stream);
         return error ? error
                      : GPU_LAUNCH(merge_kernel<float>, grid, dim3(THREADS), 0, stream, launch);
     }
-    error = decode_bf16(launch, stream);
+    error = args->kv_scale ? decode_bf16<gpu_e4m3>(launch, stream)
+                           : decode_bf16<gpu_bf16>(launch, stream);
     return error ? error
                  : GPU_LAUNCH(merge_kernel<gpu_bf16>, grid, dim3(THREADS), 0, stream, launch);
 }

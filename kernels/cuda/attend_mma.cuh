@@ -26,20 +26,59 @@ template <int DIM> GPU_DEVICE void attend_mma_clear(attend_mma<DIM> *rows)
     }
 }
 
-/* The left factor of 16 rows, columns [16 k, 16 k + 16) of a tile. */
-template <int DIM>
+/*
+ * Which columns of a tile a lane has, with j = lane % 4. Of bf16: 2 j, 2 j + 1, 2 j + 8 and 2 j + 9
+ * of 16, as the product wants them. Bytes come in words of four, columns 4 j to 4 j + 3, the even
+ * ones first: in keys and queries alike, so it is the same sum; in values, so o has them there.
+ */
+
+/* The left factor of 16 rows, columns [16 k, 16 k + 16) of a tile, for keys of a type of cell. */
+template <int DIM, class Cell>
 GPU_DEVICE void attend_mma_queries(uint32_t a[4], const gpu_bf16 *tile, uint32_t k)
 {
     const uint32_t lane = threadIdx.x % WARP;
-    gpu_ldmatrix_x4(a, tile + lane % 16 * (DIM + TILE_PADDING) + k * 16 + lane / 16 * 8);
+    if (sizeof(Cell) == sizeof(gpu_bf16)) {
+        gpu_ldmatrix_x4(a, tile + lane % 16 * attend_tile<DIM, gpu_bf16>::PITCH + k * 16 +
+                               lane / 16 * 8);
+        return;
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const uint32_t *row =
+            (const uint32_t *)(tile + (lane / 4 + 8 * h) * attend_tile<DIM, gpu_bf16>::PITCH +
+                               k * 16 + lane % 4 * 4);
+        a[h] = (row[0] & 0xffff) | row[1] << 16;
+        a[h + 2] = row[0] >> 16 | (row[1] & 0xffff0000u);
+    }
 }
 
 /* The right factors of the scores of keys 0 to 7, then 8 to 15, of a tile. */
 template <int DIM> GPU_DEVICE void attend_mma_keys(uint32_t b[4], const gpu_bf16 *tile, uint32_t k)
 {
     const uint32_t lane = threadIdx.x % WARP;
-    gpu_ldmatrix_x4(b, tile + (lane / 16 * 8 + lane % 8) * (DIM + TILE_PADDING) + k * 16 +
-                           lane / 8 % 2 * 8);
+    gpu_ldmatrix_x4(b, tile + (lane / 16 * 8 + lane % 8) * attend_tile<DIM, gpu_bf16>::PITCH +
+                           k * 16 + lane / 8 % 2 * 8);
+}
+
+template <int DIM> GPU_DEVICE void attend_mma_keys(uint32_t b[4], const gpu_e4m3 *tile, uint32_t k)
+{
+    const uint32_t lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const uint32_t word =
+            *(const uint32_t *)(tile + (lane / 4 + 8 * h) * attend_tile<DIM, gpu_e4m3>::PITCH +
+                                k * 16 + lane % 4 * 4);
+        b[2 * h] = gpu_widen_e4m3(word << 8);
+        b[2 * h + 1] = gpu_widen_e4m3(word);
+    }
+}
+
+/* Column of value i % 2 of o[n]. */
+template <class Cell> GPU_DEVICE uint32_t attend_mma_column(uint32_t n, uint32_t i)
+{
+    const uint32_t j = threadIdx.x % 4;
+    return sizeof(Cell) == sizeof(gpu_bf16) ? n * 8 + j * 2 + i % 2
+                                            : n / 2 * 16 + j * 4 + i % 2 * 2 + n % 2;
 }
 
 /* The score of a position, if the row sees it. */
@@ -92,12 +131,47 @@ GPU_DEVICE void attend_mma_pack(uint32_t a[4], const float low[4], const float h
     a[3] = gpu_pack_bf16(high[2], high[3]);
 }
 
-/* The right factors of columns [8 n, 8 n + 8), then the next 8, of a tile of values. */
-template <int DIM>
-GPU_DEVICE void attend_mma_values(uint32_t b[4], const gpu_bf16 *tile, uint32_t n)
+/* o += weights a of 16 positions times a tile of their values, for TILES tiles of query rows. */
+template <int DIM, int TILES>
+GPU_DEVICE void attend_mma_add(const gpu_bf16 *tile, const uint32_t a[TILES][4],
+                               attend_mma<DIM> rows[TILES])
 {
     const uint32_t lane = threadIdx.x % WARP;
-    gpu_ldmatrix_x4_trans(b, tile + lane % 16 * (DIM + TILE_PADDING) + n * 8 + lane / 16 * 8);
+#pragma unroll
+    for (int n = 0; n < DIM / 8; n += 2) {
+        uint32_t b[4];
+        gpu_ldmatrix_x4_trans(b, tile + lane % 16 * attend_tile<DIM, gpu_bf16>::PITCH + n * 8 +
+                                     lane / 16 * 8);
+#pragma unroll
+        for (int i = 0; i < TILES; i++) {
+            gpu_mma_bf16(rows[i].o[n], a[i], b);
+            gpu_mma_bf16(rows[i].o[n + 1], a[i], b + 2);
+        }
+    }
+}
+
+/* Turned as pairs of cells: a register has two columns of two tokens. */
+template <int DIM, int TILES>
+GPU_DEVICE void attend_mma_add(const gpu_e4m3 *tile, const uint32_t a[TILES][4],
+                               attend_mma<DIM> rows[TILES])
+{
+    const uint32_t lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int n = 0; n < DIM / 8; n += 4) {
+        uint32_t pairs[4];
+        gpu_ldmatrix_x4_trans(pairs, tile + lane % 16 * attend_tile<DIM, gpu_e4m3>::PITCH + n * 8 +
+                                         lane / 16 * 16);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const uint32_t even = i % 2 ? 0 : 8; /* Its columns are the low bytes. */
+            const uint32_t b[2] = {gpu_widen_e4m3(pairs[i / 2 * 2] << even),
+                                   gpu_widen_e4m3(pairs[i / 2 * 2 + 1] << even)};
+#pragma unroll
+            for (int t = 0; t < TILES; t++) {
+                gpu_mma_bf16(rows[t].o[n + i], a[t], b);
+            }
+        }
+    }
 }
 
 /* m and l become those of the row, in all its lanes. */

@@ -17,11 +17,13 @@
 
 enum { WARPS = 4, THREADS = WARPS * WARP, KEYS = 64 };
 
-template <int DIM> struct prefill_shape {
+template <int DIM, class Cell> struct prefill_shape {
     static constexpr int BLOCK = DIM <= ATTEND_BLOCK_WIDE ? ATTEND_BLOCK_ROWS : ATTEND_BLOCK_SMALL;
     static constexpr int TILES = BLOCK / WARPS / TILE; /* Of query rows that a warp has. */
-    static constexpr int PITCH = DIM + TILE_PADDING;
-    static constexpr int SHARED_BYTES = (BLOCK + 2 * KEYS) * PITCH * (int)sizeof(gpu_bf16);
+    static constexpr int PITCH = attend_tile<DIM, gpu_bf16>::PITCH;
+    static constexpr int CELL_PITCH = attend_tile<DIM, Cell>::PITCH;
+    static constexpr int SHARED_BYTES =
+        BLOCK * PITCH * (int)sizeof(gpu_bf16) + 2 * KEYS * CELL_PITCH * (int)sizeof(Cell);
 };
 
 struct prefill_unit {
@@ -71,7 +73,8 @@ template <int DIM>
 GPU_DEVICE void prefill_load_queries(const struct attend_launch &launch, const prefill_unit &unit,
                                      gpu_bf16 *to)
 {
-    using shape = prefill_shape<DIM>;
+    using shape = prefill_shape<DIM, gpu_bf16>;
+    constexpr uint32_t CHUNK = attend_tile<DIM, gpu_bf16>::CHUNK;
     constexpr uint32_t CHUNKS = DIM / CHUNK;
     const uint32_t dim = launch.args.head_dim;
 #pragma unroll 1
@@ -85,29 +88,29 @@ GPU_DEVICE void prefill_load_queries(const struct attend_launch &launch, const p
     }
 }
 
-/* Starts the copy of the tile at a position: keys, or `value_acts` behind them. */
-template <int DIM>
+/* Starts the copy of the tile at a position: keys, or `value_cells` behind them. */
+template <int DIM, class Cell>
 GPU_DEVICE void prefill_load_tile(const struct attend_launch &launch, const prefill_unit &unit,
-                                  uint32_t tile, size_t behind, gpu_bf16 *to)
+                                  uint32_t tile, size_t behind, Cell *to)
 {
-    const attend_kv<gpu_bf16> kv = attend_open<gpu_bf16>(launch, unit.sequence.table, unit.kv_head);
+    const attend_kv<Cell> kv = attend_open<Cell>(launch, unit.sequence.table, unit.kv_head);
 #pragma unroll 1
     for (uint32_t at = 0; at < KEYS; at += TILE) {
         const uint32_t position = tile + at;
-        const gpu_bf16 *from =
+        const Cell *from =
             position < unit.end ? attend_key(launch, kv, position) + behind : kv.pool;
-        attend_load_tile<DIM, THREADS>(to + at * prefill_shape<DIM>::PITCH, from,
+        attend_load_tile<DIM, THREADS>(to + at * prefill_shape<DIM, Cell>::CELL_PITCH, from,
                                        attend_rows_of(position, unit.first, unit.end),
                                        launch.args.head_dim, threadIdx.x);
     }
 }
 
 /* Scores of the warp's query rows against the keys of a tile. */
-template <int DIM, int TILES>
-GPU_DEVICE void prefill_scores(const gpu_bf16 *queries, const gpu_bf16 *keys,
+template <int DIM, int TILES, class Cell>
+GPU_DEVICE void prefill_scores(const gpu_bf16 *queries, const Cell *keys,
                                float s[TILES][KEYS / 8][4])
 {
-    constexpr int PITCH = prefill_shape<DIM>::PITCH;
+    using shape = prefill_shape<DIM, Cell>;
 #pragma unroll
     for (int i = 0; i < TILES * KEYS / 8; i++) {
         float *zero = s[i / (KEYS / 8)][i % (KEYS / 8)];
@@ -118,12 +121,12 @@ GPU_DEVICE void prefill_scores(const gpu_bf16 *queries, const gpu_bf16 *keys,
         uint32_t a[TILES][4];
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
-            attend_mma_queries<DIM>(a[i], queries + i * TILE * PITCH, k);
+            attend_mma_queries<DIM, Cell>(a[i], queries + i * TILE * shape::PITCH, k);
         }
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n += 2) {
             uint32_t b[4];
-            attend_mma_keys<DIM>(b, keys + n * 8 * PITCH, k);
+            attend_mma_keys<DIM>(b, keys + n * 8 * shape::CELL_PITCH, k);
 #pragma unroll
             for (int i = 0; i < TILES; i++) {
                 gpu_mma_bf16(s[i][n], a[i], b);
@@ -134,8 +137,8 @@ GPU_DEVICE void prefill_scores(const gpu_bf16 *queries, const gpu_bf16 *keys,
 }
 
 /* Adds the values of a tile with the weights in s. */
-template <int DIM, int TILES>
-GPU_DEVICE void prefill_add_values(const gpu_bf16 *values, const float s[TILES][KEYS / 8][4],
+template <int DIM, int TILES, class Cell>
+GPU_DEVICE void prefill_add_values(const Cell *values, const float s[TILES][KEYS / 8][4],
                                    attend_mma<DIM> rows[TILES])
 {
 #pragma unroll
@@ -145,37 +148,30 @@ GPU_DEVICE void prefill_add_values(const gpu_bf16 *values, const float s[TILES][
         for (int i = 0; i < TILES; i++) {
             attend_mma_pack(a[i], s[i][2 * t], s[i][2 * t + 1]);
         }
-#pragma unroll
-        for (int n = 0; n < DIM / 8; n += 2) {
-            uint32_t b[4];
-            attend_mma_values<DIM>(b, values + t * TILE * prefill_shape<DIM>::PITCH, n);
-#pragma unroll
-            for (int i = 0; i < TILES; i++) {
-                gpu_mma_bf16(rows[i].o[n], a[i], b);
-                gpu_mma_bf16(rows[i].o[n + 1], a[i], b + 2);
-            }
-        }
+        attend_mma_add<DIM, TILES>(values + t * TILE * prefill_shape<DIM, Cell>::CELL_PITCH, a,
+                                   rows);
     }
 }
 
 /* out = o / l of the warp's rows, by way of their place in the shared queries. */
-template <int DIM, int TILES>
+template <int DIM, int TILES, class Cell>
 GPU_DEVICE void prefill_store(const struct attend_launch &launch, const prefill_unit &unit,
                               gpu_bf16 *queries, attend_mma<DIM> rows[TILES])
 {
-    constexpr uint32_t PITCH = prefill_shape<DIM>::PITCH;
+    constexpr uint32_t PITCH = prefill_shape<DIM, Cell>::PITCH;
     const uint32_t lane = threadIdx.x % WARP;
     const uint32_t dim = launch.args.head_dim;
     const uint32_t first = threadIdx.x / WARP * TILES * TILE;
+    const float scale = attend_value_scale(launch, unit.kv_head);
 #pragma unroll
     for (int i = 0; i < TILES; i++) {
         attend_mma_close(launch.scale_log2, &rows[i]);
 #pragma unroll
-        for (int n = 0; n < DIM / 8; n++) {
-            gpu_bf16 *to = queries + (i * TILE + lane / 4) * PITCH + n * 8 + lane % 4 * 2;
-            const float *o = rows[i].o[n];
-            *(uint32_t *)to = gpu_pack_bf16(o[0] / rows[i].l[0], o[1] / rows[i].l[0]);
-            *(uint32_t *)(to + 8 * PITCH) = gpu_pack_bf16(o[2] / rows[i].l[1], o[3] / rows[i].l[1]);
+        for (int n = 0; n < DIM / 2; n++) {
+            const uint32_t h = n / 2 % 2;
+            gpu_bf16 *to = queries + (i * TILE + lane / 4 + 8 * h) * PITCH;
+            to[attend_mma_column<Cell>(n / 4, n)] =
+                gpu_act<gpu_bf16>(rows[i].o[n / 4][n % 4] / rows[i].l[h] * scale);
         }
     }
     __syncwarp();
@@ -228,21 +224,22 @@ GPU_DEVICE void prefill_mask_rows(const struct attend_launch &launch, const pref
     }
 }
 
-template <int DIM>
+template <int DIM, class Cell>
 __global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const struct attend_launch launch)
 {
-    using shape = prefill_shape<DIM>;
+    using shape = prefill_shape<DIM, Cell>;
     constexpr int TILES = shape::TILES;
     GPU_SHARED(shared);
     gpu_bf16 *queries = (gpu_bf16 *)shared;
-    gpu_bf16 *keys = queries + shape::BLOCK * shape::PITCH;
-    gpu_bf16 *values = keys + KEYS * shape::PITCH;
+    Cell *keys = (Cell *)(queries + shape::BLOCK * shape::PITCH);
+    Cell *values = keys + KEYS * shape::CELL_PITCH;
     const uint32_t first = threadIdx.x / WARP * TILES * TILE;
     gpu_bf16 *own = queries + first * shape::PITCH;
     const attend_rows warp = {first, first + TILES * TILE}; /* Its query rows. */
     const uint32_t units = launch.args.counts->blocks * launch.args.kv_heads;
     for (uint32_t index = blockIdx.x; index < units; index += gridDim.x) {
         const prefill_unit unit = prefill_open(launch, index, shape::BLOCK);
+        const float scale_log2 = attend_key_scale<Cell>(launch, unit.kv_head);
         attend_mma<DIM> rows[TILES];
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
@@ -257,14 +254,14 @@ __global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const struct attend
             float s[TILES][KEYS / 8][4];
             gpu_copy_wait<0>();
             __syncthreads(); /* The keys are there, and the values before them no longer needed. */
-            prefill_load_tile<DIM>(launch, unit, tile, launch.value_acts, values);
+            prefill_load_tile<DIM>(launch, unit, tile, launch.value_cells, values);
             gpu_copy_commit();
             if (sees) {
                 prefill_scores<DIM, TILES>(own, keys, s);
                 prefill_mask_rows<TILES>(launch, unit, warp, tile, s);
 #pragma unroll
                 for (int i = 0; i < TILES; i++) {
-                    attend_mma_weigh<DIM, KEYS / 8>(launch.scale_log2, s[i], &rows[i]);
+                    attend_mma_weigh<DIM, KEYS / 8>(scale_log2, s[i], &rows[i]);
                 }
             }
             gpu_copy_wait<0>();
@@ -277,53 +274,72 @@ __global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const struct attend
                 prefill_add_values<DIM, TILES>(values, s, rows);
             }
         }
-        prefill_store<DIM, TILES>(launch, unit, own, rows);
+        prefill_store<DIM, TILES, Cell>(launch, unit, own, rows);
         __syncthreads();
     }
 }
 
 /* The same in float: each warp takes query rows in turn, each as decode takes it. */
-__global__ void __launch_bounds__(THREADS) prefill_float_kernel(const struct attend_launch launch)
+template <class Cell>
+__global__ void __launch_bounds__(THREADS, 5)
+    prefill_float_kernel(const struct attend_launch launch)
 {
     GPU_SHARED_ARRAY(float, weights, THREADS);
     const uint32_t units = launch.args.counts->blocks * launch.args.kv_heads;
     for (uint32_t index = blockIdx.x; index < units; index += gridDim.x) {
         const prefill_unit unit = prefill_open(launch, index, ATTEND_BLOCK_FLOATS);
-        const attend_kv<float> kv = attend_open<float>(launch, unit.sequence.table, unit.kv_head);
+        const float scale = attend_value_scale(launch, unit.kv_head);
         for (uint32_t i = threadIdx.x / WARP; i < unit.rows; i += WARPS) {
             const uint32_t position = prefill_position(launch, unit, i);
             const size_t at = prefill_at(launch, unit, i);
+            const attend_row_source<Cell> source = {
+                attend_open<Cell>(launch, unit.sequence.table, unit.kv_head),
+                (const float *)launch.args.q + at, attend_key_scale<Cell>(launch, unit.kv_head),
+                weights + threadIdx.x / WARP * WARP};
             attend_row row;
-            attend_row_whole(launch, kv, (const float *)launch.args.q + at,
-                             {attend_first(launch, position), position + 1},
-                             weights + threadIdx.x / WARP * WARP, &row);
-            attend_row_store(row, (float *)launch.args.out + at, launch.args.head_dim);
+            attend_row_whole(launch, source, {attend_first(launch, position), position + 1}, &row);
+            attend_row_store(row, (float *)launch.args.out + at, launch.args.head_dim, scale);
         }
     }
 }
 
-template <int DIM>
+template <int DIM, class Cell>
 static int prefill_launch(const struct attend_launch &launch, struct CUstream_st *stream)
 {
-    return GPU_LAUNCH(prefill_kernel<DIM>, dim3(launch.args.ctas), dim3(THREADS),
-                      prefill_shape<DIM>::SHARED_BYTES, stream, launch);
+    return GPU_LAUNCH((prefill_kernel<DIM, Cell>), dim3(launch.args.ctas), dim3(THREADS),
+                      (prefill_shape<DIM, Cell>::SHARED_BYTES), stream, launch);
+}
+
+/* The smallest instance that has room for a head. */
+template <class Cell>
+static int prefill_bf16(const struct attend_launch &launch, struct CUstream_st *stream)
+{
+    const uint32_t dim = launch.args.head_dim;
+    return dim <= 64    ? prefill_launch<64, Cell>(launch, stream)
+           : dim <= 96  ? prefill_launch<96, Cell>(launch, stream)
+           : dim <= 128 ? prefill_launch<128, Cell>(launch, stream)
+           : dim <= 192 ? prefill_launch<192, Cell>(launch, stream)
+                        : prefill_launch<256, Cell>(launch, stream);
+}
+
+template <class Cell>
+static int prefill_float(const struct attend_launch &launch, struct CUstream_st *stream)
+{
+    return GPU_LAUNCH(prefill_float_kernel<Cell>, dim3(launch.args.ctas), dim3(THREADS), 0, stream,
+                      launch);
 }
 
 int cuda_attend_prefill(const struct cuda_attend_args *args, struct CUstream_st *stream)
 {
     struct attend_launch launch;
     const int error = attend_prepare(args, &launch);
-    const uint32_t dim = args->head_dim;
     if (error) {
         return error;
     }
     if (args->dtype == KERN_F32) {
-        return GPU_LAUNCH(prefill_float_kernel, dim3(launch.args.ctas), dim3(THREADS), 0, stream,
-                          launch);
+        return args->kv_scale ? prefill_float<gpu_e4m3>(launch, stream)
+                              : prefill_float<float>(launch, stream);
     }
-    return dim <= 64    ? prefill_launch<64>(launch, stream)
-           : dim <= 96  ? prefill_launch<96>(launch, stream)
-           : dim <= 128 ? prefill_launch<128>(launch, stream)
-           : dim <= 192 ? prefill_launch<192>(launch, stream)
-                        : prefill_launch<256>(launch, stream);
+    return args->kv_scale ? prefill_bf16<gpu_e4m3>(launch, stream)
+                          : prefill_bf16<gpu_bf16>(launch, stream);
 }

@@ -6,8 +6,7 @@
  *
  *   GPU_DEVICE                             a function for the device
  *   GPU_SHARED(name)                       the dynamic shared memory of a launch, as bytes
- *   GPU_SHARED_ARRAY(type, name, count)    an array in shared memory. The bare __shared__ is not
- *                                          used: the tests could not see such an array's ends
+ *   GPU_SHARED_ARRAY(type, name, count)    instead of __shared__, whose ends the tests cannot see
  *   GPU_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   0 or -EIO
  */
 #ifndef KERNELS_CUDA_GPU_CUH
@@ -101,6 +100,13 @@ GPU_DEVICE float gpu_exp2(float x)
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
+}
+
+/* a * b + c of two bf16 each, rounded once. */
+GPU_DEVICE uint32_t gpu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(a) : "r"(b), "r"(c));
+    return a;
 }
 
 /* A product that is rounded, whatever is added to it next. */

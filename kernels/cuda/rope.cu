@@ -7,6 +7,7 @@
  */
 #include "kernels/cuda/rope_cuda.h"
 
+#include "kernels/cuda/e4m3.cuh"
 #include "kernels/cuda/rows.cuh"
 
 /* A head of q, k or v on its way: (x + bias) * scale * norm. */
@@ -14,7 +15,9 @@ template <class Act> struct rope_head {
     const Act *x;
     const float *bias; /* [head_dim] or NULL */
     const float *norm; /* [head_dim] or NULL: then scale is 1 */
-    Act *to;
+    Act *to;           /* Or NULL, and then */
+    gpu_e4m3 *cell;    /* here, of numbers that count for unit. */
+    float unit;
     float scale;
     uint32_t half; /* Pairs to rotate. */
 };
@@ -38,7 +41,10 @@ GPU_DEVICE rope_head<Act> head_of(const struct cuda_rope_args &args, uint32_t ro
     } else { /* K heads and V heads of a page lie one after the other, as they do in qkv. */
         const uint64_t slot = (uint64_t)args.page[row] * 2 * args.kv_heads + index - args.heads;
         const uint32_t token = args.position[row] % args.page_tokens;
-        head.to = (Act *)args.pool + (slot * args.page_tokens + token) * dim;
+        const uint64_t at = (slot * args.page_tokens + token) * dim;
+        head.to = args.kv_scale ? nullptr : (Act *)args.pool + at;
+        head.cell = (gpu_e4m3 *)args.pool + at;
+        head.unit = args.kv_scale ? args.kv_scale[index - args.heads] : 1;
     }
     return head;
 }
@@ -50,6 +56,18 @@ GPU_DEVICE void biased(const rope_head<Act> &head, uint32_t d, float values[Widt
     rows_load<Width>(values, head.x + d);
     for (int i = 0; i < Width && head.bias; i++) {
         values[i] += head.bias[d + i];
+    }
+}
+
+template <class Act, int Width>
+GPU_DEVICE void store(const rope_head<Act> &head, uint32_t d, const float values[Width])
+{
+    if (head.to) {
+        rows_store<Width>(head.to + d, values);
+        return;
+    }
+    for (int i = 0; i < Width; i++) {
+        head.cell[d + i] = gpu_act<gpu_e4m3>(values[i] / head.unit);
     }
 }
 
@@ -94,8 +112,8 @@ GPU_DEVICE void rotate(const struct cuda_rope_args &args, const rope_head<Act> &
         turned[0][i] = first[i] * cosine - second[i] * sine;
         turned[1][i] = second[i] * cosine + first[i] * sine;
     }
-    rows_store<Width>(head.to + d, turned[0]);
-    rows_store<Width>(head.to + d + head.half, turned[1]);
+    store<Act, Width>(head, d, turned[0]);
+    store<Act, Width>(head, d + head.half, turned[1]);
 }
 
 template <class Act, int Width>
@@ -116,7 +134,7 @@ static __global__ void __launch_bounds__(ROWS_THREADS) rope_rows(const struct cu
             for (uint32_t d = 2 * head.half + lane * Width; d < args.head_dim; d += 32 * Width) {
                 float values[Width];
                 value_of<Act, Width>(head, d, values);
-                rows_store<Width>(head.to + d, values);
+                store<Act, Width>(head, d, values);
             }
         }
     }

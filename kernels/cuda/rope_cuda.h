@@ -19,7 +19,8 @@ struct CUstream_st;
  *
  *   [K, V][kv head][page_tokens][head_dim]
  *
- * without padding. Two rows never name the same (page, token).
+ * without padding. Two rows never name the same (page, token). With kv_scale a page holds e4m3, the
+ * nearest to k or v over the scale of its head, as attend_cuda.h reads them; past 448, 448.
  */
 struct cuda_rope_args {
     const void *qkv;          /* act [rows][(heads + 2 * kv_heads) * D] */
@@ -27,7 +28,8 @@ struct cuda_rope_args {
     const float *q_norm;      /* [D] or NULL, both or neither */
     const float *k_norm;      /* [D] */
     void *q;                  /* act [rows][heads][D] */
-    void *pool;               /* act, pages of this layer */
+    void *pool;               /* act (or e4m3), pages of this layer */
+    const float *kv_scale;    /* [k, v][kv_heads] or NULL */
     const uint32_t *page;     /* [rows] page of the token */
     const uint32_t *position; /* [rows] in the sequence; the token in the page is % page_tokens */
     const float *cosine;      /* [positions][rope_dim / 2], attention factor included */

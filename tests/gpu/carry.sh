@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # carry.sh [FOLDER] - fills FOLDER (default .gpu, which git ignores) with what tests/gpu/check.sh
 # needs on a machine that is offline and lacks Debian's libraries: the programs of the cuda preset,
-# the libraries they were linked with but for the C library, small models, and the CPU worker's
+# the libraries they were linked with but for those of C and C++, small models, and the CPU worker's
 # answers about them. NVIDIA's libraries are not in it: the machine has its own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -23,7 +23,7 @@ for program in kern_gpu_check accel_check comm_nccl_test gpu_measure; do
   strip -o "$out/tests/$program" "$build/tests/$program"
 done
 ldd "$out"/bin/* "$out"/tests/* | awk '/=> \// { print $3 }' | sort -u |
-  grep -vE '/(libc|libm|libpthread|libdl|librt|ld-linux-x86-64)\.so' | xargs cp -Lt "$out/lib"
+  grep -vE '/(libc|libm|libpthread|libdl|librt|libstdc\+\+|libgcc_s)\.so' | xargs cp -Lt "$out/lib"
 for family in $families; do
   window=()
   [ "$family" = mistral ] && window=(--window 20)

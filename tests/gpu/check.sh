@@ -28,7 +28,7 @@ fi
 nvidia_folders() {
   local folder
   for folder in "${CUDA_HOME:-/usr/local/cuda}"/lib64 /usr/local/cuda*/lib64; do
-    ls "$folder"/libcublasLt.so.* "$folder"/libnccl.so.* >/dev/null 2>&1 && echo "$folder"
+    [ -n "$(ls "$folder"/libcublasLt.so.* "$folder"/libnccl.so.* 2>/dev/null)" ] && echo "$folder"
   done
   python3 - <<'PY' 2>/dev/null
 import glob, os, site, sys
@@ -39,9 +39,9 @@ for place in sorted(filter(os.path.isdir, places)):
             print(folder)
 PY
 }
-LD_LIBRARY_PATH=$(printf '%s:' $carried $(nvidia_folders))${LD_LIBRARY_PATH:-}
+libraries=$(printf '%s:' $carried $(nvidia_folders))${LD_LIBRARY_PATH:-}
 PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
-export PATH LD_LIBRARY_PATH CACHE_DIRECTORY=$work/cache
+export PATH libraries CACHE_DIRECTORY=$work/cache
 mkdir -p "$CACHE_DIRECTORY"
 
 failed=0
@@ -78,7 +78,8 @@ export -f build
 if [ ! -x "$bin/sluice-worker-cuda" ]; then
   step build 400 build
 fi
-found=$("$bin/sluice-worker-cuda" --probe 2>&1)
+. tests/gpu/steps.sh
+found=$(ours "$bin/sluice-worker-cuda" --probe 2>&1)
 status=$?
 if [ "$status" -eq 3 ]; then
   say gpu none "$found"
@@ -89,11 +90,10 @@ elif [ "$status" -ne 0 ]; then
 fi
 say gpu ok "$found"
 
-. tests/gpu/steps.sh
 step machine 20 machine
-step device 60 "$tests/accel_check"
+step device 60 ours "$tests/accel_check"
 step kernels 90 kernels
-step nccl 40 "$tests/comm_nccl_test"
+step nccl 40 ours "$tests/comm_nccl_test"
 step answers 90 answers
 step sanitizer 70 sanitizer
 for what in device lanes graphs attention products pairs; do

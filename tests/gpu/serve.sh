@@ -1,5 +1,12 @@
 # serve.sh - sourced by check.sh and carry.sh: an agent on a socket of its own, and the greedy
-# answers of a model through it. Wants $bin (programs) and $work (a folder for sockets and logs).
+# answers of a model through it. Wants $bin (programs), $work (a folder for sockets and logs) and,
+# where they are not the system's, $libraries.
+
+# ours COMMAND...: a program of this tree, or one that runs such a program, with the libraries it
+# needs: nothing else gets to see them.
+ours() {
+  LD_LIBRARY_PATH=${libraries:-${LD_LIBRARY_PATH:-}} "$@"
+}
 
 export families='llama qwen2 qwen3 mistral'
 
@@ -13,8 +20,9 @@ serve_start() {
   done
   mkdir -p -m 750 "$work/socket"
   endpoint=ipc://$work/socket/$name.sock
-  "$bin/sluice-agent" --config configs/cpu.yaml --set "zmq.bind=$endpoint" "${settings[@]}" \
-    >"$work/$name.log" 2>&1 &
+  LD_LIBRARY_PATH=${libraries:-${LD_LIBRARY_PATH:-}} "$bin/sluice-agent" \
+    --config configs/cpu.yaml --set "zmq.bind=$endpoint" "${settings[@]}" \
+    >"$work/$name.log" 2>&1 & # Not by ours(): $! is to be the agent.
   agent=$!
   for _ in $(seq 1200); do
     grep -q '^ready' "$work/$name.log" && return 0
@@ -41,8 +49,8 @@ serve_answers() {
     batch.tokens_max=64 batch.slots_max=16 workers.step_timeout_ms=60000 || return 1
   for prompt in 5 22 39 56 73 90; do
     ids=$(seq 1 "$prompt" | awk '{ printf "%s%d", (NR > 1 ? "," : ""), 3 + ($1 * 37 + 11) % 250 }')
-    "$bin/sluicectl" generate --endpoint "$endpoint" --ids "$ids" --max-tokens 24 --temperature 0 \
-      --ignore-eos --json | grep -o '"ids":\[[0-9,]*\]' || break
+    ours "$bin/sluicectl" generate --endpoint "$endpoint" --ids "$ids" --max-tokens 24 \
+      --temperature 0 --ignore-eos --json | grep -o '"ids":\[[0-9,]*\]' || break
   done
   serve_stop
 }

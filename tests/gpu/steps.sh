@@ -7,15 +7,15 @@ machine() {
   uname -a
   nvidia-smi || echo "no nvidia-smi"
   nvcc --version || echo "no nvcc"
-  ldd "$bin/sluice-worker-cuda"
-  tr ':' '\n' <<<"$LD_LIBRARY_PATH"
+  ours ldd "$bin/sluice-worker-cuda"
+  tr ':' '\n' <<<"$libraries"
 }
 
 # Every check of the kernels in a process of its own: a fault on the device ends only one of them.
 kernels() {
   local name bad=0
   for name in $(grep -o 'unit_test(check_cuda_[a-z_]*' tests/kern/check_cuda.c | cut -d'(' -f2); do
-    if timeout 60 "$tests/kern_gpu_check" "$name"; then
+    if ours timeout 60 "$tests/kern_gpu_check" "$name"; then
       echo "$name: ok"
     else
       echo "$name: FAILED"
@@ -52,17 +52,17 @@ answers() {
 }
 
 measure() {
-  "$tests/gpu_measure" "$1"
+  ours "$tests/gpu_measure" "$1"
 }
 
 sanitizer() {
   local tool bad=0
   command -v compute-sanitizer >/dev/null ||
     { echo "compute-sanitizer is not installed"; return 77; }
-  compute-sanitizer --error-exitcode 9 "$tests/kern_gpu_check" check_cuda_embed ||
+  ours compute-sanitizer --error-exitcode 9 "$tests/kern_gpu_check" check_cuda_embed ||
     { echo "compute-sanitizer does not run here: see above"; return 77; }
   for tool in memcheck racecheck synccheck; do
-    timeout 20 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/kern_gpu_check"
+    ours timeout 20 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/kern_gpu_check"
     case $? in
       0) echo "$tool: clean" ;;
       124) echo "$tool: clean as far as 20 s went" ;;
@@ -78,7 +78,7 @@ triple() {
   local mode folder=$work/llama-3-8b plans=$work/plans
   mkdir -p "$folder" "$plans"
   cp tests/gpu/llama-3-8b.json "$folder/config.json"
-  "$tests/gpu_measure" key "$folder" >"$work/key.json" || return 1
+  ours "$tests/gpu_measure" key "$folder" >"$work/key.json" || return 1
   python3 -B tests/gpu/make_plans.py "$work/key.json" "$plans" || return 1
   nvidia-smi dmon -s pc -d 1 >"$out/clocks.log" 2>&1 &
   local clocks=$!
@@ -88,16 +88,20 @@ triple() {
       kv.device_pages=49152 "plan.dir=$plans" "plan.mode=$mode" workers.step_timeout_ms=60000 \
       workers.start_timeout_ms=120000 queue.requests_max=4096 queue.tokens_max=4194304 || continue
     grep -E 'plans|refused|cut by|shared by' "$work/$mode.log"
-    timeout 20 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:64 --num-prompts 64 \
-      --ignore-eos >/dev/null # Warms up: graphs are captured, products timed.
-    timeout 60 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:512 \
+    ours timeout 20 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:64 \
+      --num-prompts 64 --ignore-eos >/dev/null # Warms up: graphs are captured, products timed.
+    ours timeout 60 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:512 \
       --num-prompts 512 --ignore-eos --json "$out/bench-$mode.json"
+    ours "$bin/sluicectl" status --endpoint "$endpoint" --json >"$out/status-$mode.json"
     serve_stop
-    python3 - "$mode" "$out/bench-$mode.json" <<'PY'
+    python3 - "$mode" "$out/bench-$mode.json" "$out/status-$mode.json" <<'PY'
 import json, sys
-mode, path = sys.argv[1:]
-told = json.load(open(path, encoding="utf-8"))
-print(json.dumps({"row": "triple", "mode": mode, **{name: told[name] for name in
+mode, bench, status = sys.argv[1:]
+told = json.load(open(bench, encoding="utf-8"))
+stats = json.load(open(status, encoding="utf-8"))["stats"]
+waited, computed = stats["wait_us_total"], stats["compute_us_total"]
+print(json.dumps({"row": "triple", "mode": mode, "lane_sharing": stats["lane_sharing"],
+      "waited_share": waited / (waited + computed), **{name: told[name] for name in
       ("total_token_throughput", "output_throughput", "median_ttft_ms", "median_tpot_ms")
       if name in told}}))
 PY
@@ -105,4 +109,4 @@ PY
   kill "$clocks"
   [ "$(grep -c . <(ls "$out"/bench-*.json 2>/dev/null))" -eq 3 ]
 }
-export -f machine kernels answers measure sanitizer triple serve_start serve_stop serve_answers
+export -f machine kernels answers measure sanitizer triple ours serve_start serve_stop serve_answers

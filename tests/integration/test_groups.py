@@ -32,4 +32,4 @@ def test_a_layout_answers_as_one_worker(agent, own_agent, layout):
     assert shared == alone
     assert all(len(ids) == 30 for ids, *_ in alone)
     assert len(alone[2][2]) == 30 and len(alone[3][3]) == 14
-    assert stats["workers_ready"] == 2
+    assert stats["workers_ready"] == 2 and stats["lane_sharing"] == 1

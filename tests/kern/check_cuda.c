@@ -59,6 +59,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_route),
         cmocka_unit_test(check_cuda_combine),
         cmocka_unit_test(check_cuda_rope),
+        cmocka_unit_test(check_cuda_rope_bytes),
         cmocka_unit_test(check_cuda_kv_pages_move),
         cmocka_unit_test(check_cuda_kv_pages_copy),
         cmocka_unit_test(check_cuda_attend_decode),

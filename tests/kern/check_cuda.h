@@ -42,6 +42,7 @@ void check_cuda_logits(void **state);
 void check_cuda_route(void **state);
 void check_cuda_combine(void **state);
 void check_cuda_rope(void **state);
+void check_cuda_rope_bytes(void **state);
 void check_cuda_kv_pages_move(void **state);
 void check_cuda_kv_pages_copy(void **state);
 void check_cuda_attend_decode(void **state);

@@ -21,7 +21,7 @@
 #include "tests/kern/check_cuda.h"
 
 enum {
-    ROUNDS = 10, /* Each head size once. */
+    ROUNDS = 12,
     SEQUENCES_MAX = 4,
     PAGES_MAX = 160, /* Of one sequence. */
     SLOTS_MAX = 16,
@@ -40,6 +40,7 @@ struct scene {
     size_t rows;
     void *q;
     void *pool;
+    float *kv_scale; /* [k, v][kv_heads]: the pool holds e4m3; or NULL. */
 };
 
 static uint32_t pick(struct check_random *random, const uint32_t *values, uint32_t count)
@@ -64,10 +65,16 @@ static size_t kv_at(const struct scene *scene, const struct attend_sequence *seq
 
 static void draw_shape(struct scene *scene, struct check_cuda *check)
 {
-    static const uint32_t dims[] = {128, 64, 96, 80, 192, 256, 40, 7, 112, 130};
+    static const struct {
+        uint32_t dim;
+        bool bytes; /* Pages hold e4m3. */
+    } heads[ROUNDS] = {{128, false}, {64, true},  {96, false}, {128, true},
+                       {192, false}, {256, true}, {80, true},  {7, false},
+                       {40, false},  {130, true}, {64, false}, {256, false}};
     static const uint32_t groups[] = {1, 4, 7, 8, 32, 17};
     static const uint32_t windows[] = {0, 0, 1, 16, 100, 512, 600};
     struct check_random *random = &check->random;
+    const size_t turn = random->seed / 2 % ROUNDS; /* Each, in either type. */
     const uint32_t kv_heads = check_between(random, 1, 2);
     scene->check = check;
     scene->page_tokens = 16u << check_between(random, 0, 2);
@@ -75,11 +82,47 @@ static void draw_shape(struct scene *scene, struct check_cuda *check)
     scene->shape = (struct attend_shape){
         .heads = kv_heads * pick(random, groups, 6),
         .kv_heads = kv_heads,
-        .head_dim = dims[random->seed / 2 % 10], /* Each in turn, in either type. */
+        .head_dim = heads[turn].dim,
         .window = pick(random, windows, 7),
         .ctas = check_between(random, 1, 40),
         .dtype = check->dtype,
     };
+    if (heads[turn].bytes) {
+        scene->kv_scale = check_floats(random, CHECK_FILL_UNIT, (size_t)2 * kv_heads);
+        for (uint32_t i = 0; i < 2 * kv_heads; i++) {
+            scene->kv_scale[i] = 1.5f + scene->kv_scale[i];
+        }
+    }
+}
+
+/* A cell of the pool as the kernels count with it: without its scale. */
+static float load_cell(const struct scene *scene, size_t at)
+{
+    if (!scene->kv_scale) {
+        return act_load(scene->pool, at, scene->shape.dtype);
+    }
+    const uint8_t bits = ((const uint8_t *)scene->pool)[at];
+    const int exponent = bits >> 3 & 15;
+    const float size =
+        ldexpf((float)(bits & 7) + (exponent ? 8.0f : 0.0f), (exponent ? exponent : 1) - 10);
+    return bits & 0x80 ? -size : size;
+}
+
+/* Cells of one token: acts, or bytes of any size up to 1. */
+static void fill_cells(struct scene *scene, struct check_random *random, size_t at, float *values)
+{
+    const uint32_t dim = scene->shape.head_dim;
+    if (!scene->kv_scale) {
+        check_fill(random, CHECK_FILL_UNIT, values, dim);
+        for (uint32_t d = 0; d < dim; d++) {
+            act_store(scene->pool, at + d, values[d], scene->shape.dtype);
+        }
+        return;
+    }
+    for (uint32_t d = 0; d < dim; d++) {
+        const uint32_t bits = check_between(random, 0, 0x38) | check_between(random, 0, 1) << 7;
+        ((uint8_t *)scene->pool)[at + d] = (uint8_t)bits;
+    }
 }
 
 /* Appends a sequence whose rows stand at [position, position + rows). */
@@ -101,11 +144,7 @@ static void fill_sequence(struct scene *scene, const struct attend_sequence *seq
     const uint32_t end = sequence->position + sequence->row_count;
     for (uint32_t p = first_seen(scene, sequence->position); p < end; p++) {
         for (uint32_t i = 0; i < 2 * scene->shape.kv_heads; i++) {
-            const size_t at = kv_at(scene, sequence, p, i / 2, i % 2);
-            check_fill(&random, CHECK_FILL_UNIT, values, dim);
-            for (uint32_t d = 0; d < dim; d++) {
-                act_store(scene->pool, at + d, values[d], scene->shape.dtype);
-            }
+            fill_cells(scene, &random, kv_at(scene, sequence, p, i / 2, i % 2), values);
         }
     }
     free(values);
@@ -131,7 +170,8 @@ static void fill_scene(struct scene *scene)
         scene->tables[i] = (2 * pages - scene->tables[i] % pages - 1 + turn) % pages;
     }
     scene->row_acts = (size_t)shape->heads * shape->head_dim;
-    scene->pool = check_alloc(pages * page_acts * kern_dtype_bytes(shape->dtype));
+    scene->pool =
+        check_alloc(pages * page_acts * (scene->kv_scale ? 1 : kern_dtype_bytes(shape->dtype)));
     scene->q = check_acts(random, CHECK_FILL_UNIT, scene->rows * scene->row_acts, shape->dtype);
     for (uint32_t i = 0; i < scene->count; i++) {
         fill_sequence(scene, &scene->sequences[i]);
@@ -142,6 +182,7 @@ static void close_scene(struct scene *scene)
 {
     free(scene->q);
     free(scene->pool);
+    free(scene->kv_scale);
 }
 
 /* What attention gives for some sequences, by lists for a device of `ctas` and so many slots. */
@@ -173,6 +214,7 @@ static void *attend(const struct scene *scene, const struct attend_sequence *seq
         .merges = work.merges,
         .blocks = work.blocks,
         .slots = check_alloc(slot_floats * sizeof(float)),
+        .kv_scale = scene->kv_scale,
         .heads = shape->heads,
         .kv_heads = shape->kv_heads,
         .head_dim = shape->head_dim,
@@ -200,6 +242,9 @@ static void expect_head(const struct scene *scene, const struct attend_sequence 
     const uint32_t kv_head = head / (scene->shape.heads / scene->shape.kv_heads);
     const uint32_t last = sequence->position + row;
     const size_t q = (sequence->row_first + row) * scene->row_acts + (size_t)head * dim;
+    const float *scale = scene->kv_scale;
+    const double key_scale = scale ? (double)scale[kv_head] : 1;
+    const double value_scale = scale ? (double)scale[scene->shape.kv_heads + kv_head] : 1;
     double max = -INFINITY;
     double sum = 0;
     memset(out, 0, dim * sizeof *out);
@@ -208,21 +253,20 @@ static void expect_head(const struct scene *scene, const struct attend_sequence 
         const size_t value = kv_at(scene, sequence, p, kv_head, 1);
         double score = 0;
         for (uint32_t d = 0; d < dim; d++) {
-            score += (double)act_load(scene->q, q + d, dtype) *
-                     (double)act_load(scene->pool, key + d, dtype);
+            score += (double)act_load(scene->q, q + d, dtype) * (double)load_cell(scene, key + d);
         }
-        score *= (double)scene->scale;
+        score *= (double)scene->scale * key_scale;
         const double greatest = fmax(max, score);
         const double keep = exp(max - greatest);
         const double weight = exp(score - greatest);
         sum = sum * keep + weight;
         max = greatest;
         for (uint32_t d = 0; d < dim; d++) {
-            out[d] = out[d] * keep + weight * (double)act_load(scene->pool, value + d, dtype);
+            out[d] = out[d] * keep + weight * (double)load_cell(scene, value + d);
         }
     }
     for (uint32_t d = 0; d < dim; d++) {
-        out[d] /= sum;
+        out[d] *= value_scale / sum;
     }
 }
 
@@ -339,7 +383,7 @@ static void decode_alone_round(struct check_cuda *check)
 void check_cuda_attend_decode_alone(void **state)
 {
     (void)state;
-    check_cuda_schedules(decode_alone_round, 5);
+    check_cuda_schedules(decode_alone_round, 6);
 }
 
 /* A prompt in one chunk, and in two; in float also token by token, which the other kernel takes. */
@@ -380,7 +424,7 @@ static void prefill_cut_round(struct check_cuda *check)
 void check_cuda_attend_prefill_cut(void **state)
 {
     (void)state;
-    check_cuda_schedules(prefill_cut_round, 5);
+    check_cuda_schedules(prefill_cut_round, 6);
 }
 
 /* Shapes without an instance change nothing. */

@@ -3,6 +3,7 @@
  * ref through both layouts, and the moves of whole pages. Runs in the process of check_cuda.c.
  * Invariant: what a kernel was not told to write stays as it was.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/must.h"
 #include "kernels/bf16.h"
 #include "kernels/cuda/kv_pages_cuda.h"
 #include "kernels/cuda/rope_cuda.h"
@@ -191,6 +193,68 @@ void check_cuda_rope(void **state)
     check_cuda_schedules(rope_round, ROUNDS);
 }
 
+/* A number of e4m3 and no NaN: sign, 4 bits of exponent above -7, 3 of mantissa. */
+static float e4m3_value(uint8_t bits)
+{
+    const int exponent = bits >> 3 & 15;
+    const float size =
+        ldexpf((float)(bits & 7) + (exponent ? 8.0f : 0.0f), (exponent ? exponent : 1) - 10);
+    return bits & 0x80 ? -size : size;
+}
+
+/* Whether a cell is as near to a value as any other is; an act was rounded before. */
+static bool is_nearest(uint8_t cell, float value, enum kern_dtype dtype)
+{
+    const float slack = dtype == KERN_BF16 ? fabsf(value) / 128 : 0;
+    const float off = fabsf(e4m3_value(cell) - value);
+    for (uint32_t bits = 0; bits < 256; bits++) {
+        if (bits % 128 != 127 && fabsf(e4m3_value((uint8_t)bits) - value) + slack < off) {
+            return false;
+        }
+    }
+    return cell % 128 != 127;
+}
+
+/* The cells of e4m3 pages are what pages of acts hold, rounded; the others stay. */
+static void rope_bytes_round(struct check_cuda *check)
+{
+    static const float units[] = {1, 0.3f, 0.001f, 40}; /* Some past 448, some all small. */
+    struct rope_case c;
+    draw_case(check, &c);
+    const size_t scales = (size_t)2 * c.cuda.kv_heads;
+    const size_t head_values = (size_t)c.cuda.page_tokens * c.cuda.head_dim;
+    must(scales > 0 && head_values > 0);
+    float *scale = check_alloc(scales * sizeof *scale);
+    uint8_t *cells = check_alloc(c.pool_values);
+    struct cuda_rope_args args = c.cuda;
+    for (size_t i = 0; i < scales; i++) {
+        scale[i] = units[check_between(&check->random, 0, 3)];
+    }
+    args.kv_scale = scale;
+    args.pool = cells;
+    assert_int_equal(cuda_rope(&c.cuda, check->stream), 0);
+    assert_int_equal(cuda_rope(&args, check->stream), 0);
+    for (size_t i = 0; i < c.pool_values; i++) {
+        const float value = act_load(c.cuda.pool, i, check->dtype);
+        if (isnan(value)) {
+            assert_int_equal(cells[i], POISON);
+        } else {
+            assert_true(
+                is_nearest(cells[i], value / scale[i / head_values % scales], check->dtype));
+        }
+    }
+    check_cuda_result(check, cells, c.pool_values);
+    free(scale);
+    free(cells);
+    free_case(&c);
+}
+
+void check_cuda_rope_bytes(void **state)
+{
+    (void)state;
+    check_cuda_schedules(rope_bytes_round, ROUNDS);
+}
+
 /* Pages of a pool of some layers; each byte tells its place. */
 struct pool {
     uint8_t *bytes;
@@ -225,7 +289,7 @@ static void move_round(struct check_cuda *check)
     const uint32_t pages[] = {check_between(random, 0, 1), 3, 2};
     const uint32_t count = check_between(random, 0, 3);
     const size_t piece = pool.page_bytes;
-    uint8_t *staging = check_alloc(3 * pool.layers * piece);
+    uint8_t *staging = check_alloc((size_t)3 * pool.layers * piece);
     uint8_t *before = check_alloc(pool.size);
     const struct cuda_kv_pages_args args = {.pool = pool.bytes,
                                             .staging = staging,

@@ -20,11 +20,9 @@
 
 #define __global__
 #define __device__
-#define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __align__(bytes) alignas(bytes)
-#define GPU_DEVICE       [[maybe_unused]] static inline
+#define GPU_DEVICE [[maybe_unused]] static inline
 
 #define GPU_SHARED(name) unsigned char *const name = (unsigned char *)emu_here()->shared
 #define GPU_SHARED_ARRAY(type, name, count)                                                        \
@@ -65,11 +63,6 @@ static int gpu_launch(void (*kernel)(Takes...), dim3 grid, dim3 block, size_t sh
 static inline void __syncthreads(int line = __builtin_LINE())
 {
     (void)emu_block_sync(emu_here(), line, false);
-}
-
-static inline int __syncthreads_count(int predicate, int line = __builtin_LINE())
-{
-    return (int)emu_block_sync(emu_here(), line, predicate != 0);
 }
 
 static inline int __syncthreads_or(int predicate, int line = __builtin_LINE())
@@ -128,11 +121,6 @@ template <class T> static inline T __shfl_up_sync(uint32_t mask, T value, unsign
 static inline uint32_t __ballot_sync(uint32_t mask, int predicate)
 {
     return emu_warp_ballot(emu_here(), mask, predicate != 0);
-}
-
-static inline int __any_sync(uint32_t mask, int predicate)
-{
-    return __ballot_sync(mask, predicate) != 0;
 }
 
 static inline int __all_sync(uint32_t mask, int predicate)

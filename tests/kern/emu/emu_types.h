@@ -46,11 +46,6 @@ static inline uint2 make_uint2(unsigned x, unsigned y)
     return {x, y};
 }
 
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
-{
-    return {x, y, z, w};
-}
-
 static inline unsigned __float_as_uint(float value)
 {
     unsigned bits;
@@ -65,16 +60,6 @@ static inline float __uint_as_float(unsigned bits)
     return value;
 }
 
-static inline int __float_as_int(float value)
-{
-    return (int)__float_as_uint(value);
-}
-
-static inline float __int_as_float(int bits)
-{
-    return __uint_as_float((unsigned)bits);
-}
-
 struct __nv_bfloat16 {
     unsigned short bits;
 };
@@ -82,11 +67,6 @@ struct __nv_bfloat16 {
 static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 value)
 {
     return value.bits;
-}
-
-static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits)
-{
-    return {bits};
 }
 
 static inline float __bfloat162float(__nv_bfloat16 value)

@@ -15,41 +15,9 @@ template <class T> static inline T min(T a, T b)
     return b < a ? b : a;
 }
 
-template <class T> static inline T max(T a, T b)
-{
-    return a < b ? b : a;
-}
-
 template <class T> static inline T atomicAdd(T *word, T value)
 {
     return __atomic_fetch_add(word, value, __ATOMIC_SEQ_CST);
-}
-
-/* Replaces *word by change(*word); returns what it was. */
-template <class T, class Change> static inline T emu_replace(T *word, Change change)
-{
-    T old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-    while (!__atomic_compare_exchange_n(word, &old, change(old), false, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_SEQ_CST)) {
-    }
-    return old;
-}
-
-static inline float atomicAdd(float *word, float value)
-{
-    return __uint_as_float(emu_replace((unsigned *)word, [=](unsigned bits) {
-        return __float_as_uint(__uint_as_float(bits) + value);
-    }));
-}
-
-template <class T> static inline T atomicMax(T *word, T value)
-{
-    return emu_replace(word, [=](T old) { return max(old, value); });
-}
-
-template <class T> static inline T atomicMin(T *word, T value)
-{
-    return emu_replace(word, [=](T old) { return min(old, value); });
 }
 
 template <class T> static inline T atomicExch(T *word, T value)
@@ -60,40 +28,6 @@ template <class T> static inline T atomicExch(T *word, T value)
 template <class T> static inline T atomicOr(T *word, T value)
 {
     return __atomic_fetch_or(word, value, __ATOMIC_SEQ_CST);
-}
-
-template <class T> static inline T atomicCAS(T *word, T expected, T value)
-{
-    __atomic_compare_exchange_n(word, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    return expected;
-}
-
-static inline void __threadfence()
-{
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-
-static inline void __threadfence_system()
-{
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-
-template <class T> static inline T __ldg(const T *address)
-{
-    return *address;
-}
-
-#define __expf(x) expf(x) /* The C library has functions of these names. */
-#define __logf(x) logf(x)
-
-static inline float __fdividef(float a, float b)
-{
-    return a / b;
-}
-
-static inline float rsqrtf(float x)
-{
-    return 1.0f / sqrtf(x);
 }
 
 static inline int __popc(unsigned bits)
@@ -139,6 +73,18 @@ GPU_DEVICE void gpu_copy_commit()
 template <int N> GPU_DEVICE void gpu_copy_wait()
 {
     emu_copies_wait(emu_here(), N);
+}
+
+/* The product of two bf16 is a float exactly; the sum is rounded twice, which no kernel minds. */
+GPU_DEVICE uint32_t gpu_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t sums = 0;
+    for (int i = 0; i < 32; i += 16) {
+        const float sum = __uint_as_float(a >> i << 16) * __uint_as_float(b >> i << 16) +
+                          __uint_as_float(c >> i << 16);
+        sums |= (uint32_t)__bfloat16_as_ushort(__float2bfloat16(sum)) << i;
+    }
+    return sums;
 }
 
 GPU_DEVICE float gpu_exp2(float x)
