@@ -4,6 +4,7 @@
  * refuses. Prints its seed; SLUICE_SEED sets it.
  */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,10 +30,13 @@ enum {
     PAGES = CONTEXT / PAGE_TOKENS,
     TOKENS = 48,
     PAST = 21,
-    PLANS = 16,
+    PLANS = 6,
     LANES = 3,
     ORDERS = 60, /* That miss an event, at most, before a wrong one. */
+    PROMPT_STEPS = 6,
 };
+
+#define BF16_ERROR_MAX 0.06 /* Relative, of a row's logits: the CPU's bf16 engine has 0.01. */
 
 static const struct tiny_model dense = {.hidden = 32,
                                         .layers = 3,
@@ -303,6 +307,65 @@ static void feeds_what_it_sampled(void **state)
     bed_close(bed);
 }
 
+/* Logits of a prompt in two chunks and of a few tokens behind it, with any one's experts. */
+static void feed_prompt(const char *path, enum kern_dtype dtype, float *logits)
+{
+    struct engine_options options = usual();
+    options.dtype = dtype;
+    struct probe probe = probe_open(path, options);
+    for (uint32_t i = 0; i < PROMPT_STEPS; i++) {
+        const uint32_t count = i == 0 ? TOKENS + 5 : 1;
+        uint32_t ids[TOKENS + 5];
+        for (uint32_t j = 0; j < count; j++) {
+            ids[j] = (7 * i + 11 * j + 3) % probe.vocab;
+        }
+        memcpy(logits + (size_t)i * probe.vocab, probe_feed(&probe, ids, count),
+               probe.vocab * sizeof *logits);
+    }
+    probe_close(&probe);
+}
+
+static double relative_error(const float *got, const float *want, size_t count)
+{
+    double error = 0;
+    double square = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double difference = (double)got[i] - (double)want[i];
+        error += difference * difference;
+        square += (double)want[i] * (double)want[i];
+    }
+    return sqrt(error / square);
+}
+
+/* Tensor cores and rounded activations: 8 bits of each number, and errors that add up like noise.
+ */
+static void check_bf16(const struct tiny_model *model)
+{
+    char path[TINY_MODEL_PATH_BYTES];
+    const size_t count = (size_t)PROMPT_STEPS * model->vocab;
+    float *logits = calloc(2 * count, sizeof *logits);
+    must(logits && setenv("SLUICE_EMU_SEED", "0", 1) == 0);
+    tiny_model_write(model, path);
+    feed_prompt(path, KERN_F32, logits);
+    feed_prompt(path, KERN_BF16, logits + count);
+    for (size_t first = 0; first < count; first += model->vocab) {
+        const double error = relative_error(logits + count + first, logits + first, model->vocab);
+        print_message("  relative error %.1e\n", error);
+        assert_true(error < BF16_ERROR_MAX);
+    }
+    tiny_model_remove(path);
+    free(logits);
+}
+
+static void bf16_is_near_f32(void **state)
+{
+    (void)state;
+    struct tiny_model all = experts;
+    all.experts_used = all.experts; /* Rounding may turn a choice between two that nearly tie. */
+    check_bf16(&dense);
+    check_bf16(&all);
+}
+
 /* On one lane and on parted ones; what was not run takes no time. */
 static void times_each_operation(void **state)
 {
@@ -394,6 +457,7 @@ int main(void)
         cmocka_unit_test(any_order_gives_the_same_bits),
         cmocka_unit_test(every_event_is_needed),
         cmocka_unit_test(feeds_what_it_sampled),
+        cmocka_unit_test(bf16_is_near_f32),
         cmocka_unit_test(times_each_operation),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
