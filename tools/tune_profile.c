@@ -31,6 +31,7 @@ struct run {
     uint32_t tp;
     const char *dtype;
     const char *weights;
+    const char *kv;
 };
 
 static int write_profile(void *context, const struct json *line)
@@ -54,8 +55,8 @@ static int profile_model(struct run *run)
     (void)snprintf(tokens, sizeof tokens, "%u", run->tokens_max);
     (void)snprintf(threads, sizeof threads, "%u", run->threads);
     (void)snprintf(seconds, sizeof seconds, "%u", run->seconds);
-    const char *const arguments[] = {"--measure", run->model, tokens,       threads,
-                                     seconds,     run->dtype, run->weights, NULL};
+    const char *const arguments[] = {"--measure", run->model,   tokens,  threads, seconds,
+                                     run->dtype,  run->weights, run->kv, NULL};
     const struct tune_worker worker = {.command = COMMAND,
                                        .arguments = arguments,
                                        .seconds = run->seconds,
@@ -66,6 +67,7 @@ static int profile_model(struct run *run)
 
 static const char *const dtypes[] = {"auto", "bf16", "f32", NULL};
 static const char *const weights[] = {"auto", "int8", NULL};
+static const char *const kvs[] = {"auto", "fp8_e4m3", NULL};
 
 static bool is_one_of(const char *word, const char *const *words)
 {
@@ -83,7 +85,8 @@ int tune_profile_main(int argc, char **argv)
                       .seconds = 120,
                       .tp = 1,
                       .dtype = "auto",
-                      .weights = "auto"};
+                      .weights = "auto",
+                      .kv = "auto"};
     const struct options_row rows[] = {
         {"model", OPTIONS_TEXT, 0, &run.model, "PATH", "the model, as in model.path"},
         {"json", OPTIONS_TEXT, 0, &run.out, "OUT", "write the profile to this file"},
@@ -93,6 +96,7 @@ int tune_profile_main(int argc, char **argv)
         {"seconds", OPTIONS_U32, 0, &run.seconds, "S", "how long to measure; default 120"},
         {"dtype", OPTIONS_TEXT, 0, &run.dtype, "T", "as in model.dtype; default auto"},
         {"weights", OPTIONS_TEXT, 0, &run.weights, "T", "as in model.weights; default auto"},
+        {"kv", OPTIONS_TEXT, 0, &run.kv, "T", "as in kv.dtype; default auto"},
         {"tp", OPTIONS_U32, 0, &run.tp, "N", "as in workers.tp; only 1 is measured"},
     };
     const struct options options = {COMMAND, "Measures a model's operations on this machine.", rows,
@@ -114,6 +118,9 @@ int tune_profile_main(int argc, char **argv)
     }
     if (!is_one_of(run.dtype, dtypes) || !is_one_of(run.weights, weights)) {
         return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto or int8");
+    }
+    if (!is_one_of(run.kv, kvs)) {
+        return options_wrong(COMMAND, "--kv is auto or fp8_e4m3");
     }
     return profile_model(&run);
 }

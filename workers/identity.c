@@ -19,6 +19,8 @@ void identity_fill(struct plankey *key, const struct engine *engine,
     hparams_text(engine_hparams(engine), key->model);
     (void)snprintf(key->dtype, sizeof key->dtype, "%s", dtype);
     (void)snprintf(key->weights, sizeof key->weights, "%s", int8 ? "int8" : dtype);
+    (void)snprintf(key->kv, sizeof key->kv, "%s",
+                   options->kv == ENGINE_KV_E4M3 ? "fp8_e4m3" : dtype);
     key->tp = options->ranks > 0 ? options->ranks : 1;
     engine_device(engine, key);
 }

@@ -76,6 +76,7 @@ static int open_engine(struct rig *rig, const struct weights *weights)
     const struct engine_options options = {
         .dtype = choose_dtype(rig, isa),
         .weights = int8 ? MATMUL_WEIGHTS_INT8 : MATMUL_WEIGHTS_DTYPE,
+        .kv = strcmp(rig->kv, "fp8_e4m3") == 0 ? ENGINE_KV_E4M3 : ENGINE_KV_DTYPE,
         .isa = isa,
         .threads = rig->threads,
         .tokens_max = rig->tokens_max,
