@@ -68,9 +68,9 @@ void measure_products(struct gauge *gauge)
         const double flops = 2.0 * ROWS * product.n * product.k;
         for (uint32_t lane = 0; lane < GAUGE_LANES; lane++) {
             const double first_us = gauge_time_us(gauge, lane, put_product, &product);
-            accel_tune(gauge->accel, true);
+            accel_tune(gauge->accel);
             gauge_check(accel_multiply(gauge->accel, lane, &product), "tuning");
-            accel_tune(gauge->accel, false);
+            (void)accel_tuned(gauge->accel);
             const double us = gauge_time_us(gauge, lane, put_product, &product);
             (void)printf("{\"row\": \"product\", \"op\": \"%s\", \"rows\": %d, \"units\": %u, "
                          "\"us\": %.1f, \"tflops\": %.1f, \"untimed_us\": %.1f}\n",
@@ -220,9 +220,9 @@ void measure_pairs(struct gauge *gauge)
             struct gauge_pair pair = {.lane = {small, gauge_large(level)},
                                       .put = {put_attention, put_product},
                                       .what = {&decode, &product}};
-            accel_tune(gauge->accel, true);
+            accel_tune(gauge->accel);
             gauge_check(accel_multiply(gauge->accel, pair.lane[1], &product), "tuning");
-            accel_tune(gauge->accel, false);
+            (void)accel_tuned(gauge->accel);
             for (int side = 0; side < 2; side++) {
                 pair.alone_us[side] =
                     gauge_time_us(gauge, pair.lane[side], pair.put[side], pair.what[side]);
