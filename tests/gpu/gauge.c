@@ -166,7 +166,7 @@ static void print_key(const char *folder)
     hparams_text(&hparams, key.model);
     (void)snprintf(key.device, sizeof key.device, "%s", info.name);
     (void)snprintf(key.library, sizeof key.library, "%s", info.libraries);
-    (void)snprintf(key.kernels, sizeof key.kernels, "%s", kern_version());
+    (void)snprintf(key.kernels, sizeof key.kernels, "%s", kern_cuda_version());
     key.units = info.units;
     struct json *json = plankey_json(&key);
     char *text = json_dump(json);
