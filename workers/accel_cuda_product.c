@@ -8,6 +8,8 @@
  * each number of rows. In float all lanes and all numbers of rows of a shape use one algorithm that
  * does not split k, so that a row's bits do not depend on its batch (as far as the library keeps
  * one order of sums within an algorithm; it does not promise it).
+ *
+ * SLUICE_CUDA_SM_TARGET=off leaves out the hint of how many SMs a lane has, for comparisons.
  */
 #include "workers/accel_cuda.h"
 
@@ -36,6 +38,7 @@ struct accel_products {
     cudaEvent_t start;
     cudaEvent_t end;
     struct accel_cuda_algorithms algorithms;
+    bool hinted; /* The library is told how many units a lane has. */
     bool tuning;
     bool left; /* Something was not timed: it came too late. */
     uint64_t tune_until_us;
@@ -66,10 +69,13 @@ int accel_cuda_products_open(struct accel *accel, struct model_error *error)
         return model_error_set(error, -EIO, "cuBLASLt does not start on %s (status %d)",
                                accel->info.name, (int)created);
     }
-    char tag[sizeof accel->info.name + sizeof accel->info.libraries];
+    const char *target = getenv("SLUICE_CUDA_SM_TARGET");
+    char tag[sizeof accel->info.name + sizeof accel->info.libraries + sizeof ";unhinted"];
     (void)snprintf(accel->info.libraries, sizeof accel->info.libraries, "cublaslt%zu",
                    products->blas.version());
-    (void)snprintf(tag, sizeof tag, "%s;%s", accel->info.name, accel->info.libraries);
+    products->hinted = !target || strcmp(target, "off") != 0;
+    (void)snprintf(tag, sizeof tag, "%s;%s%s", accel->info.name, accel->info.libraries,
+                   products->hinted ? "" : ";unhinted");
     accel_cuda_algorithms_open(&products->algorithms, tag);
     return 0;
 }
@@ -129,7 +135,8 @@ static cublasStatus_t describe(const struct accel *accel, const struct algorithm
     const cudaDataType_t act = key->dtype == KERN_BF16 ? CUDA_R_16BF : CUDA_R_32F;
     const cudaDataType_t out = key->float_y ? CUDA_R_32F : act;
     const cublasOperation_t transposed = CUBLAS_OP_T;
-    const int32_t units = key->units < accel->info.units ? (int32_t)key->units : 0;
+    const bool hint = accel->products->hinted && key->units < accel->info.units;
+    const int32_t units = hint ? (int32_t)key->units : 0;
     cublasStatus_t status =
         blas->init_product(&call->desc, sizeof call->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (!status) {

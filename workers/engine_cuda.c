@@ -548,7 +548,7 @@ void engine_device(const struct engine *engine, struct plankey *key)
     accel_info(engine->accel, &info);
     (void)snprintf(key->device, sizeof key->device, "%s", info.name);
     (void)snprintf(key->library, sizeof key->library, "%s", info.libraries);
-    (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
+    (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_cuda_version());
     key->units = info.units;
 }
 
