@@ -236,9 +236,9 @@ static int open_parts(struct engine *engine, const struct weights *weights,
     if (status) {
         return status;
     }
-    const uint64_t page_bytes = 2ULL * hparams->kv_heads * options->page_tokens *
-                                hparams->head_dim * kern_dtype_bytes(options->dtype);
-    model->page_bytes = page_bytes;
+    const size_t cell_bytes = model->kv == ENGINE_KV_E4M3 ? 1 : kern_dtype_bytes(options->dtype);
+    model->page_bytes =
+        (size_t)2 * hparams->kv_heads * options->page_tokens * hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
     return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
@@ -260,6 +260,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
     engine->model.dtype = options->dtype;
+    engine->model.kv = options->kv;
     engine->model.page_tokens = options->page_tokens;
     engine->model.device_pages = options->device_pages;
     error->text[0] = '\0';
