@@ -53,8 +53,8 @@ static const struct setting setting_table[] = {
     {"workers.start_timeout_ms", "A worker not ready by then is killed.", "120000", NULL,
      SETTING_NUMBER, 100, 3600000, AT(workers.start_timeout_ms)},
     {"workers.step_timeout_ms",
-     "A step not answered by then is a hang: the worker is killed. Large models on few cores need "
-     "more, or a smaller batch.tokens_max.",
+     "A worker that gets no further with a step for so long hangs, and is killed. On a GPU, which "
+     "tells nothing in between, all of the step counts.",
      "5000", NULL, SETTING_NUMBER, 10, 600000, AT(workers.step_timeout_ms)},
     {"batch.tokens_max", "Tokens of one step, prompts and answers together.", "512", NULL,
      SETTING_NUMBER, 1, LIMIT_STEP_TOKENS_MAX, AT(batch.tokens_max)},

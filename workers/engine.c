@@ -378,6 +378,11 @@ void engine_join(struct engine *engine, struct comm *comm)
     engine->llama.comm = comm;
 }
 
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
+{
+    engine->pipe.progress = progress;
+}
+
 /* Of the tokens whose logits are wanted. */
 static void run_head(struct engine *engine)
 {

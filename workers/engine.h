@@ -51,6 +51,10 @@ void engine_close(struct engine *engine);
  * each epoch. When one of its collectives fails (comm_error()), so has the run. */
 void engine_join(struct engine *engine, struct comm *comm);
 
+/* A word that the engine moves as a run gets on, borrowed until the next call: a long step is no
+ * hang. On a device, whose steps are short, it stands still. */
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress);
+
 /* Rows of one sequence in a batch. */
 struct engine_row {
     const uint32_t *pages; /* Block table of the sequence from position 0. */
