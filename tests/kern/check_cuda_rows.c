@@ -1,8 +1,8 @@
 /*
  * check_cuda_rows.c - checks of the CUDA kernels that work row by row: feed, embed, norm, silu,
- * weave.
- * Each round draws a shape and a fill; rows of the bucket past the batch's own must stay as they
- * were. Runs in the process of check_cuda.c. Invariant: no input here leaves the range of float.
+ * weave. Each round draws a shape and a fill; rows of the bucket past the batch's own must stay as
+ * they were. Runs in the process of check_cuda.c. Invariant: no input here leaves the range of
+ * float.
  */
 #include <math.h>
 #include <setjmp.h>
