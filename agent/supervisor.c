@@ -59,6 +59,7 @@ static sigset_t supervisor_signals(void)
     must(sigemptyset(&set) == 0);
     must(sigaddset(&set, SIGTERM) == 0);
     must(sigaddset(&set, SIGINT) == 0);
+    must(sigaddset(&set, SIGHUP) == 0); /* The terminal is gone; under nohup it never comes. */
     must(sigaddset(&set, SIGCHLD) == 0);
     return set;
 }

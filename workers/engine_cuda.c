@@ -57,11 +57,6 @@ struct engine {
     int error; /* The first one of the device: nothing counts any more. */
 };
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int check_options(const struct engine_options *options, const struct hparams *hparams,
                          struct model_error *error)
 {
@@ -75,17 +70,9 @@ static int check_options(const struct engine_options *options, const struct hpar
                "set workers.device to cpu";
     }
     if (text) {
-        (void)snprintf(error->text, sizeof error->text, "%s", text);
-        return -ENOTSUP;
+        return model_error_set(error, -ENOTSUP, "%s", text);
     }
-    if (options->context_max > hparams->positions_max) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "a context of %u tokens is more than the model's %u positions: "
-                       "lower model.context_tokens_max",
-                       options->context_max, hparams->positions_max);
-        return -ENOTSUP;
-    }
-    return 0;
+    return hparams_check_context(hparams, options->context_max, error);
 }
 
 enum kern_dtype engine_dtype_auto(unsigned isa)
@@ -166,29 +153,29 @@ static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct mod
     uint64_t pool;
     const bool counted = checked_mul(page, options->device_pages, &pool);
     if (weights > room) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the weights need %llu MB and the GPU has %llu MB free: "
-                       "a smaller model%s would fit",
-                       (unsigned long long)(weights >> 20), (unsigned long long)(room >> 20),
-                       options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
-        return -ENOMEM;
+        return model_error_set(error, -ENOMEM,
+                               "the weights need %llu MB and the GPU has %llu MB free: "
+                               "a smaller model%s would fit",
+                               (unsigned long long)(weights >> 20),
+                               (unsigned long long)(room >> 20),
+                               options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
     }
     if (buffer_bytes > room - weights) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "buffers of %llu MB do not fit beside %llu MB of weights in the GPU's %llu "
-                       "MB: lower batch.tokens_max or batch.slots_max",
-                       (unsigned long long)(buffer_bytes >> 20),
-                       (unsigned long long)(weights >> 20), (unsigned long long)(room >> 20));
-        return -ENOMEM;
+        return model_error_set(
+            error, -ENOMEM,
+            "buffers of %llu MB do not fit beside %llu MB of weights in the GPU's %llu "
+            "MB: lower batch.tokens_max or batch.slots_max",
+            (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(weights >> 20),
+            (unsigned long long)(room >> 20));
     }
     if (!counted || pool > room - weights - buffer_bytes) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the KV pool of %u pages does not fit beside %llu MB of weights and %llu MB "
-                       "of buffers in the GPU's %llu MB: set kv.device_pages to %llu or less",
-                       options->device_pages, (unsigned long long)(weights >> 20),
-                       (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(room >> 20),
-                       (unsigned long long)((room - weights - buffer_bytes) / page));
-        return -ENOMEM;
+        return model_error_set(
+            error, -ENOMEM,
+            "the KV pool of %u pages does not fit beside %llu MB of weights and %llu MB "
+            "of buffers in the GPU's %llu MB: set kv.device_pages to %llu or less",
+            options->device_pages, (unsigned long long)(weights >> 20),
+            (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(room >> 20),
+            (unsigned long long)((room - weights - buffer_bytes) / page));
     }
     engine->kv_bytes = pool;
     return 0;
@@ -279,8 +266,8 @@ int engine_open(struct engine **out, const struct weights *weights,
     status = open_parts(engine, weights, error);
     if (status) {
         if (error->text[0] == '\0') {
-            (void)snprintf(error->text, sizeof error->text,
-                           "the model cannot be made ready on the GPU: %s", strerror(-status));
+            status = model_error_set(error, status, "the model cannot be made ready on the GPU: %s",
+                                     strerror(-status));
         }
         engine_close(engine);
         return status;
@@ -502,7 +489,8 @@ void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uin
         for (uint32_t first = 0; first < layers && sources[i] != targets[i];
              first += ACCEL_COPIES_MAX) {
             struct accel_copy copies[ACCEL_COPIES_MAX];
-            const uint32_t here = (uint32_t)smaller(layers - first, ACCEL_COPIES_MAX);
+            const uint32_t rest = layers - first;
+            const uint32_t here = rest < ACCEL_COPIES_MAX ? rest : ACCEL_COPIES_MAX;
             for (uint32_t layer = 0; layer < here; layer++) {
                 uint8_t *pages =
                     model->pool + (size_t)(first + layer) * model->device_pages * model->page_bytes;

@@ -53,12 +53,6 @@ static void tell_progress(struct measure *measure, const char *what)
     rig_print(root);
 }
 
-static int by_value(const void *left, const void *right)
-{
-    const double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 /* Runs measure->plan on such a batch, as often as its part of the time allows: fills us. */
 static void time_batch(struct measure *measure, const struct regime *regime)
 {
@@ -84,7 +78,7 @@ static void time_batch(struct measure *measure, const struct regime *regime)
         now_us = clock_now_us();
     } while (runs < RUNS_MAX && now_us < until_us);
     for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        qsort(run_us[i], runs, sizeof run_us[i][0], by_value);
+        rig_sort(run_us[i], runs);
         measure->us[i] = run_us[i][runs / 4];
     }
 }
@@ -242,7 +236,7 @@ static void take_medians(double *out, const double *const pass[PASSES], size_t c
         for (uint32_t p = 0; p < PASSES; p++) {
             sorted[p] = pass[p][i];
         }
-        qsort(sorted, PASSES, sizeof sorted[0], by_value);
+        rig_sort(sorted, PASSES);
         out[i] = sorted[PASSES / 2];
     }
 }

@@ -21,7 +21,7 @@ def test_processes_keep_the_names_of_their_binaries(agent):
     assert all(p.name == p.executable[:15] for p in found), found
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_under_load_ends_every_stream(make_agent, number):
     agent = make_agent({"stream.credit_tokens": 8}).start()
     clients = [Client(agent.endpoint) for _ in range(32)]
