@@ -369,9 +369,10 @@ void engine_close(struct engine *engine)
     free(engine);
 }
 
-void engine_join(struct engine *engine, struct comm *comm)
+int engine_join(struct engine *engine, struct comm *comm)
 {
     engine->llama.comm = comm;
+    return 0;
 }
 
 /* Of the tokens whose logits are wanted. */

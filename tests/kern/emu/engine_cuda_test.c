@@ -476,10 +476,6 @@ static void refuses_what_it_cannot_do(void **state)
     options.weights = MATMUL_WEIGHTS_INT8;
     assert_int_equal(open_with(&options, &error), -ENOTSUP);
     assert_non_null(strstr(error.text, "model.weights"));
-    options = usual();
-    options.ranks = 2;
-    assert_int_equal(open_with(&options, &error), -ENOTSUP);
-    assert_non_null(strstr(error.text, "workers.tp"));
 }
 
 int main(void)
