@@ -75,6 +75,7 @@ int step_attach(struct step *step, struct link *link, struct comm *comm)
 {
     step->link = link;
     step->comm = comm;
+    engine_watch(step->engine, link_own_progress(link));
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     step->end_us = 0;

@@ -58,17 +58,19 @@ static void write_case(uint32_t i, char path[TINY_MODEL_PATH_BYTES])
 
 struct solo { /* A case, and what a rank that is alone makes of it. */
     uint32_t index;
+    struct engine_options options;
     char path[TINY_MODEL_PATH_BYTES];
     float *logits;
     size_t count;
 };
 
-static struct solo solo_open(uint32_t index)
+static struct solo solo_open(uint32_t index, enum engine_kv kv)
 {
-    struct solo solo = {.index = index};
+    struct solo solo = {.index = index, .options = usual};
+    solo.options.kv = kv;
     write_case(index, solo.path);
     must(setenv("SLUICE_EMU_SEED", "0", 1) == 0);
-    solo.logits = choir_sing(solo.path, 1, &usual, NULL, &solo.count);
+    solo.logits = choir_sing(solo.path, 1, &solo.options, NULL, &solo.count);
     return solo;
 }
 
@@ -85,7 +87,7 @@ static void check_bits(const struct solo *solo, const struct plan *plan, const c
     size_t count;
     size_t differ = 0;
     must(setenv("SLUICE_EMU_SEED", seed, 1) == 0);
-    float *shared = choir_sing(solo->path, ranks, &usual, plan, &count);
+    float *shared = choir_sing(solo->path, ranks, &solo->options, plan, &count);
     assert_int_equal(count, solo->count);
     for (size_t i = 0; i < count; i++) {
         differ += memcmp(&solo->logits[i], &shared[i], sizeof shared[i]) != 0;
@@ -122,7 +124,7 @@ static void ranks_give_the_same_bits(void **state)
     struct plan *plan = calloc(1, sizeof *plan);
     must(plan);
     for (uint32_t i = 0; i < CASES; i++) {
-        struct solo solo = solo_open(i);
+        struct solo solo = solo_open(i, ENGINE_KV_DTYPE);
         check_bits(&solo, NULL, "0");
         check_bits(&solo, NULL, "9");
         for (uint64_t seed = 1; seed <= PLANS; seed++) {
@@ -132,6 +134,14 @@ static void ranks_give_the_same_bits(void **state)
         solo_close(&solo);
     }
     free(plan);
+}
+
+static void ranks_with_e4m3_pages_too(void **state)
+{
+    (void)state;
+    struct solo solo = solo_open(1, ENGINE_KV_E4M3);
+    check_bits(&solo, NULL, "0");
+    solo_close(&solo);
 }
 
 struct pair {
@@ -243,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_give_the_same_bits),
+        cmocka_unit_test(ranks_with_e4m3_pages_too),
         cmocka_unit_test(a_rank_that_goes_costs_a_step),
         cmocka_unit_test(names_both_numbers_of_what_does_not_fit),
     };
