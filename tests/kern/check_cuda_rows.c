@@ -1,7 +1,7 @@
 /*
- * check_cuda_rows.c - checks of the CUDA kernels that work row by row: feed, embed, norm, silu and
- * quantise. Each round draws a shape and a fill; rows of the bucket past the batch's own must stay
- * as they were. Runs in the process of check_cuda.c. Invariant: no sum here leaves the range of
+ * check_cuda_rows.c - checks of the CUDA kernels that work row by row: feed, embed, norm, silu,
+ * weave. Each round draws a shape and a fill; rows of the bucket past the batch's own must stay as
+ * they were. Runs in the process of check_cuda.c. Invariant: no input here leaves the range of
  * float.
  */
 #include <math.h>
@@ -16,9 +16,8 @@
 #include "kernels/cuda/embed_cuda.h"
 #include "kernels/cuda/feed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
-#include "kernels/cuda/quantise_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
-#include "kernels/e4m3.h"
+#include "kernels/cuda/weave_cuda.h"
 #include "kernels/ref/ref.h"
 #include "tests/kern/check_cuda.h"
 
@@ -218,75 +217,56 @@ void check_cuda_silu(void **state)
     check_cuda_schedules(silu_round, ROUNDS);
 }
 
-/* A row by its definition; what is no number stays none. */
-static void expect_row(const float *x, const uint8_t *q, float scale, uint32_t cols)
-{
-    float largest = 0;
-    for (uint32_t c = 0; c < cols; c++) {
-        largest = fmaxf(largest, fabsf(x[c]));
-    }
-    assert_true(scale == e4m3_scale(largest));
-    for (uint32_t c = 0; c < cols; c++) {
-        const float value = e4m3_to_float(q[c]);
-        if (isnan(x[c]) || isinf(x[c])) {
-            assert_true(isnan(value));
-        } else if (!isinf(largest)) {
-            assert_int_equal(q[c], e4m3_from_float(x[c] * e4m3_inverse(largest)));
-            assert_true(fabsf(value * scale - x[c]) <= fabsf(x[c]) / 15 + scale / 512 + 1e-30f);
-        }
-    }
-}
-
-static void quantise_round(struct check_cuda *check)
+/* Parts as ranks give them: each has room for the largest. */
+static void weave_round(struct check_cuda *check)
 {
     struct check_random *random = &check->random;
     const uint32_t rows = check_between(random, 0, 5);
-    const uint32_t cols = draw_cols(random);
+    const uint32_t ranks = check_between(random, 1, 5);
+    const uint32_t even = 4 * ranks * check_between(random, 1, 400 / ranks);
+    const uint32_t cols = check_between(random, 0, 1) ? even : even - check_between(random, 0, 3);
+    const bool adds = check->dtype == KERN_F32 && check_between(random, 0, 1);
     const size_t room = (size_t)(rows + ROWS_SPARE) * cols;
-    void *x = check_acts(random, check_between(random, 0, CHECK_FILLS - 1), room, check->dtype);
-    float *floats = check_alloc(room * sizeof *floats);
-    uint8_t *got = check_alloc(room);
-    uint8_t *untouched = check_alloc(room);
-    float scale[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    const struct cuda_quantise_args args = {.x = x,
-                                            .q = got,
-                                            .scale = scale,
-                                            .rows = &rows,
-                                            .rows_max = rows + ROWS_SPARE,
-                                            .cols = cols,
-                                            .ctas = check->ctas,
-                                            .dtype = check->dtype};
-    for (uint32_t r = 0; r < rows; r++) { /* A row of zeros, one that is tiny, one with a NaN. */
-        const size_t last = (size_t)(r + 1) * cols - 1;
-        const uint32_t kind = check_between(random, 0, 5);
-        for (size_t i = (size_t)r * cols; i <= last && kind < 2; i++) {
-            act_store(x, i, kind > 0 ? 1e-31f : 0, check->dtype);
+    const size_t part = (size_t)(rows + ROWS_SPARE) * ((cols - 1) / ranks + 1);
+    const size_t item = kern_dtype_bytes(check->dtype);
+    uint8_t *parts = check_acts(random, CHECK_FILL_UNIT, ranks * part, check->dtype);
+    uint8_t *want = check_acts(random, CHECK_FILL_UNIT, room, check->dtype);
+    uint8_t *got = check_alloc(room * item);
+    memcpy(got, want, room * item);
+    for (size_t i = 0; i < (size_t)rows * cols; i++) {
+        size_t rank = 0;
+        while ((rank + 1) * cols / ranks <= i % cols) {
+            rank++;
         }
-        if (kind == 2 || kind == 3) {
-            act_store(x, last - check_between(random, 0, cols - 1), kind > 2 ? NAN : INFINITY,
-                      check->dtype);
+        const size_t first = rank * cols / ranks;
+        const size_t own = (rank + 1) * cols / ranks - first;
+        const uint8_t *from = parts + (rank * part + i / cols * own + i % cols - first) * item;
+        if (adds) {
+            ((float *)want)[i] += *(const float *)from;
+        } else {
+            memcpy(want + i * item, from, item);
         }
     }
-    for (size_t i = 0; i < room; i++) {
-        floats[i] = act_load(x, i, check->dtype);
-    }
-    assert_int_equal(cuda_quantise(&args, check->stream), 0);
-    check_cuda_result(check, got, room);
-    check_cuda_result(check, scale, rows * sizeof *scale);
-    for (uint32_t r = 0; r < rows; r++) {
-        expect_row(floats + (size_t)r * cols, got + (size_t)r * cols, scale[r], cols);
-    }
-    assert_memory_equal(got + (size_t)rows * cols, untouched + (size_t)rows * cols,
-                        (size_t)ROWS_SPARE * cols);
-    assert_true(scale[rows] == -1);
-    free(x);
-    free(floats);
+    const struct cuda_weave_args args = {.parts = parts,
+                                         .y = got,
+                                         .rows = &rows,
+                                         .part_items = part,
+                                         .rows_max = rows + ROWS_SPARE,
+                                         .cols = cols,
+                                         .ranks = ranks,
+                                         .ctas = check->ctas,
+                                         .dtype = check->dtype,
+                                         .adds = adds};
+    assert_int_equal(cuda_weave(&args, check->stream), 0);
+    check_cuda_result(check, got, room * item);
+    assert_memory_equal(got, want, room * item);
+    free(parts);
+    free(want);
     free(got);
-    free(untouched);
 }
 
-void check_cuda_quantise(void **state)
+void check_cuda_weave(void **state)
 {
     (void)state;
-    check_cuda_schedules(quantise_round, 3 * ROUNDS);
+    check_cuda_schedules(weave_round, 2 * ROUNDS);
 }

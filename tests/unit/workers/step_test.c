@@ -90,7 +90,7 @@ static void join(struct fixture *fixture, uint32_t epoch)
     assert_int_equal(link_core_begin(&fixture->core, sockets[0], epoch, 3, 0), 0);
     assert_int_equal(link_worker_connect(&fixture->worker, sockets[1], 1000), 0);
     assert_int_equal(link_core_finish(&fixture->core), 0);
-    step_attach(&fixture->step, &fixture->worker, NULL);
+    assert_int_equal(step_attach(&fixture->step, &fixture->worker, NULL), 0);
 }
 
 static int set_up(void **state)
