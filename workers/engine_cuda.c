@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "kernels/cuda/attend_cuda.h"
 #include "plan/plankey.h"
 #include "workers/batch_cuda.h"
@@ -27,7 +28,8 @@ enum {
     GRAPHS_MAX = 256,
     EVENT_BLOCK = LOAD_CUDA_EVENTS, /* Two: the block's copy to the device has ended. */
     EVENT_DONE = EVENT_BLOCK + 2,
-    EVENT_PLANS,    /* Those of lanes_cuda.h. */
+    EVENT_CHOSEN,                                  /* Of each call that engine_take() owes. */
+    EVENT_PLANS = EVENT_CHOSEN + ENGINE_AHEAD_MAX, /* Those of lanes_cuda.h. */
     UNIT_SLOTS = 4, /* Of attention's sums, for each of the device's units. */
     TIMEOUT_DEFAULT_MS = 60000,
 };
@@ -48,8 +50,11 @@ struct engine {
     struct cuda_block blocks[2]; /* host, pinned */
     struct pick_cuda pick;
     uint32_t turn;
-    float *logits;  /* host, pinned: [rows][vocab], for who asks, */
-    bool logits_in; /* and then they are here. */
+    uint32_t chosen;   /* Calls of engine_choose(), */
+    uint32_t taken;    /* and of engine_take(). */
+    uint64_t since_us; /* When the first of those not taken had the device for itself, at last. */
+    float *logits;     /* host, pinned: [rows][vocab], for who asks, */
+    bool logits_in;    /* and then they are here. */
     struct graph_entry graphs[GRAPHS_MAX];
     uint32_t graph_count;
     uint64_t weight_bytes;
@@ -451,15 +456,51 @@ const float *engine_logits(struct engine *engine, uint32_t index)
 void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
                    struct sample_result *results)
 {
-    must(count <= engine->batch.logit_rows);
-    if (!engine->error && count > 0) {
-        engine->error =
-            pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, choices, count);
+    const uint32_t turn = engine->chosen % ENGINE_AHEAD_MAX;
+    struct pick_cuda_call *call = &engine->pick.calls[turn];
+    must(count <= engine->batch.logit_rows && engine->chosen - engine->taken < ENGINE_AHEAD_MAX);
+    call->count = count;
+    call->out = results;
+    int error = engine->error;
+    error = error ? error
+                  : pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, call, choices);
+    engine->error =
+        error ? error : accel_record(engine->accel, EVENT_CHOSEN + turn, LANES_CUDA_HEAD);
+    if (engine->chosen++ == engine->taken) {
+        engine->since_us = clock_now_us();
     }
-    engine_wait(engine);
+}
+
+/* What is left of a step's time to the first that was not taken. */
+static uint64_t left_us(const struct engine *engine)
+{
+    const uint64_t spent_us = clock_now_us() - engine->since_us;
+    return spent_us < timeout_us(engine) ? timeout_us(engine) - spent_us : 0;
+}
+
+void engine_take(struct engine *engine)
+{
+    const uint32_t turn = engine->taken % ENGINE_AHEAD_MAX;
+    must(engine->taken != engine->chosen);
     if (!engine->error) {
-        pick_cuda_take(&engine->pick, choices, count, results);
+        engine->error = accel_fence(engine->accel, EVENT_CHOSEN + turn, left_us(engine));
     }
+    if (!engine->error) {
+        pick_cuda_take(&engine->pick.calls[turn]);
+    }
+    engine->taken++;
+    engine->since_us = clock_now_us();
+}
+
+bool engine_busy(struct engine *engine)
+{
+    if (engine->error || engine->taken == engine->chosen || left_us(engine) == 0) {
+        return false;
+    }
+    const uint32_t turn = engine->taken % ENGINE_AHEAD_MAX;
+    const int error = accel_fence(engine->accel, EVENT_CHOSEN + turn, 0);
+    engine->error = error == -ETIMEDOUT ? 0 : error;
+    return error == -ETIMEDOUT;
 }
 
 /* The list of wanted tokens is all that the head reads of the block. */

@@ -244,6 +244,7 @@ static void judge_tokens(struct step *step)
         engine_head(step->engine, step->score_tokens + first, count);
         if (judges(step)) {
             engine_choose(step->engine, step->asked, count, step->judged + first);
+            engine_take(step->engine);
         }
     }
 }
@@ -261,6 +262,7 @@ static void choose_tokens(struct step *step, uint32_t sampled)
                                    .position = engine_row->position + engine_row->tokens};
     }
     engine_choose(step->engine, step->asked, sampled, step->results);
+    engine_take(step->engine);
 }
 
 static void advance_slots(struct step *step, uint32_t row_count)
