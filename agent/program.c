@@ -4,50 +4,20 @@
  */
 #include "agent/program.h"
 
-#include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "agent/spawn.h"
+#include "base/binary.h"
 
 enum { PROGRAM_PROBE_MS = 10000 }; /* A driver that wakes up its devices takes seconds. */
-
-int program_own(char path[LIMIT_PATH_BYTES_MAX])
-{
-    const ssize_t bytes = readlink("/proc/self/exe", path, LIMIT_PATH_BYTES_MAX - 1);
-    if (bytes < 0) {
-        return -errno;
-    }
-    path[bytes] = '\0';
-    return bytes == LIMIT_PATH_BYTES_MAX - 1 ? -ENAMETOOLONG : 0;
-}
-
-/* The executable of that name in a folder given relative to own's. */
-static bool program_find(const char *own, const char *folder, const char *name,
-                         char path[LIMIT_PATH_BYTES_MAX])
-{
-    const char *slash = strrchr(own, '/');
-    must(slash);
-    const int bytes =
-        snprintf(path, LIMIT_PATH_BYTES_MAX, "%.*s/%s%s", (int)(slash - own), own, folder, name);
-    return bytes > 0 && bytes < LIMIT_PATH_BYTES_MAX && access(path, X_OK) == 0;
-}
-
-static bool program_find_any(const char *own, const char *name, char path[LIMIT_PATH_BYTES_MAX])
-{
-    return program_find(own, "", name, path) || program_find(own, "../libexec/sluice/", name, path);
-}
 
 int program_worker(const struct config *config, const char *own, char path[LIMIT_PATH_BYTES_MAX])
 {
     if (config->workers.device == CONFIG_DEVICE_CUDA) {
-        return program_find_any(own, "sluice-worker-cuda", path) ? 0 : -ENOENT;
+        return binary_find(own, "sluice-worker-cuda", path);
     }
     if (config->workers.device == CONFIG_DEVICE_AUTO &&
-        program_find_any(own, "sluice-worker-cuda", path)) {
+        !binary_find(own, "sluice-worker-cuda", path)) {
         const struct spawn probe = {
             .path = path, .argument = "--probe", .control = -1, .config = -1};
         const int status = spawn_and_wait(&probe, PROGRAM_PROBE_MS);
@@ -55,5 +25,5 @@ int program_worker(const struct config *config, const char *own, char path[LIMIT
             return 0;
         }
     }
-    return program_find_any(own, "sluice-worker-cpu", path) ? 0 : -ENOENT;
+    return binary_find(own, "sluice-worker-cpu", path);
 }

@@ -1,4 +1,4 @@
-/* program.h - where the agent's binaries are. Supervisor only, at start. */
+/* program.h - which worker the agent runs. Supervisor only, at start. */
 #ifndef AGENT_PROGRAM_H
 #define AGENT_PROGRAM_H
 
@@ -6,10 +6,7 @@
 #include "base/limits.h"
 #include "base/must.h"
 
-/* This process's own binary. 0 or -errno. */
-int program_own(char path[LIMIT_PATH_BYTES_MAX]) MUST_CHECK;
-
-/* The worker binary for workers.device: beside own, else in ../libexec/sluice/. auto takes
+/* The worker binary for workers.device, found by base/binary.h from own. auto takes
  * sluice-worker-cuda where it exists and its --probe exits 0; cuda takes it or nothing. 0 or
  * -ENOENT. */
 int program_worker(const struct config *config, const char *own,

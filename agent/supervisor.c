@@ -20,7 +20,7 @@
 
 #include "agent/child.h"
 #include "agent/notify.h"
-#include "agent/program.h"
+#include "base/binary.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "ipc/control.h"
@@ -59,6 +59,7 @@ static sigset_t supervisor_signals(void)
     must(sigemptyset(&set) == 0);
     must(sigaddset(&set, SIGTERM) == 0);
     must(sigaddset(&set, SIGINT) == 0);
+    must(sigaddset(&set, SIGHUP) == 0); /* The terminal is gone; under nohup it never comes. */
     must(sigaddset(&set, SIGCHLD) == 0);
     return set;
 }
@@ -375,7 +376,7 @@ static int supervisor_loop(struct supervisor *supervisor)
 static int supervisor_prepare(struct supervisor *supervisor)
 {
     char own[LIMIT_PATH_BYTES_MAX];
-    int error = program_own(own);
+    int error = binary_own(own);
     if (error) {
         log_error("cannot find this program's own file: %s", strerror(-error));
         return error;

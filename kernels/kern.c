@@ -25,6 +25,11 @@ const char *kern_version(void)
     return KERN_VERSION;
 }
 
+const char *kern_cuda_version(void)
+{
+    return KERN_CUDA_VERSION;
+}
+
 size_t kern_kv_page_bytes(enum kern_dtype dtype, uint32_t page_tokens, uint32_t kv_heads,
                           uint32_t head_dim)
 {

@@ -182,9 +182,10 @@ unsigned kern_isa_detect(void);
 /* Fills ops with the best function for the bits of isa. ops is complete on return. */
 void kern_ops_init(struct kern_ops *ops, unsigned isa);
 
-/* Of the kernels in this folder: changes with every change of their sources, so that what was
- * measured of others is not taken for theirs. */
+/* Of the CPU's kernels and of those for GPUs: each changes with every change of their sources, so
+ * that what was measured of others is not taken for theirs. */
 const char *kern_version(void);
+const char *kern_cuda_version(void);
 
 /* Bytes of one page of one layer, K and V. 0 when a shape is 0 or the product overflows. */
 size_t kern_kv_page_bytes(enum kern_dtype dtype, uint32_t page_tokens, uint32_t kv_heads,

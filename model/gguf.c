@@ -57,7 +57,6 @@ struct gguf_pair {
 
 struct gguf {
     struct mapping mapping;
-    bool borrowed; /* The bytes are the caller's. */
     struct gguf_pair *pairs;
     uint64_t pair_count;
     struct tensor_table tensors;
@@ -355,15 +354,13 @@ static int read_all(struct gguf *gguf, struct model_error *error)
     return code ? code : read_tensors(gguf, &cursor, tensors, error);
 }
 
-static int open_mapping(struct gguf **out, struct mapping mapping, bool borrowed,
-                        struct model_error *error)
+static int open_mapping(struct gguf **out, struct mapping mapping, struct model_error *error)
 {
     struct gguf *gguf = calloc(1, sizeof *gguf);
     if (!gguf) {
         return model_error_set(error, -ENOMEM, "out of memory");
     }
     gguf->mapping = mapping;
-    gguf->borrowed = borrowed;
     int code = read_all(gguf, error);
     if (code) {
         if (code == -ENOMEM) {
@@ -383,14 +380,15 @@ int gguf_open(struct gguf **out, const char *path, struct model_error *error)
     if (code) {
         return model_error_set(error, code, "%.300s: %s", path, strerror(-code));
     }
-    code = open_mapping(out, mapping, false, error);
+    code = open_mapping(out, mapping, error);
     return code ? model_error_prefix(error, code, path) : 0;
 }
 
 int gguf_open_bytes(struct gguf **out, const uint8_t *bytes, size_t count,
                     struct model_error *error)
 {
-    return open_mapping(out, (struct mapping){bytes, count}, true, error);
+    const struct mapping mapping = {.bytes = bytes, .count = count, .borrowed = true};
+    return open_mapping(out, mapping, error);
 }
 
 void gguf_close(struct gguf *gguf)
@@ -398,9 +396,7 @@ void gguf_close(struct gguf *gguf)
     if (!gguf) {
         return;
     }
-    if (!gguf->borrowed) {
-        mapping_close(&gguf->mapping);
-    }
+    mapping_close(&gguf->mapping);
     free(gguf->pairs);
     free(gguf->tensors.tensor);
     free(gguf->names);

@@ -348,6 +348,17 @@ int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks, struct mo
     return 0;
 }
 
+int hparams_check_context(const struct hparams *hparams, uint32_t tokens, struct model_error *error)
+{
+    if (tokens > hparams->positions_max) {
+        return model_error_set(error, -ENOTSUP,
+                               "a context of %u tokens is more than the model's %u positions: "
+                               "lower model.context_tokens_max",
+                               tokens, hparams->positions_max);
+    }
+    return 0;
+}
+
 int hparams_from_config(struct hparams *hparams, const struct json *config,
                         const struct json *generation, struct model_error *error)
 {

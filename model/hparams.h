@@ -80,6 +80,10 @@ void hparams_rope_table(const struct hparams *hparams, uint32_t first, uint32_t 
 int hparams_check_ranks(const struct hparams *hparams, uint32_t ranks,
                         struct model_error *error) MUST_CHECK;
 
+/* Whether the model has so many positions: 0, or -ENOTSUP likewise. */
+int hparams_check_context(const struct hparams *hparams, uint32_t tokens,
+                          struct model_error *error) MUST_CHECK;
+
 enum { HPARAMS_TEXT_BYTES_MAX = 128 };
 
 /* "llama 30x576, 9/3 heads of 64, ffn 1536, vocab 49152": family and shapes in one line, whichever

@@ -20,14 +20,14 @@ static int map_fd(int fd, struct mapping *mapping)
         return -EINVAL;
     }
     if (info.st_size == 0) {
-        *mapping = (struct mapping){NULL, 0};
+        *mapping = (struct mapping){.bytes = NULL};
         return 0;
     }
     void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED) {
         return -errno;
     }
-    *mapping = (struct mapping){bytes, (size_t)info.st_size};
+    *mapping = (struct mapping){.bytes = bytes, .count = (size_t)info.st_size};
     return 0;
 }
 
@@ -44,8 +44,8 @@ int mapping_open(struct mapping *mapping, const char *path)
 
 void mapping_close(struct mapping *mapping)
 {
-    if (mapping->bytes) {
+    if (mapping->bytes && !mapping->borrowed) {
         must(munmap((void *)(uintptr_t)mapping->bytes, mapping->count) == 0);
     }
-    *mapping = (struct mapping){NULL, 0};
+    *mapping = (struct mapping){.bytes = NULL};
 }

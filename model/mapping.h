@@ -3,6 +3,7 @@
 #ifndef MODEL_MAPPING_H
 #define MODEL_MAPPING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +12,7 @@
 struct mapping {
     const uint8_t *bytes; /* NULL for an empty file. */
     size_t count;
+    bool borrowed; /* The caller's bytes, no mapping: closing leaves them alone. */
 };
 
 /* 0 or -errno; -EINVAL when path is not a regular file. */

@@ -17,7 +17,6 @@ enum { SAFETENSORS_LENGTH_BYTES = 8 };
 
 struct safetensors {
     struct mapping mapping;
-    bool borrowed; /* The bytes are the caller's. */
     struct json *header;
     struct tensor_table table;
 };
@@ -194,15 +193,13 @@ static int read_all(struct safetensors *file, struct model_error *error)
                        count - SAFETENSORS_LENGTH_BYTES - header_bytes, error);
 }
 
-static int open_mapping(struct safetensors **out, struct mapping mapping, bool borrowed,
-                        struct model_error *error)
+static int open_mapping(struct safetensors **out, struct mapping mapping, struct model_error *error)
 {
     struct safetensors *file = calloc(1, sizeof *file);
     if (!file) {
         return model_error_set(error, -ENOMEM, "out of memory");
     }
     file->mapping = mapping;
-    file->borrowed = borrowed;
     const int code = read_all(file, error);
     if (code) {
         safetensors_close(file);
@@ -219,14 +216,15 @@ int safetensors_open(struct safetensors **out, const char *path, struct model_er
     if (code) {
         return model_error_set(error, code, "%.300s: %s", path, strerror(-code));
     }
-    code = open_mapping(out, mapping, false, error);
+    code = open_mapping(out, mapping, error);
     return code ? model_error_prefix(error, code, path) : 0;
 }
 
 int safetensors_open_bytes(struct safetensors **out, const uint8_t *bytes, size_t count,
                            struct model_error *error)
 {
-    return open_mapping(out, (struct mapping){bytes, count}, true, error);
+    const struct mapping mapping = {.bytes = bytes, .count = count, .borrowed = true};
+    return open_mapping(out, mapping, error);
 }
 
 void safetensors_close(struct safetensors *file)
@@ -234,9 +232,7 @@ void safetensors_close(struct safetensors *file)
     if (!file) {
         return;
     }
-    if (!file->borrowed) {
-        mapping_close(&file->mapping);
-    }
+    mapping_close(&file->mapping);
     json_free(file->header);
     free(file->table.tensor);
     free(file);

@@ -173,6 +173,8 @@ static int run(struct bench *bench)
         .concurrency = bench->order.concurrency,
         .max_tokens = bench->order.max_tokens,
         .ignore_eos = bench->order.ignore_eos,
+        .tenant = bench->order.tenant,
+        .priority = bench->order.priority,
         .seed = bench->order.seed,
         .arrivals_us = bench->arrivals_us,
         .lifetime = bench->trace ? &bench->lifetime : NULL,

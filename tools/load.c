@@ -55,6 +55,10 @@ void load_fill(const struct load_plan *plan, uint32_t index, struct wire_generat
     *request = (struct wire_generate){.stream = true, .add_special = true, .skip_special = true};
     request->ignore_eos = plan->ignore_eos;
     request->events = plan->lifetime != NULL;
+    request->priority = plan->priority;
+    if (plan->tenant) {
+        request->tenant = (struct wire_text){plan->tenant, strlen(plan->tenant)};
+    }
     request->seed = prng_bits(plan->seed, index, DRAW_SEED);
     request->given = WIRE_GIVEN_SEED;
     if (plan->max_tokens > 0) {

@@ -26,6 +26,8 @@ struct load_plan {
     uint32_t concurrency; /* At most so many at one time. */
     uint32_t max_tokens;  /* 0: the server's default, or the dataset's. */
     bool ignore_eos;
+    const char *tenant; /* NULL: the agent's default. */
+    int32_t priority;
     uint64_t seed;
     const uint64_t *arrivals_us; /* [requests], rising, from the start; NULL: all at once. */
     struct lifetime *lifetime;   /* With rows for `concurrency`. NULL: nobody wants them. */

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 enum {
     REQUESTS_MAX = 1 << 24, /* Ids number them, with warm-up and probe on top. */
@@ -14,6 +15,11 @@ enum {
     FLAG_BURSTINESS = 4,
     FLAG_SPEED = 8,
 };
+
+static bool same(const char *path, const char *other)
+{
+    return path && other && strcmp(path, other) == 0;
+}
 
 /* What options_parse() cannot see: NULL, or what is wrong. */
 static const char *find_mistake(struct order *order)
@@ -45,6 +51,10 @@ static const char *find_mistake(struct order *order)
     if ((order->flags & FLAG_RATE) && order->kind == DATASET_TRACE) {
         return "a trace has times of its own: --speed, not --request-rate";
     }
+    if (same(order->json_path, order->plot_path) || same(order->json_path, order->trace_path) ||
+        same(order->plot_path, order->trace_path)) {
+        return "--json, --plot and --trace are files of their own";
+    }
     return NULL;
 }
 
@@ -69,6 +79,9 @@ bool order_parse(struct order *order, int argc, char **argv, int *status)
          "length of an answer to a prompt of FILE"},
         {"ignore-eos", OPTIONS_FLAG, 0, &order->ignore_eos, NULL,
          "every answer has full length; lengths, trace: always"},
+        {"tenant", OPTIONS_TEXT, 0, &order->tenant, "NAME", "whose requests they are"},
+        {"priority", OPTIONS_I32, 0, &order->priority, "P",
+         "-100 to 100; lower runs earlier, among the tenant's own"},
         {"goodput", OPTIONS_WORDS, 0, &order->goodput_words, "L...",
          "limits in ms that a good request keeps: ttft:200 tpot:50 e2el:9000"},
         {"seed", OPTIONS_U64, 0, &order->seed, "S", "of ids and arrivals, default 0"},

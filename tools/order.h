@@ -32,7 +32,9 @@ struct order {
     bool ignore_eos;
     uint64_t seed;
     uint32_t max_tokens; /* 0: not given. */
-    uint32_t flags;      /* Which options were there. */
+    const char *tenant;  /* NULL: not given. */
+    int32_t priority;
+    uint32_t flags; /* Which options were there. */
 };
 
 /* True: go on. False: it is answered, and *status is the exit status. */

@@ -21,28 +21,6 @@ enum { READ_BYTES = 1 << 16, LOOK_US = 10000 };
 
 extern char **environ;
 
-int subprocess_find_worker(char path[SUBPROCESS_PATH_BYTES_MAX])
-{
-    static const char *const folders[] = {"", "../libexec/sluice/"};
-    char own[SUBPROCESS_PATH_BYTES_MAX];
-    const ssize_t bytes = readlink("/proc/self/exe", own, sizeof own - 1);
-    if (bytes < 0) {
-        return -ENOENT;
-    }
-    own[bytes] = '\0';
-    char *slash = strrchr(own, '/');
-    must(slash);
-    *slash = '\0';
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
-        const int length =
-            snprintf(path, SUBPROCESS_PATH_BYTES_MAX, "%s/%ssluice-worker-cpu", own, folders[i]);
-        if (length > 0 && length < SUBPROCESS_PATH_BYTES_MAX && access(path, X_OK) == 0) {
-            return 0;
-        }
-    }
-    return -ENOENT;
-}
-
 int subprocess_start(struct subprocess *subprocess, const char *path, const char *const argv[])
 {
     posix_spawn_file_actions_t actions;

@@ -12,7 +12,7 @@
 
 #include "base/must.h"
 
-enum { SUBPROCESS_LINE_BYTES_MAX = 4 << 20, SUBPROCESS_PATH_BYTES_MAX = 1024 };
+enum { SUBPROCESS_LINE_BYTES_MAX = 4 << 20 };
 
 struct subprocess {
     pid_t pid;
@@ -21,9 +21,6 @@ struct subprocess {
     size_t count;
     size_t given; /* Of the last line, with its end. */
 };
-
-/* The worker's binary: beside this program's, else in ../libexec/sluice/. 0 or -ENOENT. */
-int subprocess_find_worker(char path[SUBPROCESS_PATH_BYTES_MAX]) MUST_CHECK;
 
 /* argv ends with NULL. 0 or -errno. */
 int subprocess_start(struct subprocess *subprocess, const char *path,

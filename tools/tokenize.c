@@ -45,7 +45,7 @@ static const char DETOKENIZE_USAGE[] =
     "  --model PATH      model directory, directory with tokenizer.json, or GGUF\n"
     "  --skip-special    leave special tokens out\n"
     "  --json            {\"text\":\"...\"} instead of the text itself\n"
-    "IDS is a JSON array of token ids.\n";
+    "IDS is what tokenize prints, ids between blanks, or a JSON array of them.\n";
 
 static const struct option TOKENIZE_OPTIONS[] = {{"model", required_argument, NULL, 'm'},
                                                  {"no-special", no_argument, NULL, 'n'},
@@ -270,10 +270,45 @@ static int decode(const struct run *run, const struct json *list, char **out, si
     return 0;
 }
 
-static int decode_input(const struct run *run)
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Ids between blanks; what is no number, or a large one, becomes null, which is no id. */
+static struct json *list_words(const char *text, size_t count)
+{
+    struct json *list = json_new_array();
+    size_t i = 0;
+    for (;;) {
+        uint64_t id = 0;
+        bool number = true;
+        while (i < count && is_blank(text[i])) {
+            i++;
+        }
+        if (i == count) {
+            return list;
+        }
+        for (; i < count && !is_blank(text[i]); i++) {
+            number = number && text[i] >= '0' && text[i] <= '9' && id <= UINT32_MAX;
+            id = number ? id * 10 + (uint64_t)(text[i] - '0') : 0;
+        }
+        json_append(list, number ? json_new_u64(id) : json_new_null());
+    }
+}
+
+/* The ids of standard input; NULL after a line on stderr. */
+static struct json *read_ids(const struct run *run)
 {
     struct json_error reason = {{0}};
     struct json *list = NULL;
+    size_t first = 0;
+    while (first < run->input_bytes && is_blank(run->input[first])) {
+        first++;
+    }
+    if (first == run->input_bytes || (run->input[first] >= '0' && run->input[first] <= '9')) {
+        return list_words(run->input, run->input_bytes);
+    }
     const int code = json_parse(run->input, run->input_bytes, &list, &reason);
     if (code || json_kind(list) != JSON_KIND_ARRAY) {
         (void)fprintf(stderr, "sluicectl: standard input: %s\n",
@@ -281,6 +316,15 @@ static int decode_input(const struct run *run)
                       : reason.text[0] ? reason.text
                                        : strerror(-code));
         json_free(list);
+        return NULL;
+    }
+    return list;
+}
+
+static int decode_input(const struct run *run)
+{
+    struct json *list = read_ids(run);
+    if (!list) {
         return EXIT_REFUSED;
     }
     char *text = NULL;

@@ -38,6 +38,7 @@ int tune_measure_plans(struct tune_measure *measure)
         arguments[FIXED + i] = measure->path[i];
     }
     const struct tune_worker worker = {.command = COMMAND,
+                                       .device = measure->device,
                                        .arguments = arguments,
                                        .seconds = SECONDS,
                                        .take = take_answer,

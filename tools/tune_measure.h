@@ -10,7 +10,8 @@ enum { TUNE_MEASURE_PLANS_MAX = 9 };
 
 struct tune_measure {
     const char *model;
-    uint32_t threads;
+    const char *device; /* As in workers.device. */
+    uint32_t threads;   /* Of a CPU its units. Beside a GPU they only load the weights. */
     uint32_t count;
     const char *path[TUNE_MEASURE_PLANS_MAX]; /* Plan files of one regime. */
     double step_us[TUNE_MEASURE_PLANS_MAX];   /* All layers, measured. */

@@ -19,6 +19,7 @@
 #include "tools/options.h"
 #include "tools/tune_measure.h"
 #include "tools/tune_picture.h"
+#include "tools/tune_worker.h"
 
 #define COMMAND "sluice-tune plan"
 
@@ -37,6 +38,7 @@ struct run {
     const char *profile_path;
     const char *out;
     const char *model;
+    const char *device;
     const char *only; /* TOKENS:DECODE:CONTEXT */
     const char *picture;
     const char *trace;
@@ -102,7 +104,8 @@ static int measure_best(struct run *run, const struct regime *regime, uint32_t *
             index[listed++] = i;
         }
     }
-    struct tune_measure measure = {.model = run->model, .threads = run->profile.key.units};
+    struct tune_measure measure = {
+        .model = run->model, .device = run->device, .threads = run->profile.key.units};
     for (uint32_t i = 0; i < listed && !status; i++) {
         (void)snprintf(run->candidate[i], PATH_BYTES, "%s/candidate-%u.tmp", run->out, i);
         measure.path[measure.count++] = run->candidate[i];
@@ -221,6 +224,7 @@ int tune_plan_main(int argc, char **argv)
 {
     struct run *run = calloc(1, sizeof *run);
     must(run);
+    run->device = "auto";
     const struct options_row rows[] = {
         {"profile", OPTIONS_TEXT, 0, &run->profile_path, "FILE", "of sluice-tune profile"},
         {"out", OPTIONS_TEXT, 0, &run->out, "DIR", "write the plan files there, as in plan.dir"},
@@ -229,6 +233,7 @@ int tune_plan_main(int argc, char **argv)
         {"measure", OPTIONS_U32, 0, &run->measured, "K",
          "time the K best plans of each regime, and the sequential one"},
         {"model", OPTIONS_TEXT, 0, &run->model, "PATH", "the model to time them with"},
+        {"device", OPTIONS_TEXT, 0, &run->device, "D", TUNE_WORKER_DEVICE_HELP},
         {"timeline", OPTIONS_TEXT, 0, &run->picture, "FILE.svg", "draw the plan of --regime"},
         {"trace", OPTIONS_TEXT, 0, &run->trace, "FILE.json", "write it in Chrome's trace format"},
     };
@@ -241,6 +246,8 @@ int tune_plan_main(int argc, char **argv)
             status = options_wrong(COMMAND, "--profile and --out are needed");
         } else if ((run->measured > 0) != (run->model != NULL) || run->measured > CHOOSE_BEST_MAX) {
             status = options_wrong(COMMAND, "--measure 1 to 8 and --model belong together");
+        } else if (!tune_worker_device(run->device)) {
+            status = options_wrong(COMMAND, "--device is auto, cpu or cuda");
         } else if ((run->picture || run->trace) && !run->only) {
             status = options_wrong(COMMAND, "--timeline and --trace show one --regime");
         } else {

@@ -29,6 +29,7 @@ struct run {
     uint32_t threads;
     uint32_t seconds;
     uint32_t tp;
+    const char *device;
     const char *dtype;
     const char *weights;
 };
@@ -57,6 +58,7 @@ static int profile_model(struct run *run)
     const char *const arguments[] = {"--measure", run->model, tokens,       threads,
                                      seconds,     run->dtype, run->weights, NULL};
     const struct tune_worker worker = {.command = COMMAND,
+                                       .device = run->device,
                                        .arguments = arguments,
                                        .seconds = run->seconds,
                                        .take = write_profile,
@@ -82,6 +84,7 @@ int tune_profile_main(int argc, char **argv)
                       .threads = cores > 0 ? (uint32_t)cores : 1,
                       .seconds = 120,
                       .tp = 1,
+                      .device = "auto",
                       .dtype = "auto",
                       .weights = "auto"};
     const struct options_row rows[] = {
@@ -93,6 +96,7 @@ int tune_profile_main(int argc, char **argv)
         {"seconds", OPTIONS_U32, 0, &run.seconds, "S", "how long to measure; default 120"},
         {"dtype", OPTIONS_TEXT, 0, &run.dtype, "T", "as in model.dtype; default auto"},
         {"weights", OPTIONS_TEXT, 0, &run.weights, "T", "as in model.weights; default auto"},
+        {"device", OPTIONS_TEXT, 0, &run.device, "D", TUNE_WORKER_DEVICE_HELP},
         {"tp", OPTIONS_U32, 0, &run.tp, "N", "as in workers.tp; only 1 is measured"},
     };
     const struct options options = {COMMAND, "Measures a model's operations on this machine.", rows,
@@ -114,6 +118,9 @@ int tune_profile_main(int argc, char **argv)
     }
     if (!is_one_of(run.dtype, dtypes) || !is_one_of(run.weights, weights)) {
         return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto or int8");
+    }
+    if (!tune_worker_device(run.device)) {
+        return options_wrong(COMMAND, "--device is auto, cpu or cuda");
     }
     return profile_model(&run);
 }

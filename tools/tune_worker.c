@@ -5,11 +5,11 @@
  */
 #include "tools/tune_worker.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/binary.h"
 #include "base/clock.h"
 #include "tools/options.h"
 #include "tools/subprocess.h"
@@ -17,6 +17,7 @@
 enum {
     LOAD_SECONDS = 600, /* For the model. */
     LAST_SECONDS = 60,  /* For a measurement that has begun, and to end. */
+    PROBE_SECONDS = 10, /* For a driver that wakes up its devices. */
     BAR = 32,
     ARGUMENTS_MAX = 24,
 };
@@ -87,17 +88,54 @@ static int read_lines(const struct tune_worker *worker, struct subprocess *child
     return status;
 }
 
+/* Its one line is the device's name; without a device there is none. */
+static bool sees_device(const char *path)
+{
+    const char *const argv[] = {path, "--probe", NULL};
+    const uint64_t deadline_us = clock_now_us() + (uint64_t)PROBE_SECONDS * 1000000;
+    struct subprocess child;
+    if (subprocess_start(&child, path, argv)) {
+        return false;
+    }
+    const bool named = subprocess_line(&child, deadline_us) != NULL;
+    return subprocess_stop(&child, deadline_us) && named;
+}
+
+/* As an agent chooses it (agent/program.h), so that plans are timed where they will serve. */
+static int find_worker(const struct tune_worker *worker, char path[LIMIT_PATH_BYTES_MAX])
+{
+    char own[LIMIT_PATH_BYTES_MAX];
+    const bool only = strcmp(worker->device, "cuda") == 0;
+    if (binary_own(own)) {
+        return say(worker, "this program's own file", "cannot be found");
+    }
+    if (strcmp(worker->device, "cpu") != 0 && binary_find(own, "sluice-worker-cuda", path) == 0 &&
+        (only || sees_device(path))) {
+        return EXIT_STATUS_DONE;
+    }
+    if (only || binary_find(own, "sluice-worker-cpu", path)) {
+        return say(worker, only ? "sluice-worker-cuda" : "sluice-worker-cpu",
+                   "is not beside this program");
+    }
+    return EXIT_STATUS_DONE;
+}
+
+bool tune_worker_device(const char *word)
+{
+    return strcmp(word, "auto") == 0 || strcmp(word, "cpu") == 0 || strcmp(word, "cuda") == 0;
+}
+
 int tune_worker_run(const struct tune_worker *worker)
 {
-    char path[SUBPROCESS_PATH_BYTES_MAX];
+    char path[LIMIT_PATH_BYTES_MAX];
     const char *argv[ARGUMENTS_MAX] = {path};
     struct subprocess child;
     for (uint32_t i = 0; worker->arguments[i]; i++) {
         must(i + 2 < ARGUMENTS_MAX);
         argv[i + 1] = worker->arguments[i];
     }
-    if (subprocess_find_worker(path)) {
-        return say(worker, "sluice-worker-cpu", "is not beside this program");
+    if (find_worker(worker, path)) {
+        return EXIT_STATUS_FAILED;
     }
     if (subprocess_start(&child, path, argv)) {
         return say(worker, path, "cannot be started");

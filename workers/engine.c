@@ -213,25 +213,20 @@ static int check_options(const struct engine_options *options, const struct hpar
 {
     const unsigned bf16 = KERN_ISA_AVX512_BF16 | KERN_ISA_AMX_BF16;
     if (options->dtype == KERN_BF16 && (options->isa & bf16) == 0) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "model.dtype bf16 needs AVX512_BF16 or AMX, which this CPU lacks: "
-                       "set model.dtype to f32 or auto");
-        return -ENOTSUP;
+        return model_error_set(error, -ENOTSUP,
+                               "model.dtype bf16 needs AVX512_BF16 or AMX, which this CPU lacks: "
+                               "set model.dtype to f32 or auto");
     }
     if (options->weights == MATMUL_WEIGHTS_INT8 && (options->isa & KERN_ISA_AVX512_VNNI) == 0) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "model.weights int8 needs AVX512_VNNI, which this CPU lacks: "
-                       "set model.weights to auto");
-        return -ENOTSUP;
+        return model_error_set(error, -ENOTSUP,
+                               "model.weights int8 needs AVX512_VNNI, which this CPU lacks: "
+                               "set model.weights to auto");
     }
-    if (options->context_max > hparams->positions_max) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "a context of %u tokens is more than the model's %u positions: "
-                       "lower model.context_tokens_max",
-                       options->context_max, hparams->positions_max);
-        return -ENOTSUP;
+    if (options->kv == ENGINE_KV_E4M3) {
+        return model_error_set(error, -ENOTSUP,
+                               "kv.dtype fp8_e4m3 is for GPUs: set kv.dtype to auto");
     }
-    return 0;
+    return hparams_check_context(hparams, options->context_max, error);
 }
 
 enum kern_dtype engine_dtype_auto(unsigned isa)
@@ -265,23 +260,23 @@ static int check_memory(const struct engine_options *options, const struct hpara
     const bool fits = checked_mul(page_bytes, hparams->layers, &page_all) &&
                       checked_mul(page_all, options->device_pages, &pool);
     if (weights >= machine) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the weights need %llu MB and the machine has %llu MB: "
-                       "a smaller model%s would fit",
-                       (unsigned long long)(weights >> 20), (unsigned long long)(machine >> 20),
-                       options->weights == MATMUL_WEIGHTS_INT8 ? ""
-                       : options->dtype == KERN_F32            ? " or model.dtype bf16"
-                                                               : " or model.weights int8");
-        return -ENOMEM;
+        return model_error_set(error, -ENOMEM,
+                               "the weights need %llu MB and the machine has %llu MB: "
+                               "a smaller model%s would fit",
+                               (unsigned long long)(weights >> 20),
+                               (unsigned long long)(machine >> 20),
+                               options->weights == MATMUL_WEIGHTS_INT8 ? ""
+                               : options->dtype == KERN_F32            ? " or model.dtype bf16"
+                                                                       : " or model.weights int8");
     }
     if (!fits || pool > machine - weights) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the KV pool of %u pages does not fit beside %llu MB of weights in %llu MB: "
-                       "set kv.device_pages to %llu or less",
-                       options->device_pages, (unsigned long long)(weights >> 20),
-                       (unsigned long long)(machine >> 20),
-                       (unsigned long long)(page_all > 0 ? (machine - weights) / page_all : 0));
-        return -ENOMEM;
+        return model_error_set(
+            error, -ENOMEM,
+            "the KV pool of %u pages does not fit beside %llu MB of weights in %llu MB: "
+            "set kv.device_pages to %llu or less",
+            options->device_pages, (unsigned long long)(weights >> 20),
+            (unsigned long long)(machine >> 20),
+            (unsigned long long)(page_all > 0 ? (machine - weights) / page_all : 0));
     }
     return 0;
 }
@@ -353,12 +348,12 @@ int engine_open(struct engine **out, const struct weights *weights,
     }
     status = open_parts(engine, weights);
     if (status) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the model cannot be made ready with batch.tokens_max %u and "
-                       "workers.threads %u: %s",
-                       options->tokens_max, options->threads,
-                       status == -ENOMEM ? "not enough memory, lower batch.tokens_max"
-                                         : "this machine does not support it");
+        status = model_error_set(error, status,
+                                 "the model cannot be made ready with batch.tokens_max %u and "
+                                 "workers.threads %u: %s",
+                                 options->tokens_max, options->threads,
+                                 status == -ENOMEM ? "not enough memory, lower batch.tokens_max"
+                                                   : "this machine does not support it");
         engine_close(engine);
         return status;
     }
@@ -381,6 +376,11 @@ void engine_close(struct engine *engine)
 void engine_join(struct engine *engine, struct comm *comm)
 {
     engine->llama.comm = comm;
+}
+
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
+{
+    engine->pipe.progress = progress;
 }
 
 /* Of the tokens whose logits are wanted. */

@@ -62,11 +62,6 @@ struct engine {
     int error; /* The first one of the device: nothing counts any more. */
 };
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int check_options(const struct engine_options *options, const struct hparams *hparams,
                          struct model_error *error)
 {
@@ -80,17 +75,9 @@ static int check_options(const struct engine_options *options, const struct hpar
                "set workers.device to cpu";
     }
     if (text) {
-        (void)snprintf(error->text, sizeof error->text, "%s", text);
-        return -ENOTSUP;
+        return model_error_set(error, -ENOTSUP, "%s", text);
     }
-    if (options->context_max > hparams->positions_max) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "a context of %u tokens is more than the model's %u positions: "
-                       "lower model.context_tokens_max",
-                       options->context_max, hparams->positions_max);
-        return -ENOTSUP;
-    }
-    return 0;
+    return hparams_check_context(hparams, options->context_max, error);
 }
 
 enum kern_dtype engine_dtype_auto(unsigned isa)
@@ -171,29 +158,29 @@ static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct mod
     uint64_t pool;
     const bool counted = checked_mul(page, options->device_pages, &pool);
     if (weights > room) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the weights need %llu MB and the GPU has %llu MB free: "
-                       "a smaller model%s would fit",
-                       (unsigned long long)(weights >> 20), (unsigned long long)(room >> 20),
-                       options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
-        return -ENOMEM;
+        return model_error_set(error, -ENOMEM,
+                               "the weights need %llu MB and the GPU has %llu MB free: "
+                               "a smaller model%s would fit",
+                               (unsigned long long)(weights >> 20),
+                               (unsigned long long)(room >> 20),
+                               options->dtype == KERN_F32 ? " or model.dtype bf16" : "");
     }
     if (buffer_bytes > room - weights) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "buffers of %llu MB do not fit beside %llu MB of weights in the GPU's %llu "
-                       "MB: lower batch.tokens_max or batch.slots_max",
-                       (unsigned long long)(buffer_bytes >> 20),
-                       (unsigned long long)(weights >> 20), (unsigned long long)(room >> 20));
-        return -ENOMEM;
+        return model_error_set(
+            error, -ENOMEM,
+            "buffers of %llu MB do not fit beside %llu MB of weights in the GPU's %llu "
+            "MB: lower batch.tokens_max or batch.slots_max",
+            (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(weights >> 20),
+            (unsigned long long)(room >> 20));
     }
     if (!counted || pool > room - weights - buffer_bytes) {
-        (void)snprintf(error->text, sizeof error->text,
-                       "the KV pool of %u pages does not fit beside %llu MB of weights and %llu MB "
-                       "of buffers in the GPU's %llu MB: set kv.device_pages to %llu or less",
-                       options->device_pages, (unsigned long long)(weights >> 20),
-                       (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(room >> 20),
-                       (unsigned long long)((room - weights - buffer_bytes) / page));
-        return -ENOMEM;
+        return model_error_set(
+            error, -ENOMEM,
+            "the KV pool of %u pages does not fit beside %llu MB of weights and %llu MB "
+            "of buffers in the GPU's %llu MB: set kv.device_pages to %llu or less",
+            options->device_pages, (unsigned long long)(weights >> 20),
+            (unsigned long long)(buffer_bytes >> 20), (unsigned long long)(room >> 20),
+            (unsigned long long)((room - weights - buffer_bytes) / page));
     }
     engine->kv_bytes = pool;
     return 0;
@@ -254,9 +241,9 @@ static int open_parts(struct engine *engine, const struct weights *weights,
     if (status) {
         return status;
     }
-    const uint64_t page_bytes = 2ULL * hparams->kv_heads * options->page_tokens *
-                                hparams->head_dim * kern_dtype_bytes(options->dtype);
-    model->page_bytes = page_bytes;
+    const size_t cell_bytes = model->kv == ENGINE_KV_E4M3 ? 1 : kern_dtype_bytes(options->dtype);
+    model->page_bytes =
+        (size_t)2 * hparams->kv_heads * options->page_tokens * hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
     return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
@@ -278,14 +265,15 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
     engine->model.dtype = options->dtype;
+    engine->model.kv = options->kv;
     engine->model.page_tokens = options->page_tokens;
     engine->model.device_pages = options->device_pages;
     error->text[0] = '\0';
     status = open_parts(engine, weights, error);
     if (status) {
         if (error->text[0] == '\0') {
-            (void)snprintf(error->text, sizeof error->text,
-                           "the model cannot be made ready on the GPU: %s", strerror(-status));
+            status = model_error_set(error, status, "the model cannot be made ready on the GPU: %s",
+                                     strerror(-status));
         }
         engine_close(engine);
         return status;
@@ -308,6 +296,12 @@ void engine_close(struct engine *engine)
 void engine_join(struct engine *engine, struct comm *comm)
 {
     must(engine && !comm); /* One rank. */
+}
+
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
+{
+    (void)engine;
+    (void)progress;
 }
 
 /* The first `bytes` of the block that the host has written. */
@@ -342,9 +336,9 @@ static int run_head(struct engine *engine)
     if (engine->batch.logit_rows == 0) {
         return 0;
     }
-    accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
+    accel_tune(engine->accel); /* Of a shape seen before, it costs a look-up. */
     const int error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
-    accel_tune(engine->accel, false);
+    (void)accel_tuned(engine->accel);
     return error;
 }
 
@@ -363,15 +357,16 @@ static int put_layers(struct engine *engine)
 }
 
 /* Puts the layers on the lanes once for the times of products that are new to them; x is garbage
- * then, and the keys and values that this appends are written again. */
-static int time_products(struct engine *engine)
+ * then, and the keys and values that this appends are written again. *all: none is left. */
+static int time_products(struct engine *engine, bool *all)
 {
+    *all = true;
     if (engine->model.dtype == KERN_F32) {
         return 0;
     }
-    accel_tune(engine->accel, true);
+    accel_tune(engine->accel);
     const int error = put_layers(engine);
-    accel_tune(engine->accel, false);
+    *all = accel_tuned(engine->accel);
     return error;
 }
 
@@ -386,30 +381,34 @@ static struct graph_entry *find_graph(struct engine *engine)
     return entry;
 }
 
-static int run_layers(struct engine *engine)
+static int capture_layers(struct engine *engine, struct graph_entry *entry)
 {
-    struct graph_entry *entry = find_graph(engine);
-    int error = 0;
-    if (engine->lanes.timed) {
-        error = time_products(engine);
-        return error ? error : put_layers(engine);
-    }
-    if (entry == engine->graphs + GRAPHS_MAX) {
-        return put_layers(engine);
-    }
-    if (!entry->graph) {
-        error = time_products(engine);
-        error = error ? error : accel_capture(engine->accel, LANES_CUDA_HEAD);
-        error = error ? error : put_layers(engine);
-        error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
-        if (error) {
-            return error;
-        }
+    int error = accel_capture(engine->accel, LANES_CUDA_HEAD);
+    error = error ? error : put_layers(engine);
+    error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
+    if (!error) {
         entry->plan_hash = engine->batch.plan->hash;
         entry->bucket = engine->batch.bucket;
         engine->graph_count++;
     }
-    return accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
+    return error;
+}
+
+/* A graph is not made before all of its products were timed: it would keep what they had. */
+static int run_layers(struct engine *engine)
+{
+    struct graph_entry *entry = find_graph(engine);
+    const bool full = entry == engine->graphs + GRAPHS_MAX;
+    bool timed = true;
+    int error = 0;
+    if (full || !entry->graph) {
+        error = full ? 0 : time_products(engine, &timed);
+        if (error || full || engine->lanes.timed || !timed) {
+            return error ? error : put_layers(engine);
+        }
+        error = capture_layers(engine, entry);
+    }
+    return error ? error : accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
 }
 
 void engine_run(struct engine *engine, const struct engine_batch *batch)
@@ -543,7 +542,8 @@ void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uin
         for (uint32_t first = 0; first < layers && sources[i] != targets[i];
              first += ACCEL_COPIES_MAX) {
             struct accel_copy copies[ACCEL_COPIES_MAX];
-            const uint32_t here = (uint32_t)smaller(layers - first, ACCEL_COPIES_MAX);
+            const uint32_t rest = layers - first;
+            const uint32_t here = rest < ACCEL_COPIES_MAX ? rest : ACCEL_COPIES_MAX;
             for (uint32_t layer = 0; layer < here; layer++) {
                 uint8_t *pages =
                     model->pool + (size_t)(first + layer) * model->device_pages * model->page_bytes;
@@ -590,7 +590,7 @@ void engine_device(const struct engine *engine, struct plankey *key)
     accel_info(engine->accel, &info);
     (void)snprintf(key->device, sizeof key->device, "%s", info.name);
     (void)snprintf(key->library, sizeof key->library, "%s", info.libraries);
-    (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_version());
+    (void)snprintf(key->kernels, sizeof key->kernels, "%s", kern_cuda_version());
     key->units = info.units;
 }
 

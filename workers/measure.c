@@ -53,12 +53,6 @@ static void tell_progress(struct measure *measure, const char *what)
     rig_print(root);
 }
 
-static int by_value(const void *left, const void *right)
-{
-    const double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 /* Runs measure->plan on such a batch, as often as its part of the time allows: fills us. */
 static void time_batch(struct measure *measure, const struct regime *regime)
 {
@@ -84,7 +78,7 @@ static void time_batch(struct measure *measure, const struct regime *regime)
         now_us = clock_now_us();
     } while (runs < RUNS_MAX && now_us < until_us);
     for (uint32_t i = 0; i < PLAN_OPERATION_COUNT; i++) {
-        qsort(run_us[i], runs, sizeof run_us[i][0], by_value);
+        rig_sort(run_us[i], runs);
         measure->us[i] = run_us[i][runs / 4];
     }
 }
@@ -123,7 +117,7 @@ static int time_products(struct measure *measure, uint32_t share, uint32_t token
     struct profile *profile = &measure->profile;
     char what[96];
     int code = 0;
-    (void)snprintf(what, sizeof what, "products over %u tokens, %u threads", profile->token[token],
+    (void)snprintf(what, sizeof what, "products over %u tokens, %u units", profile->token[token],
                    profile->share[share]);
     tell_progress(measure, what);
     plan_sequential(&measure->plan, profile->experts);
@@ -149,7 +143,7 @@ static int time_attention(struct measure *measure, uint32_t operation, uint32_t 
     char what[96];
     int code = 0;
     for (uint32_t c = 0; c < profile->context_count && !code; c++) {
-        (void)snprintf(what, sizeof what, "%s over %u tokens at %u, %u threads",
+        (void)snprintf(what, sizeof what, "%s over %u tokens at %u, %u units",
                        plan_operation_name(operation), profile->token[token], profile->context[c],
                        profile->share[share]);
         tell_progress(measure, what);
@@ -191,15 +185,14 @@ static uint32_t times_of(double longer_us, double shorter_us)
     return times < 1 ? 1 : times < REPEAT_MAX ? (uint32_t)times : REPEAT_MAX;
 }
 
-/* How products and attention slow each other, attention on share[share] threads. */
+/* How products and attention slow each other, attention on share[share] units. */
 static int time_interference(struct measure *measure, uint32_t share)
 {
     struct profile *profile = &measure->profile;
     const uint32_t memory_units = profile->share[share];
     double alone_us[2], other_us[2], both_us[2];
     char what[96];
-    (void)snprintf(what, sizeof what, "products beside decode-attention on %u threads",
-                   memory_units);
+    (void)snprintf(what, sizeof what, "products beside decode-attention on %u units", memory_units);
     tell_progress(measure, what);
     time_pair(measure, memory_units, (const uint32_t[]){1, 0}, alone_us);
     time_pair(measure, memory_units, (const uint32_t[]){0, 1}, other_us);
@@ -242,7 +235,7 @@ static void take_medians(double *out, const double *const pass[PASSES], size_t c
         for (uint32_t p = 0; p < PASSES; p++) {
             sorted[p] = pass[p][i];
         }
-        qsort(sorted, PASSES, sizeof sorted[0], by_value);
+        rig_sort(sorted, PASSES);
         out[i] = sorted[PASSES / 2];
     }
 }

@@ -24,12 +24,6 @@ struct rehearsal {
     uint32_t rounds;
 };
 
-static int by_value(const void *left, const void *right)
-{
-    const double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 /* Before the engine is there: its size follows from the regime. */
 static int read_plans(struct rehearsal *rehearsal, char **paths)
 {
@@ -100,7 +94,7 @@ static void tell(struct rehearsal *rehearsal)
     struct json *root = json_new_object(), *list = json_new_array();
     for (uint32_t i = 0; i < rehearsal->count; i++) {
         double *us = rehearsal->step_us[i];
-        qsort(us, rehearsal->rounds, sizeof us[0], by_value);
+        rig_sort(us, rehearsal->rounds);
         json_append(list, json_new_f64(us[rehearsal->rounds / 2]));
     }
     json_add(root, "step_us", list);

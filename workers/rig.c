@@ -33,6 +33,17 @@ int rig_fail(const char *what, const char *why)
     return -EIO;
 }
 
+static int by_value(const void *left, const void *right)
+{
+    const double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+void rig_sort(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, by_value);
+}
+
 bool rig_number(const char *text, uint32_t most, uint32_t *out)
 {
     char *end = NULL;

@@ -45,6 +45,9 @@ struct engine_batch rig_batch(struct rig *rig, const struct regime *regime,
 void rig_print(struct json *root);               /* A line; frees it. */
 int rig_fail(const char *what, const char *why); /* The line {"error": "what: why"}; -EIO. */
 
+/* Ascending: what is in the middle, or at another part, is the figure of many runs. */
+void rig_sort(double *values, size_t count);
+
 /* A whole number from 1 to most. */
 bool rig_number(const char *text, uint32_t most, uint32_t *out) MUST_CHECK;
 

@@ -202,11 +202,39 @@ static void keep_top_p(struct work *work, float top_p)
     keep(work, find_cut(work, want > 0 ? want : 1)); /* Never none. */
 }
 
+/* A value that at least top_k ids reach: as many blocks have their best at or above it. What is
+ * below need not be looked at one by one. */
+static float top_k_floor(const struct sample_row *row, uint32_t top_k)
+{
+    struct work *work = row->work;
+    float floor = INFINITY;
+    work->count = row->vocab / BLOCK;
+    if (work->count < top_k) {
+        return -INFINITY;
+    }
+    for (uint32_t i = 0; i < work->count; i++) {
+        float best = -INFINITY;
+        for (uint32_t id = i * BLOCK; id < (i + 1) * BLOCK; id++) {
+            best = row->logits[id] > best ? row->logits[id] : best;
+        }
+        values(work)[i] = best;
+    }
+    keep_top_k(work, top_k);
+    for (uint32_t i = 0; i < work->count; i++) {
+        floor = fminf(floor, values(work)[i]);
+    }
+    return floor;
+}
+
 static uint32_t draw(const struct sample_row *row, float max)
 {
     const struct sample_params *params = row->params;
     struct work *work = row->work;
-    gather(row, max - sample_reach(params), work);
+    float floor = max - sample_reach(params);
+    if (params->top_k > 0) {
+        floor = fmaxf(floor, top_k_floor(row, params->top_k));
+    }
+    gather(row, floor, work);
     if (params->top_k > 0 && params->top_k < work->count) {
         keep_top_k(work, params->top_k);
     }

@@ -48,12 +48,15 @@ failed=0
 say() { # STEP RESULT TEXT
   printf '%-14s %-7s %s\n' "$1" "$2" "$3" | tee -a "$out/summary"
 }
-# step NAME SECONDS COMMAND...: bounded by its own time and by what is left of the whole. A command
-# that ends with 77 was skipped, and its last line says why.
+# step NAME SECONDS COMMAND...: bounded by its own time with what steps before it have left of
+# theirs, and by what is left of the whole. A command that ends with 77 was skipped, and its last
+# line says why.
+due=0
 step() {
-  local name=$1 budget=$2 start=$SECONDS status=0
+  local name=$1 start=$SECONDS status=0 budget
+  due=$((due + $2))
   shift 2
-  [ $((TOTAL_S - SECONDS)) -lt "$budget" ] && budget=$((TOTAL_S - SECONDS))
+  budget=$(((due < TOTAL_S ? due : TOTAL_S) - SECONDS))
   if [ "$budget" -lt 5 ]; then
     say "$name" skipped "no time left of $TOTAL_S s"
     return
@@ -90,15 +93,23 @@ elif [ "$status" -ne 0 ]; then
 fi
 say gpu ok "$found"
 
-step machine 20 machine
-step device 60 ours "$tests/accel_check"
-step kernels 90 kernels
-step nccl 40 ours "$tests/comm_nccl_test"
-step answers 90 answers
-step sanitizer 70 sanitizer
-for what in device lanes graphs attention products pairs; do
-  step "$what-rows" 60 measure "$what"
-done
+# In the order of what is to be settled first. The times add up to TOTAL_S.
+step machine 10 machine
+step device 25 ours "$tests/accel_check"
+step kernels 50 kernels
+step nccl 15 ours "$tests/comm_nccl_test"
+step answers 40 answers
+step sanitizer 40 sanitizer
+step device-rows 10 measure device
+step lanes-rows 10 measure lanes
+step confined-rows 10 measure confined
+step attention-rows 15 measure attention
+step products-rows 25 measure products
+step unhinted-rows 25 unhinted
+step layers-rows 10 measure layers
+step pairs-rows 20 measure pairs
+step load-rows 25 load
+step graphs-rows 10 measure graphs
 step triple 200 triple
 [ "$failed" -eq 0 ] && say all ok "$SECONDS s" || say all FAILED "$SECONDS s"
 exit "$failed"

@@ -16,6 +16,7 @@
 #include "kernels/kern.h"
 #include "model/weights.h"
 #include "plan/plankey.h"
+#include "tests/gpu/shapes.h"
 
 enum {
     REPEATS = 11,
@@ -44,7 +45,7 @@ void *gauge_memory(struct gauge *gauge, enum accel_memory kind, size_t bytes)
     return block;
 }
 
-static void finish(struct gauge *gauge, uint32_t lane)
+void gauge_finish(struct gauge *gauge, uint32_t lane)
 {
     gauge_check(accel_record(gauge->accel, EVENT_GO, lane), "an event");
     gauge_check(accel_fence(gauge->accel, EVENT_GO, GAUGE_DEADLINE_US), "the device");
@@ -54,7 +55,7 @@ void gauge_send(struct gauge *gauge, void *to, const void *from, size_t bytes)
 {
     const struct accel_copy copy = {to, from, bytes};
     gauge_check(accel_copy(gauge->accel, 0, &copy, 1), "a copy");
-    finish(gauge, 0);
+    gauge_finish(gauge, 0);
 }
 
 static void make_noise(struct gauge *gauge)
@@ -85,9 +86,11 @@ void gauge_open(struct gauge *gauge, size_t noise_bytes)
         shares[gauge_small(level)] = (struct accel_share){1 + level, units};
         shares[gauge_large(level)] = (struct accel_share){1 + level, gauge->info.units - units};
     }
+    const uint64_t free_bytes = gauge->info.memory_free_bytes;
     gauge_check(accel_lanes(gauge->accel, shares, GAUGE_LANES), "lanes");
     gauge_check(accel_events(gauge->accel, EVENTS), "events");
     accel_info(gauge->accel, &gauge->info);
+    gauge->lanes_bytes = free_bytes - gauge->info.memory_free_bytes;
     gauge->noise_bytes = noise_bytes;
     make_noise(gauge);
 }
@@ -108,7 +111,7 @@ double gauge_time_us(struct gauge *gauge, uint32_t lane, gauge_put *put, const v
 {
     double us[REPEATS];
     gauge_check(put(gauge, lane, what), "what is measured");
-    finish(gauge, lane);
+    gauge_finish(gauge, lane);
     for (int i = 0; i < REPEATS; i++) {
         float spent = 0;
         gauge_check(accel_record(gauge->accel, EVENT_START, lane), "an event");
@@ -120,6 +123,19 @@ double gauge_time_us(struct gauge *gauge, uint32_t lane, gauge_put *put, const v
     }
     qsort(us, REPEATS, sizeof *us, by_value);
     return us[REPEATS / 2];
+}
+
+static int put_copy(struct gauge *gauge, uint32_t lane, const void *what)
+{
+    (void)what;
+    const size_t half = gauge->noise_bytes / 2;
+    const struct accel_copy copy = {gauge->noise, gauge->noise + half, half};
+    return accel_copy(gauge->accel, lane, &copy, 1);
+}
+
+double gauge_copy_bytes_per_us(struct gauge *gauge)
+{
+    return (double)gauge->noise_bytes / gauge_time_us(gauge, 0, put_copy, NULL);
 }
 
 void gauge_time_pair(struct gauge *gauge, struct gauge_pair *pair)
@@ -166,7 +182,7 @@ static void print_key(const char *folder)
     hparams_text(&hparams, key.model);
     (void)snprintf(key.device, sizeof key.device, "%s", info.name);
     (void)snprintf(key.library, sizeof key.library, "%s", info.libraries);
-    (void)snprintf(key.kernels, sizeof key.kernels, "%s", kern_version());
+    (void)snprintf(key.kernels, sizeof key.kernels, "%s", kern_cuda_version());
     key.units = info.units;
     struct json *json = plankey_json(&key);
     char *text = json_dump(json);
@@ -182,9 +198,17 @@ int main(int argc, char **argv)
         void (*measure)(struct gauge *gauge);
         size_t noise_mb;
     } measures[] = {
-        {"device", measure_device, 4096},    {"lanes", measure_lanes, 16},
-        {"products", measure_products, 512}, {"attention", measure_attention, 1024},
-        {"pairs", measure_pairs, 1536},      {"graphs", measure_graphs, 16},
+        {"device", measure_device, 4096},
+        {"lanes", measure_lanes, 16},
+        {"graphs", measure_graphs, 16},
+        {"attention", measure_attention, 1024},
+        {"products", measure_products, SHAPES_NOISE_MB},
+        {"layers", measure_layers, SHAPES_NOISE_MB},
+        {"confined", measure_confined, SHAPES_NOISE_MB},
+        {"pairs", measure_pairs, SHAPES_NOISE_MB},
+        {"load-products", measure_load_products, SHAPES_NOISE_MB},
+        {"load-turns", measure_load_turns, SHAPES_NOISE_MB},
+        {"load-overlap", measure_load_overlap, SHAPES_NOISE_MB},
     };
     int count = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
@@ -205,8 +229,10 @@ int main(int argc, char **argv)
             return EXIT_SUCCESS;
         }
     }
-    (void)fputs("usage: gpu_measure device|lanes|products|attention|pairs|graphs\n"
-                "       gpu_measure key FOLDER\n",
-                stderr);
+    (void)fputs("usage: gpu_measure key FOLDER\n       gpu_measure WHAT, which is one of", stderr);
+    for (size_t i = 0; i < sizeof measures / sizeof *measures; i++) {
+        (void)fprintf(stderr, " %s", measures[i].name);
+    }
+    (void)fputc('\n', stderr);
     return 2;
 }

@@ -20,8 +20,10 @@ enum {
 struct gauge {
     struct accel *accel;
     struct accel_info info;
-    uint8_t *noise; /* On the device: bf16 numbers in [-1, 1). */
+    size_t lanes_bytes; /* Of device memory that went with the lanes. */
+    uint8_t *noise;     /* On the device: bf16 numbers in [-1, 1). */
     size_t noise_bytes;
+    void *y; /* Of all products; made by shapes.c. */
 };
 
 /* Puts something on a lane. 0 or -errno. */
@@ -32,6 +34,12 @@ void gauge_close(struct gauge *gauge);
 
 void *gauge_memory(struct gauge *gauge, enum accel_memory kind, size_t bytes);
 void gauge_send(struct gauge *gauge, void *to, const void *from, size_t bytes);
+
+/* Until the lane has done all that was put on it. */
+void gauge_finish(struct gauge *gauge, uint32_t lane);
+
+/* Of a copy within the device's memory, of half the noise: bytes read and bytes written. */
+double gauge_copy_bytes_per_us(struct gauge *gauge);
 
 static inline uint32_t gauge_small(uint32_t level)
 {
@@ -61,9 +69,14 @@ void gauge_check(int error, const char *what);
 
 void measure_device(struct gauge *gauge);
 void measure_lanes(struct gauge *gauge);
+void measure_graphs(struct gauge *gauge);
 void measure_products(struct gauge *gauge);
+void measure_layers(struct gauge *gauge);
 void measure_attention(struct gauge *gauge);
 void measure_pairs(struct gauge *gauge);
-void measure_graphs(struct gauge *gauge);
+void measure_confined(struct gauge *gauge);
+void measure_load_products(struct gauge *gauge);
+void measure_load_turns(struct gauge *gauge);
+void measure_load_overlap(struct gauge *gauge);
 
 #endif /* TESTS_GPU_GAUGE_H */

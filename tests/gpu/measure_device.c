@@ -15,25 +15,18 @@ enum {
     GRAPH_ROUNDS = 20,
 };
 
-static int put_copy(struct gauge *gauge, uint32_t lane, const void *what)
-{
-    (void)what;
-    const size_t half = gauge->noise_bytes / 2;
-    const struct accel_copy copy = {gauge->noise, gauge->noise + half, half};
-    return accel_copy(gauge->accel, lane, &copy, 1);
-}
-
+/* Of lanes_mb each lane has 32 for its products; the rest are contexts. */
 void measure_device(struct gauge *gauge)
 {
     static const char *const sharing[] = {"cut", "hints", "one"};
-    const double us = gauge_time_us(gauge, 0, put_copy, NULL);
     (void)printf("{\"row\": \"device\", \"name\": \"%s\", \"units\": %u, \"unit_step\": %u, "
                  "\"sharing\": \"%s\", \"libraries\": \"%s\", \"memory_mb\": %llu, "
-                 "\"copy_gb_per_s\": %.1f}\n",
+                 "\"copy_gb_per_s\": %.1f, \"lanes\": %d, \"lanes_mb\": %llu}\n",
                  gauge->info.name, gauge->info.units, gauge->info.unit_step,
                  sharing[gauge->info.sharing], gauge->info.libraries,
                  (unsigned long long)(gauge->info.memory_bytes >> 20),
-                 (double)gauge->noise_bytes / us / 1e3); /* Read and written. */
+                 gauge_copy_bytes_per_us(gauge) / 1e3, (int)GAUGE_LANES,
+                 (unsigned long long)(gauge->lanes_bytes >> 20));
 }
 
 static int put_occupy(struct gauge *gauge, uint32_t lane, const void *what)
@@ -83,28 +76,45 @@ static int put_chains(struct gauge *gauge, uint32_t lane, const void *what)
     return error;
 }
 
+/* Of one step: the host's time to put it, and all of it. */
+struct step_time {
+    double put_us;
+    double us;
+};
+
+/* A graph, or the calls it was made of; each waited for, or all put at once. */
+static struct step_time time_steps(struct gauge *gauge, struct accel_graph *graph, bool queued)
+{
+    uint64_t put_us = 0;
+    uint64_t start_us = 0;
+    for (int i = 0; i <= GRAPH_ROUNDS; i++) { /* The first one warms up. */
+        const uint64_t before_us = clock_now_us();
+        gauge_check(graph ? accel_replay(gauge->accel, graph, 0) : put_chains(gauge, 0, NULL),
+                    "a step");
+        put_us += i > 0 ? clock_now_us() - before_us : 0;
+        if (!queued || i == 0 || i == GRAPH_ROUNDS) {
+            gauge_finish(gauge, 0);
+        }
+        start_us = i == 0 ? clock_now_us() : start_us;
+    }
+    return (struct step_time){(double)put_us / GRAPH_ROUNDS,
+                              (double)(clock_now_us() - start_us) / GRAPH_ROUNDS};
+}
+
+/* replay_us less queued_us is what the device waits between steps when the host answers one before
+ * it puts the next. */
 void measure_graphs(struct gauge *gauge)
 {
     struct accel_graph *graph = NULL;
-    uint64_t us[2];
-    for (int replay = 0; replay < 2; replay++) {
-        if (replay) {
-            gauge_check(accel_capture(gauge->accel, 0), "a graph");
-            gauge_check(put_chains(gauge, 0, NULL), "a graph");
-            gauge_check(accel_captured(gauge->accel, 0, &graph), "a graph");
-        }
-        uint64_t start_us = 0;
-        for (int i = 0; i <= GRAPH_ROUNDS; i++) { /* The first one warms up. */
-            start_us = i == 1 ? clock_now_us() : start_us;
-            gauge_check(replay ? accel_replay(gauge->accel, graph, 0) : put_chains(gauge, 0, NULL),
-                        "a step");
-            gauge_check(accel_record(gauge->accel, 3, 0), "an event");
-            gauge_check(accel_fence(gauge->accel, 3, GAUGE_DEADLINE_US), "the device");
-        }
-        us[replay] = (clock_now_us() - start_us) / GRAPH_ROUNDS;
-    }
-    (void)printf("{\"row\": \"graph\", \"nodes\": %d, \"lanes\": %d, \"eager_us\": %llu, "
-                 "\"replay_us\": %llu}\n",
-                 GRAPH_NODES * GRAPH_LANES, GRAPH_LANES, (unsigned long long)us[0],
-                 (unsigned long long)us[1]);
+    const struct step_time eager = time_steps(gauge, NULL, false);
+    gauge_check(accel_capture(gauge->accel, 0), "a graph");
+    gauge_check(put_chains(gauge, 0, NULL), "a graph");
+    gauge_check(accel_captured(gauge->accel, 0, &graph), "a graph");
+    const struct step_time replay = time_steps(gauge, graph, false);
+    const struct step_time queued = time_steps(gauge, graph, true);
+    (void)printf("{\"row\": \"graph\", \"nodes\": %d, \"lanes\": %d, \"eager_put_us\": %.1f, "
+                 "\"eager_us\": %.1f, \"replay_put_us\": %.1f, \"replay_us\": %.1f, "
+                 "\"queued_us\": %.1f}\n",
+                 GRAPH_NODES * GRAPH_LANES, GRAPH_LANES, eager.put_us, eager.us, replay.put_us,
+                 replay.us, queued.us);
 }

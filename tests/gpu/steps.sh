@@ -55,6 +55,34 @@ measure() {
   ours "$tests/gpu_measure" "$1"
 }
 
+# clocked NAME COMMAND...: the command, and a row of clocks, power and use of the device meanwhile.
+clocked() {
+  local name=$1 watch status=0
+  shift
+  nvidia-smi -i 0 --query-gpu=power.draw,clocks.sm,clocks.mem,utilization.gpu,power.limit \
+    --format=csv,noheader,nounits -lms 200 >"$work/$name.clocks" 2>/dev/null &
+  watch=$!
+  "$@" || status=$?
+  kill "$watch" 2>/dev/null
+  wait "$watch" 2>/dev/null
+  python3 -B tests/gpu/clocks.py "$name" "$work/$name.clocks"
+  return "$status"
+}
+
+# What products alone sustain for seconds, products and attention in turns, and side by side.
+load() {
+  local kind bad=0
+  for kind in products turns overlap; do
+    clocked "load-$kind" measure "load-$kind" || bad=1
+  done
+  return "$bad"
+}
+
+# The same products without the hint of how many SMs a lane has.
+unhinted() {
+  SLUICE_CUDA_SM_TARGET=off measure products
+}
+
 sanitizer() {
   local tool bad=0
   command -v compute-sanitizer >/dev/null ||
@@ -80,8 +108,6 @@ triple() {
   cp tests/gpu/llama-3-8b.json "$folder/config.json"
   ours "$tests/gpu_measure" key "$folder" >"$work/key.json" || return 1
   python3 -B tests/gpu/make_plans.py "$work/key.json" "$plans" || return 1
-  nvidia-smi dmon -s pc -d 1 >"$out/clocks.log" 2>&1 &
-  local clocks=$!
   for mode in sequential nano overlap; do
     serve_start "$mode" "model.path=$folder" model.random_weights=1 workers.device=cuda \
       model.dtype=bf16 model.context_tokens_max=2048 batch.tokens_max=2048 batch.slots_max=512 \
@@ -90,8 +116,8 @@ triple() {
     grep -E 'plans|refused|cut by|shared by' "$work/$mode.log"
     ours timeout 20 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:64 \
       --num-prompts 64 --ignore-eos >/dev/null # Warms up: graphs are captured, products timed.
-    ours timeout 60 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:512 \
-      --num-prompts 512 --ignore-eos --json "$out/bench-$mode.json"
+    clocked "triple-$mode" ours timeout 60 "$bin/sluice-bench" --endpoint "$endpoint" \
+      --dataset fixed:1024:512 --num-prompts 512 --ignore-eos --json "$out/bench-$mode.json"
     ours "$bin/sluicectl" status --endpoint "$endpoint" --json >"$out/status-$mode.json"
     serve_stop
     python3 - "$mode" "$out/bench-$mode.json" "$out/status-$mode.json" <<'PY'
@@ -106,7 +132,7 @@ print(json.dumps({"row": "triple", "mode": mode, "lane_sharing": stats["lane_sha
       if name in told}}))
 PY
   done
-  kill "$clocks"
   [ "$(grep -c . <(ls "$out"/bench-*.json 2>/dev/null))" -eq 3 ]
 }
-export -f machine kernels answers measure sanitizer triple ours serve_start serve_stop serve_answers
+export -f machine kernels answers measure clocked load unhinted sanitizer triple
+export -f ours serve_start serve_stop serve_answers

@@ -179,11 +179,20 @@ def test_a_run_can_be_ended_early(agent, tmp_path, client):
     ("--dataset", "fixed:1:1", "--request-rate", 1, "--burstiness", 0),
     ("--dataset", "fixed:1:1", "--goodput", "ttft:x"), ("--dataset", "fixed:1:1", "--goodput"),
     ("--dataset", "fixed:1:1", "--goodput", "itl:5"), ("--dataset", "fixed:1:1", "ttft:5"),
+    ("--dataset", "fixed:1:1", "--json", "x", "--plot", "x"),
     ("--dataset", "fixed:1:1", "--max-tokens", 5), ("--dataset", "fixed:1:1", "--warmup", -1),
     ("--dataset", "fixed:1:1", "--num-prompts", 1 << 25), ("compare",), ("compare", "a"),
 ])
 def test_wrong_usage_is_one_line(words):
     assert_fails(run(*words, tool="sluice-bench"), 2, "--help")
+
+
+def test_requests_have_a_tenant_and_a_priority(agent):
+    words = ["--dataset", "fixed:2:2", "--num-prompts", 2]
+    assert bench(*words, "--tenant", "a", "--priority", -100,
+                 endpoint=agent.endpoint).returncode == 0
+    for name, value in ("--priority", 101), ("--tenant", "x" * 65):  # The agent says so.
+        assert_fails(bench(*words, name, value, endpoint=agent.endpoint), 1, name[2:])
 
 
 def test_malformed_files_are_named_with_their_line(agent, tmp_path):

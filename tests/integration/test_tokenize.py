@@ -61,6 +61,9 @@ def test_detokenize(folder, flags, ids, text):
 
 def test_plain_ids(folder):
     assert ctl("tokenize", "--model", folder, given=b"ab") == (0, b"4 2\n", "")
+    for given in (b"4 2\n", b" 4\n2 "):
+        assert ctl("detokenize", "--model", folder, given=given) == (0, b"<s>ab", "")
+    assert ctl("detokenize", "--model", folder) == (0, b"", "")
 
 
 @pytest.mark.parametrize("command, given, word", [
@@ -69,6 +72,9 @@ def test_plain_ids(folder):
     ("detokenize", b"[-1]", "item 0"),
     ("detokenize", b"{}", "not an array"),
     ("detokenize", b"[1", "standard input"),
+    ("detokenize", b"4 2x", "item 1"),
+    ("detokenize", b"4 18446744073709551620", "item 1"),
+    ("detokenize", b"x", "standard input"),
 ])
 def test_refused_input(folder, command, given, word):
     status, out, error = ctl(command, "--model", folder, "--json", given=given)

@@ -10,8 +10,9 @@ from test_tools import assert_fails, run
 TOKENS, DECODE, CONTEXT = 64, 32, 64
 
 
-def tune(*words, timeout_s=120):
-    return run(*words, tool="sluice-tune", timeout_s=timeout_s)
+def tune(command, *words, timeout_s=120):
+    """Of the CPU's worker; test_tune_emu.py has the other."""
+    return run(command, "--device", "cpu", *words, tool="sluice-tune", timeout_s=timeout_s)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,7 @@
 
 #include <cmocka.h>
 
-enum { REQUESTS = 8, SLOTS = 8 };
-
-struct bench {
-    struct arena arena;
-    struct sched sched;
-    struct sched_step step;
-};
+#include "tests/unit/agent/sched_bed.h"
 
 static const uint32_t text[32] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
                                   17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
@@ -25,38 +19,10 @@ static const uint32_t fork_after_6[12] = {1, 2, 3, 4, 5, 6, 70, 80, 90, 100, 110
 
 static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
 {
-    const struct sched_options options = {
-        .requests_max = REQUESTS,
-        .slots_max = SLOTS,
-        .tokens_max = tokens_max,
-        .page_tokens = 4,
-        .page_count = page_count,
-        .context_max = 32,
-    };
-    *bench = (struct bench){0};
-    const size_t bytes = sched_bytes(&options) + sched_step_bytes(SLOTS);
-    assert_int_equal(arena_open(&bench->arena, bytes), 0);
-    assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
-    assert_int_equal(sched_step_open(&bench->step, &bench->arena, SLOTS), 0);
-    return &bench->sched;
-}
-
-static void step(struct bench *bench)
-{
-    assert_true(sched_form(&bench->sched, &bench->step));
-    sched_verify(&bench->sched);
-    sched_commit(&bench->sched, &bench->step);
-    sched_verify(&bench->sched);
-}
-
-static void assert_row(const struct bench *bench, uint32_t index, uint32_t request,
-                       uint32_t position, uint32_t tokens)
-{
-    assert_true(index < bench->step.row_count);
-    const struct sched_row *row = &bench->step.rows[index];
-    assert_int_equal(row->request, request);
-    assert_int_equal(row->position, position);
-    assert_int_equal(row->tokens, tokens);
+    return bench_open(bench, &(struct sched_options){.slots_max = 8,
+                                                     .tokens_max = tokens_max,
+                                                     .page_count = page_count,
+                                                     .context_max = 32});
 }
 
 /* 12 tokens are 3 full pages: two are borrowed, the third is copied and its last token computed. */

@@ -11,54 +11,20 @@
 
 #include <cmocka.h>
 
-enum { REQUESTS = 8, SLOTS = 4 };
-
-struct bench {
-    struct arena arena;
-    struct sched sched;
-    struct sched_step step;
-};
+#include "tests/unit/agent/sched_bed.h"
 
 static struct sched *open_large(struct bench *bench, uint32_t tokens_max, uint32_t page_count,
                                 uint32_t context_max)
 {
-    const struct sched_options options = {
-        .requests_max = REQUESTS,
-        .slots_max = SLOTS,
-        .tokens_max = tokens_max,
-        .page_tokens = 4,
-        .page_count = page_count,
-        .context_max = context_max,
-    };
-    *bench = (struct bench){0};
-    const size_t bytes = sched_bytes(&options) + sched_step_bytes(SLOTS);
-    assert_int_equal(arena_open(&bench->arena, bytes), 0);
-    assert_int_equal(sched_open(&bench->sched, &bench->arena, &options), 0);
-    assert_int_equal(sched_step_open(&bench->step, &bench->arena, SLOTS), 0);
-    return &bench->sched;
+    return bench_open(bench, &(struct sched_options){.slots_max = 4,
+                                                     .tokens_max = tokens_max,
+                                                     .page_count = page_count,
+                                                     .context_max = context_max});
 }
 
 static struct sched *open_bench(struct bench *bench, uint32_t tokens_max, uint32_t page_count)
 {
     return open_large(bench, tokens_max, page_count, 32);
-}
-
-static void step(struct bench *bench)
-{
-    assert_true(sched_form(&bench->sched, &bench->step));
-    sched_verify(&bench->sched);
-    sched_commit(&bench->sched, &bench->step);
-    sched_verify(&bench->sched);
-}
-
-static void assert_row(const struct bench *bench, uint32_t index, uint32_t request,
-                       uint32_t position, uint32_t tokens)
-{
-    assert_true(index < bench->step.row_count);
-    const struct sched_row *row = &bench->step.rows[index];
-    assert_int_equal(row->request, request);
-    assert_int_equal(row->position, position);
-    assert_int_equal(row->tokens, tokens);
 }
 
 static void decodes_then_fills_the_budget(void **state)

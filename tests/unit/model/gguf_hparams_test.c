@@ -15,12 +15,9 @@
 
 #include <cmocka.h>
 
-enum { FILE_BYTES_MAX = 2048, ALIGNMENT = 32, U32 = 4, F32 = 6, STRING = 8 };
+#include "tests/unit/model/gguf_bytes.h"
 
-struct file {
-    uint8_t bytes[FILE_BYTES_MAX];
-    size_t count;
-};
+enum { ALIGNMENT = 32 };
 
 /* One pair of metadata: a text, a whole number, or else a float. */
 struct pair {
@@ -46,40 +43,16 @@ enum { BASE_COUNT = sizeof base / sizeof *base, MORE_MAX = 4 };
 static const struct pair heads = {.key = "llama.attention.head_count", .whole = 4};
 static const struct pair yarn = {.key = "llama.rope.scaling.type", .text = "yarn"};
 
-static void put(struct file *file, const void *bytes, size_t count)
+static void put_pair(struct gguf_bytes *file, const struct pair *pair)
 {
-    assert_true(file->count + count <= FILE_BYTES_MAX);
-    memcpy(file->bytes + file->count, bytes, count);
-    file->count += count;
-}
-
-static void put_u32(struct file *file, uint32_t value)
-{
-    put(file, &value, sizeof value);
-}
-
-static void put_u64(struct file *file, uint64_t value)
-{
-    put(file, &value, sizeof value);
-}
-
-static void put_text(struct file *file, const char *text)
-{
-    put_u64(file, strlen(text));
-    put(file, text, strlen(text));
-}
-
-static void put_pair(struct file *file, const struct pair *pair)
-{
-    put_text(file, pair->key);
     if (pair->text) {
-        put_u32(file, STRING);
+        put_key(file, pair->key, KIND_STRING);
         put_text(file, pair->text);
     } else if (pair->number != 0) {
-        put_u32(file, F32);
+        put_key(file, pair->key, KIND_F32);
         put(file, &pair->number, sizeof pair->number);
     } else {
-        put_u32(file, U32);
+        put_key(file, pair->key, KIND_U32);
         put_u32(file, pair->whole);
     }
 }
@@ -88,16 +61,13 @@ static void put_pair(struct file *file, const struct pair *pair)
 static int read_more(struct hparams *hparams, const struct pair more[MORE_MAX],
                      struct model_error *error)
 {
-    struct file file = {.count = 0};
+    struct gguf_bytes file;
     struct gguf *gguf = NULL;
     uint64_t count = 0;
     while (count < MORE_MAX && more[count].key) {
         count++;
     }
-    put(&file, "GGUF", 4);
-    put_u32(&file, 3);
-    put_u64(&file, 0);
-    put_u64(&file, BASE_COUNT + count);
+    put_head(&file, 0, BASE_COUNT + count);
     for (size_t i = 0; i < BASE_COUNT; i++) {
         put_pair(&file, &base[i]);
     }

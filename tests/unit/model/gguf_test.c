@@ -15,35 +15,7 @@
 
 #include <cmocka.h>
 
-enum { FILE_BYTES_MAX = 1024, U32 = 4, I32 = 5, STRING = 8, ARRAY = 9 };
-
-struct file {
-    uint8_t bytes[FILE_BYTES_MAX];
-    size_t count;
-};
-
-static void put(struct file *file, const void *bytes, size_t count)
-{
-    assert_true(file->count + count <= FILE_BYTES_MAX);
-    memcpy(file->bytes + file->count, bytes, count);
-    file->count += count;
-}
-
-static void put_u32(struct file *file, uint32_t value)
-{
-    put(file, &value, sizeof value);
-}
-
-static void put_u64(struct file *file, uint64_t value)
-{
-    put(file, &value, sizeof value);
-}
-
-static void put_text(struct file *file, const char *text)
-{
-    put_u64(file, strlen(text));
-    put(file, text, strlen(text));
-}
+#include "tests/unit/model/gguf_bytes.h"
 
 /* What a good file says; each test changes one thing. */
 struct lies {
@@ -89,24 +61,21 @@ static const struct lies super = {.version = 3,
                                   .data_bytes = 288 + 16};
 
 /* Tensors a, q8_0 [2][32] of 68 bytes, and b, f32 [4] of 16. */
-static struct file make(const struct lies *lies)
+static struct gguf_bytes make(const struct lies *lies)
 {
-    struct file file = {.count = 0};
+    struct gguf_bytes file = {.count = 0};
     put(&file, "GGUF", 4);
     put_u32(&file, lies->version);
     put_u64(&file, lies->tensors);
     put_u64(&file, lies->pairs);
-    put_text(&file, "general.alignment");
-    put_u32(&file, U32);
+    put_key(&file, "general.alignment", KIND_U32);
     put_u32(&file, lies->alignment);
-    put_text(&file, lies->second_key);
-    put_u32(&file, ARRAY);
-    put_u32(&file, STRING);
+    put_key(&file, lies->second_key, KIND_ARRAY);
+    put_u32(&file, KIND_STRING);
     put_u64(&file, lies->strings);
     put_text(&file, "one");
     put_text(&file, "");
-    put_text(&file, "minus");
-    put_u32(&file, I32);
+    put_key(&file, "minus", KIND_I32);
     put_u32(&file, UINT32_MAX);
     put_text(&file, "a");
     put_u32(&file, lies->dims);
@@ -125,7 +94,7 @@ static struct file make(const struct lies *lies)
 
 static int judge(const struct lies *lies, struct model_error *error)
 {
-    const struct file file = make(lies);
+    const struct gguf_bytes file = make(lies);
     struct gguf *gguf = NULL;
     const int code = gguf_open_bytes(&gguf, file.bytes, file.count, error);
     gguf_close(gguf);
@@ -135,7 +104,7 @@ static int judge(const struct lies *lies, struct model_error *error)
 static void a_good_file_gives_its_contents(void **state)
 {
     (void)state;
-    const struct file file = make(&none);
+    const struct gguf_bytes file = make(&none);
     struct model_error error = {{0}};
     struct gguf *gguf = NULL;
     assert_int_equal(gguf_open_bytes(&gguf, file.bytes, file.count, &error), 0);
@@ -166,7 +135,7 @@ static void a_good_file_gives_its_contents(void **state)
 
 static void refuse_shorter(const struct lies *whole)
 {
-    const struct file file = make(whole);
+    const struct gguf_bytes file = make(whole);
     for (size_t count = 0; count < file.count; count++) {
         struct model_error error = {{0}};
         struct gguf *gguf = NULL;
@@ -213,7 +182,7 @@ static void types_have_their_names(void **state)
         lies.type = cases[i].type;
         lies.second_offset = 448; /* Behind the largest of them. */
         lies.data_bytes = 448 + 16;
-        const struct file file = make(&lies);
+        const struct gguf_bytes file = make(&lies);
         assert_int_equal(gguf_open_bytes(&gguf, file.bytes, file.count, &error), 0);
         const struct tensor *tensor = tensor_find(gguf_tensors(gguf), "a");
         assert_string_equal(tensor_dtype_name(tensor->dtype), cases[i].name);

@@ -13,70 +13,45 @@
 #include <cmocka.h>
 
 #include "model/tokenizer_parts.h"
+#include "tests/unit/model/gguf_bytes.h"
 
-enum { KIND_U32 = 4, KIND_I32 = 5, KIND_F32 = 6, KIND_BOOL = 7, KIND_STRING = 8, KIND_ARRAY = 9 };
-enum { FILE_BYTES_MAX = 8192, TEXT_BYTES_MAX = 128, IDS_MAX = 128 };
+enum { TEXT_BYTES_MAX = 128, IDS_MAX = 128 };
 
 struct file {
-    uint8_t bytes[FILE_BYTES_MAX];
-    size_t count;
+    struct gguf_bytes of;
     uint64_t keys;
 };
 
-static void put(struct file *file, const void *bytes, size_t count)
+static void key(struct file *file, const char *name, enum gguf_kind kind)
 {
-    assert_true(count <= sizeof file->bytes - file->count);
-    memcpy(file->bytes + file->count, bytes, count);
-    file->count += count;
-}
-
-static void put_u32(struct file *file, uint32_t value)
-{
-    put(file, &value, sizeof value);
-}
-
-static void put_u64(struct file *file, uint64_t value)
-{
-    put(file, &value, sizeof value);
-}
-
-static void put_string(struct file *file, const char *text)
-{
-    put_u64(file, strlen(text));
-    put(file, text, strlen(text));
-}
-
-static void key(struct file *file, const char *name, uint32_t kind)
-{
-    put_string(file, name);
-    put_u32(file, kind);
+    put_key(&file->of, name, kind);
     file->keys++;
 }
 
 static void key_array(struct file *file, const char *name, uint32_t kind, uint64_t count)
 {
     key(file, name, KIND_ARRAY);
-    put_u32(file, kind);
-    put_u64(file, count);
+    put_u32(&file->of, kind);
+    put_u64(&file->of, count);
 }
 
 static void key_u32(struct file *file, const char *name, uint32_t value)
 {
     key(file, name, KIND_U32);
-    put_u32(file, value);
+    put_u32(&file->of, value);
 }
 
 static void key_bool(struct file *file, const char *name, bool value)
 {
     const uint8_t byte = value;
     key(file, name, KIND_BOOL);
-    put(file, &byte, 1);
+    put(&file->of, &byte, 1);
 }
 
 static void key_string(struct file *file, const char *name, const char *value)
 {
     key(file, name, KIND_STRING);
-    put_string(file, value);
+    put_text(&file->of, value);
 }
 
 static void key_strings(struct file *file, const char *name, const char *const *items,
@@ -84,7 +59,7 @@ static void key_strings(struct file *file, const char *name, const char *const *
 {
     key_array(file, name, KIND_STRING, count);
     for (uint64_t i = 0; i < count; i++) {
-        put_string(file, items[i]);
+        put_text(&file->of, items[i]);
     }
 }
 
@@ -92,24 +67,21 @@ static void key_items(struct file *file, const char *name, uint32_t kind, const 
                       uint64_t count)
 {
     key_array(file, name, kind, count);
-    put(file, items, count * sizeof(uint32_t));
+    put(&file->of, items, count * sizeof(uint32_t));
 }
 
 static void begin(struct file *file)
 {
-    *file = (struct file){.count = 0};
-    put(file, "GGUF", 4);
-    put_u32(file, 3);
-    put_u64(file, 0);
-    put_u64(file, 0); /* The count of keys; build() knows it. */
+    file->keys = 0;
+    put_head(&file->of, 0, 0); /* build() knows the count of keys. */
 }
 
 static int build(struct file *file, struct tokenizer **out, struct model_error *error)
 {
     struct gguf *gguf = NULL;
-    memcpy(file->bytes + 16, &file->keys, sizeof file->keys);
+    memcpy(file->of.bytes + 16, &file->keys, sizeof file->keys);
     error->text[0] = 0;
-    assert_int_equal(gguf_open_bytes(&gguf, file->bytes, file->count, error), 0);
+    assert_int_equal(gguf_open_bytes(&gguf, file->of.bytes, file->of.count, error), 0);
     const int code = tokenizer_build(out, &(struct tokenizer_source){.gguf = gguf}, error);
     gguf_close(gguf);
     return code;
