@@ -107,6 +107,10 @@ void engine_choose(struct engine *engine, const struct engine_choice *choices, u
 enum { ENGINE_AHEAD_MAX = 2 };
 void engine_take(struct engine *engine);
 
+/* How long a device stood still before the batch of the engine_choose() that was taken last; 0
+ * where the host itself computes, and before the first. At most one other is put since. */
+uint64_t engine_idle_us(struct engine *engine);
+
 /* Whether engine_take() would wait, and may: not for longer than a step is given. Costs about a
  * microsecond. */
 bool engine_busy(struct engine *engine);

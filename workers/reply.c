@@ -72,22 +72,34 @@ static uint32_t push_results(struct step *step, const struct step_turn *turn)
     return logprobs;
 }
 
+/* Splits the time since the last answer into what the step was waited for and the rest. One that
+ * was put behind another was there before that ended: then only the device knows. */
+static void split_time(struct step *step, const struct step_turn *turn, struct record_done *done)
+{
+    const uint64_t now_us = clock_now_us();
+    uint64_t since_us = turn->start_us;
+    uint64_t wait_us = 0;
+    if (step->end_us > 0) {
+        since_us = step->end_us;
+        wait_us = turn->start_us > since_us ? turn->start_us - since_us : 0;
+        wait_us = turn->idle_us > wait_us ? turn->idle_us : wait_us;
+    }
+    done->wait_us = wait_us < now_us - since_us ? wait_us : now_us - since_us;
+    done->compute_us = now_us - since_us - done->wait_us;
+    step->end_us = now_us;
+}
+
 void reply_step(struct step *step, const struct step_turn *turn)
 {
     const bool speaks = step->link->rank == 0; /* The other ranks only say that they are done. */
     const uint32_t logprobs = speaks ? push_results(step, turn) : 0;
-    /* A step that was put behind another one begins where that ends. */
-    const uint64_t start_us = turn->start_us > step->end_us ? turn->start_us : step->end_us;
-    const uint64_t wait_us = step->end_us > 0 ? start_us - step->end_us : 0;
-    step->end_us = clock_now_us();
     union record record = {0};
     record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
                                        .step = turn->number,
-                                       .compute_us = step->end_us - start_us,
                                        .result_count = speaks ? turn->sampled_count : 0,
                                        .logprob_count = logprobs,
-                                       .score_count = speaks ? turn->score_count : 0,
-                                       .wait_us = wait_us};
+                                       .score_count = speaks ? turn->score_count : 0};
+    split_time(step, turn, &record.done);
     push(step, &record);
     failpoint_pass(&step->failpoint, "publish");
     link_worker_publish(step->link);

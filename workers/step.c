@@ -348,6 +348,7 @@ static int end_step(struct step *step)
 {
     struct step_turn *turn = &step->turns[step->taken++ % ENGINE_AHEAD_MAX];
     engine_take(step->engine);
+    turn->idle_us = engine_idle_us(step->engine);
     if (engine_failure(step->engine)) {
         return -EIO;
     }

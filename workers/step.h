@@ -57,6 +57,7 @@ struct step_choice { /* Rank 0's, for all ranks. */
 struct step_turn {
     uint64_t number;
     uint64_t start_us; /* When it was taken. */
+    uint64_t idle_us;  /* That the device stood still before it. */
     uint32_t row_count;
     uint32_t sampled_count;
     uint32_t score_count;

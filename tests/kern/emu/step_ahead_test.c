@@ -293,9 +293,12 @@ static void a_new_epoch_finds_nothing_on_the_device(void **state)
     push_next(caller, 1, CALLER_PROMPT);
     assert_int_equal(caller_serve(caller), 0);
     for (uint32_t i = 0; i < 2; i++) {
-        const struct record_result result = take_result(caller, i);
+        const struct record_result result = caller_take(caller, RECORD_RESULT).result;
+        const struct record_done done = caller_take(caller, RECORD_DONE).done;
         assert_int_equal(result.head.epoch, CALLER_EPOCH + 1);
         assert_int_equal(result.id, ids[i]);
+        assert_int_equal(done.step, i);
+        assert_true(i > 0 || done.wait_us == 0); /* Of the time between epochs nothing is told. */
     }
     caller_expect_silence(caller);
 }
