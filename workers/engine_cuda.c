@@ -444,7 +444,11 @@ const char *engine_failure(const struct engine *engine)
         return NULL;
     }
     const char *why = accel_failure(engine->accel);
-    return why[0] ? why : strerror(-engine->error);
+    if (why[0]) {
+        return why;
+    }
+    return engine->error == -ETIMEDOUT ? "a step did not end in workers.step_timeout_ms"
+                                       : strerror(-engine->error);
 }
 
 void engine_wait(struct engine *engine)

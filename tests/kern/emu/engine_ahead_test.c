@@ -69,7 +69,7 @@ struct talk {
     struct said said[STEPS][SEQUENCES];
 };
 
-static void open_talk(struct talk *talk, const char *path, bool ahead)
+static void open_talk(struct talk *talk, const char *path, bool ahead, uint32_t timeout_ms)
 {
     talk->ahead = ahead;
     talk->probe = probe_open(path, (struct engine_options){.dtype = KERN_F32,
@@ -78,6 +78,7 @@ static void open_talk(struct talk *talk, const char *path, bool ahead)
                                                            .rows_max = SEQUENCES,
                                                            .context_max = CONTEXT,
                                                            .page_tokens = PAGE_TOKENS,
+                                                           .timeout_ms = timeout_ms,
                                                            .device_pages = SEQUENCES * PAGES});
     plan_sequential(&talk->lanes, false);
     for (uint32_t i = 0; i < talk->lanes.nano_count; i++) {
@@ -209,7 +210,7 @@ static struct talk *new_talk(const char *path, bool ahead)
 {
     struct talk *talk = calloc(1, sizeof *talk);
     must(talk);
-    open_talk(talk, path, ahead);
+    open_talk(talk, path, ahead, 0);
     speak(talk);
     probe_close(&talk->probe);
     return talk;
@@ -264,11 +265,35 @@ static void a_step_waits_behind_another(void **state)
     check_ahead("4", true);
 }
 
+/* The device is dead, for what stands behind the step too. */
+static void a_step_past_its_time_is_a_failure(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    struct talk *talk = calloc(1, sizeof *talk);
+    must(talk && setenv("SLUICE_EMU_SEED", "5", 1) == 0);
+    tiny_model_write(&model, path);
+    open_talk(talk, path, true, 1);
+    put(talk, 0);
+    put(talk, 1);
+    assert_null(engine_failure(talk->probe.engine));
+    while (engine_busy(talk->probe.engine)) {
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        engine_take(talk->probe.engine);
+        assert_non_null(strstr(engine_failure(talk->probe.engine), "workers.step_timeout_ms"));
+    }
+    probe_close(&talk->probe);
+    free(talk);
+    tiny_model_remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_those_of_steps_one_by_one),
         cmocka_unit_test(a_step_waits_behind_another),
+        cmocka_unit_test(a_step_past_its_time_is_a_failure),
     };
     return cmocka_run_group_tests_name("engine_ahead", tests, NULL, NULL);
 }
