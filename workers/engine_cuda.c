@@ -444,11 +444,10 @@ const char *engine_failure(const struct engine *engine)
         return NULL;
     }
     const char *why = accel_failure(engine->accel);
-    if (why[0]) {
-        return why;
+    if (!why[0] && engine->error == -ETIMEDOUT) {
+        why = "a step did not end within workers.step_timeout_ms";
     }
-    return engine->error == -ETIMEDOUT ? "a step did not end in workers.step_timeout_ms"
-                                       : strerror(-engine->error);
+    return why[0] ? why : strerror(-engine->error);
 }
 
 void engine_wait(struct engine *engine)
