@@ -96,18 +96,18 @@ void step_close(struct step *step)
     arena_close(&step->arena);
 }
 
-void step_attach(struct step *step, struct link *link, struct comm *comm)
+int step_attach(struct step *step, struct link *link, struct comm *comm)
 {
     must(step->put == step->taken);
     step->link = link;
     step->comm = comm;
-    engine_join(step->engine, comm);
     engine_watch(step->engine, link_own_progress(link));
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     step->end_us = 0;
     slots_reset(&step->slots);
     memset(step->plan_taken, 0, sizeof step->plan_taken);
+    return engine_join(step->engine, comm);
 }
 
 /* The next cell of this epoch, checked on its own. 0, -EAGAIN, -EBADMSG. */
@@ -355,6 +355,9 @@ static int end_step(struct step *step)
     int error = step->comm ? share_choices(step, turn) : 0;
     if (!error) { /* Every rank: the head is cut between them. */
         judge_tokens(step, turn);
+        if (step->comm) { /* Hosts meet when their devices have. */
+            engine_wait(step->engine);
+        }
         error = step->comm ? comm_error(step->comm) : 0;
         error = engine_failure(step->engine) ? -EIO : error;
     }
