@@ -108,6 +108,11 @@ int device_take_offer(struct device *device)
     return code == -EAGAIN ? 0 : code;
 }
 
+uint32_t device_progress(const struct device *device)
+{
+    return device->state >= DEVICE_PAIRING ? link_peer_progress(&device->link) : 0;
+}
+
 bool device_died(const struct device *device)
 {
     return device->state >= DEVICE_PAIRING && death_seen(device->link.life);

@@ -99,6 +99,9 @@ int device_send(struct device *device, const struct device_order *order) MUST_CH
  * `late` hangs; another -errno: fence it. A READY record moves LOADING to READY. */
 int device_collect(struct device *device, const struct sched_step *step) MUST_CHECK;
 
+/* A number that changes while the worker gets on with a step. */
+uint32_t device_progress(const struct device *device);
+
 /* True when the worker's life word says that it died. */
 bool device_died(const struct device *device);
 

@@ -136,6 +136,20 @@ bool group_waits_for(const struct group *group, uint32_t rank)
     return least != DEVICE_ABSENT && least != DEVICE_READY && group->ranks[rank].state == least;
 }
 
+bool group_hangs(struct group *group, uint64_t now_us, uint64_t timeout_us)
+{
+    uint32_t progress = 0;
+    for (uint32_t i = 0; i < group->rank_count; i++) {
+        progress += device_progress(&group->ranks[i]);
+    }
+    if (progress != group->progress) {
+        group->progress = progress;
+        group->moved_us = now_us;
+    }
+    const uint64_t from_us = group->moved_us > group->since_us ? group->moved_us : group->since_us;
+    return now_us - from_us > timeout_us;
+}
+
 void group_fence(struct group *group)
 {
     for (uint32_t i = 0; i < group->rank_count; i++) {

@@ -25,6 +25,8 @@ struct group {
     struct pace_step work[FLIGHT_STEPS_MAX];   /* and what they compute. */
     uint64_t linked_us;
     uint64_t since_us; /* The oldest step in flight could run from then on. */
+    uint64_t moved_us; /* When the ranks were last found to have got on, */
+    uint32_t progress; /* and how far that was, in sum. */
     uint64_t answered; /* Steps. */
     struct pace pace;  /* What those took. */
 };
@@ -63,6 +65,9 @@ void group_learn(struct group *group, const struct sched_step *step, uint64_t co
 
 /* When a step in flight ends, as far as earlier ones tell; 0 while they tell too little. */
 uint64_t group_end_us(const struct group *group, const struct sched_step *step);
+
+/* Whether the oldest step in flight has got no further for so long. To be asked every turn. */
+bool group_hangs(struct group *group, uint64_t now_us, uint64_t timeout_us);
 
 /* True for a rank that keeps its group from being ready: none is further behind. */
 bool group_waits_for(const struct group *group, uint32_t rank);

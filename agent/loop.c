@@ -130,7 +130,7 @@ static void blame_late(struct core *core, struct group *group, const struct sche
 {
     for (uint32_t i = 0; i < group->rank_count; i++) {
         if (group->ranks[i].answered != step->number) {
-            accuse(core, &group->ranks[i], "a step passed workers.step_timeout_ms");
+            accuse(core, &group->ranks[i], "a step got no further within workers.step_timeout_ms");
         }
     }
     end_epoch(core, group);
@@ -271,7 +271,7 @@ static void stage_deadline(struct core *core)
     for (uint32_t i = 0; i < core->placement.count; i++) {
         struct group *group = &core->groups[i];
         const struct sched_step *step = group_oldest(group, &core->placement.sched[i]);
-        if (step && core->now_us - group->since_us > timeout_us) {
+        if (step && group_hangs(group, core->now_us, timeout_us)) {
             blame_late(core, group, step);
         }
     }

@@ -2,8 +2,6 @@
 #ifndef BASE_BINARY_H
 #define BASE_BINARY_H
 
-#include <stdbool.h>
-
 #include "base/limits.h"
 #include "base/must.h"
 

@@ -16,6 +16,7 @@
 
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_BF16, CONFIG_DTYPE_F32 };
 enum config_weights { CONFIG_WEIGHTS_AUTO, CONFIG_WEIGHTS_INT8 };
+enum config_kv_dtype { CONFIG_KV_DTYPE_AUTO, CONFIG_KV_DTYPE_E4M3 };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA };
 enum config_plan_mode {
     CONFIG_PLAN_AUTO,
@@ -63,6 +64,7 @@ struct config {
     struct {
         uint32_t page_tokens; /* 16, 32 or 64. */
         uint32_t device_pages;
+        uint32_t dtype; /* enum config_kv_dtype */
     } kv;
     struct {
         uint32_t mode;                  /* enum config_plan_mode */

@@ -19,8 +19,9 @@ static const struct setting setting_table[] = {
      LIMIT_PATH_BYTES_MAX, AT(model.path)},
     {"model.name", "Name told to clients; empty: the last part of the path.", "", NULL,
      SETTING_TEXT, 0, LIMIT_NAME_BYTES_MAX, AT(model.name)},
-    {"model.dtype", "Of weights and KV; auto: bf16 where the device has it, else f32.", "auto",
-     "auto bf16 f32", SETTING_CHOICE, 0, 0, AT(model.dtype)},
+    {"model.dtype",
+     "Of weights, and of KV where kv.dtype is auto; auto: bf16 where the device has it, else f32.",
+     "auto", "auto bf16 f32", SETTING_CHOICE, 0, 0, AT(model.dtype)},
     {"model.weights", "Of the layers' products; auto: as model.dtype.", "auto", "auto int8",
      SETTING_CHOICE, 0, 0, AT(model.weights)},
     {"model.context_tokens_max", "Longest sequence served; 0: the model's own.", "0", NULL,
@@ -52,8 +53,8 @@ static const struct setting setting_table[] = {
     {"workers.start_timeout_ms", "A worker not ready by then is killed.", "120000", NULL,
      SETTING_NUMBER, 100, 3600000, AT(workers.start_timeout_ms)},
     {"workers.step_timeout_ms",
-     "A step not answered by then is a hang: the worker is killed. Large models on few cores need "
-     "more, or a smaller batch.tokens_max.",
+     "A worker that gets no further with a step for so long hangs, and is killed. On a GPU, which "
+     "tells nothing in between, all of the step counts.",
      "5000", NULL, SETTING_NUMBER, 10, 600000, AT(workers.step_timeout_ms)},
     {"batch.tokens_max", "Tokens of one step, prompts and answers together.", "512", NULL,
      SETTING_NUMBER, 1, LIMIT_STEP_TOKENS_MAX, AT(batch.tokens_max)},
@@ -71,6 +72,10 @@ static const struct setting setting_table[] = {
      LIMIT_PAGE_TOKENS_MAX, AT(kv.page_tokens)},
     {"kv.device_pages", "KV pages of one worker.", "4160", NULL, SETTING_NUMBER, 1, LIMIT_PAGES_MAX,
      AT(kv.device_pages)},
+    {"kv.dtype",
+     "Of keys and values; auto: as model.dtype. fp8_e4m3 takes a byte each, on GPUs alone, and is "
+     "less exact.",
+     "auto", "auto fp8_e4m3", SETTING_CHOICE, 0, 0, AT(kv.dtype)},
     {"plan.mode",
      "How steps run: auto takes the plan that was measured fastest for the like, sequential one "
      "operation after the other, nano a plan's nano-batches on one lane, overlap its lanes side by "

@@ -51,6 +51,7 @@ struct link_worker_segment {
     struct ring_words result_tail;
     struct ring_words step_head;
     struct death_life life;
+    _Alignas(64) _Atomic uint32_t progress; /* Moves while a step gets on. */
     _Alignas(SEGMENT_PAGE_BYTES) union record results[RING_CELLS];
     _Alignas(SEGMENT_PAGE_BYTES) uint8_t board[LINK_BOARD_BYTES];
 };
@@ -140,6 +141,18 @@ void *link_own_board(struct link *link)
 const void *link_peer_board(const struct link *link)
 {
     return (const uint8_t *)link->peer + LINK_BOARD_OFFSET;
+}
+
+_Atomic uint32_t *link_own_progress(struct link *link)
+{
+    return &((struct link_worker_segment *)link->own)->progress;
+}
+
+uint32_t link_peer_progress(const struct link *link)
+{
+    const struct link_worker_segment *peer = link->peer;
+    /* Relaxed: nothing is read by it. */
+    return atomic_load_explicit(&peer->progress, memory_order_relaxed);
 }
 
 int link_core_finish(struct link *link)

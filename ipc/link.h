@@ -47,6 +47,11 @@ int link_core_begin(struct link *link, int socket, uint32_t epoch, uint16_t grou
 void *link_own_board(struct link *link);
 const void *link_peer_board(const struct link *link);
 
+/* Worker: a word that it moves while a step gets on, however long the step is. Core: the word of a
+ * link that is finished, of which only a change means something. */
+_Atomic uint32_t *link_own_progress(struct link *link);
+uint32_t link_peer_progress(const struct link *link);
+
 /* Core: takes the worker's segment when it has come. 0, -EAGAIN, or -errno: end the link. */
 int link_core_finish(struct link *link) MUST_CHECK;
 

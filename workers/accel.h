@@ -135,12 +135,14 @@ struct accel_product {
 int accel_multiply(struct accel *accel, uint32_t lane,
                    const struct accel_product *product) MUST_CHECK;
 
-/* While on, a product of a shape that is new to its lane is timed in every way that the library
- * proposes, and the fastest is kept, for later starts too; y is then garbage where it accumulates.
- * Takes up to a second a product, and is not for captures. Without it products are right, of a
- * speed that nobody measured. In float nothing is timed: one way is fixed for all rows of a shape,
- * so that they have the same bits. */
-void accel_tune(struct accel *accel, bool on);
+/* From accel_tune() to accel_tuned() a product of a shape that is new to its lane is timed in every
+ * way that the library proposes, and the fastest is kept, for later starts too; y is then garbage
+ * where it accumulates. It is not for captures. Nothing is begun after a second, so that a step
+ * stays within its deadline: accel_tuned() tells whether all were timed. Products that were not are
+ * right, of a speed that nobody measured. In float nothing is timed: one way is fixed for all rows
+ * of a shape, so that they have the same bits. */
+void accel_tune(struct accel *accel);
+bool accel_tuned(struct accel *accel);
 
 /*
  * From capture to captured, what is put on `lane`, and on lanes that wait for an event recorded in

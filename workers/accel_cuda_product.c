@@ -1,7 +1,7 @@
 /*
- * accel_cuda_product.c - matrix products of a GPU by cuBLASLt: accel_multiply() and accel_tune().
- * Called by the engine on the worker's main thread; owns the library, its handle and the table of
- * algorithms.
+ * accel_cuda_product.c - matrix products of a GPU by cuBLASLt: accel_multiply(), accel_tune() and
+ * accel_tuned(). Called by the engine on the worker's main thread; owns the library, its handle and
+ * the table of algorithms.
  *
  * cuBLASLt counts columns first: row-major y[rows][n] = x W^T is its (n x rows) = op_T(W) x with
  * leading dimensions n, k and k. In bf16 each lane has the algorithm that was fastest on it, for
@@ -27,6 +27,7 @@ enum {
     PROPOSALS_MAX = 16,
     TUNE_REPEATS = 5,
     TUNE_TIMEOUT_US = 5000000, /* For the repeats of one algorithm. */
+    TUNE_US = 1000000,         /* Then no other product is begun. */
     EXACT_ROWS = 64,           /* The algorithm for float is the one proposed for so many rows. */
     ALIGN_LOG2_MAX = 8,        /* cuBLASLt's own default is 256 bytes. */
 };
@@ -39,6 +40,8 @@ struct accel_products {
     struct accel_cuda_algorithms algorithms;
     bool hinted; /* The library is told how many units a lane has. */
     bool tuning;
+    bool left; /* Something was not timed: it came too late. */
+    uint64_t tune_until_us;
     bool fresh; /* Algorithms were measured that the file does not have. */
 };
 
@@ -314,29 +317,39 @@ static int tune(struct accel *accel, uint32_t lane, const struct accel_product *
     return error == -ENOSPC ? 0 : error;
 }
 
-void accel_tune(struct accel *accel, bool on)
+void accel_tune(struct accel *accel)
 {
     struct accel_products *products = accel->products;
-    products->tuning = on;
-    if (on || !products->fresh) {
-        return;
-    }
-    products->fresh = false;
-    if (accel_cuda_algorithms_save(&products->algorithms)) {
+    products->tuning = true;
+    products->left = false;
+    products->tune_until_us = clock_now_us() + TUNE_US;
+}
+
+bool accel_tuned(struct accel *accel)
+{
+    struct accel_products *products = accel->products;
+    products->tuning = false;
+    if (products->fresh && accel_cuda_algorithms_save(&products->algorithms)) {
         log_warning("%s: cannot be written; the next start measures again",
                     products->algorithms.path);
     }
+    products->fresh = false;
+    return !products->left;
 }
 
 /* Whether the product is to be timed first: float ones have one way, whatever it costs. */
-static bool wants_tuning(const struct accel *accel, const struct accel_product *product,
+static bool wants_tuning(struct accel *accel, const struct accel_product *product,
                          const struct algorithm_key *key)
 {
-    if (!accel->products->tuning || product->dtype == KERN_F32) {
+    struct accel_products *products = accel->products;
+    if (!products->tuning || product->dtype == KERN_F32) {
         return false;
     }
-    const struct algorithm *known = accel_cuda_algorithms_find(&accel->products->algorithms, key);
-    return !known || known->us <= 0;
+    const struct algorithm *known = accel_cuda_algorithms_find(&products->algorithms, key);
+    const bool wanted = !known || known->us <= 0;
+    const bool late = clock_now_us() >= products->tune_until_us;
+    products->left = products->left || (wanted && late);
+    return wanted && !late;
 }
 
 /* By the algorithm that is known for the key, or that the library proposes first. */

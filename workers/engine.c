@@ -222,6 +222,10 @@ static int check_options(const struct engine_options *options, const struct hpar
                                "model.weights int8 needs AVX512_VNNI, which this CPU lacks: "
                                "set model.weights to auto");
     }
+    if (options->kv == ENGINE_KV_E4M3) {
+        return model_error_set(error, -ENOTSUP,
+                               "kv.dtype fp8_e4m3 is for GPUs: set kv.dtype to auto");
+    }
     return hparams_check_context(hparams, options->context_max, error);
 }
 
@@ -372,6 +376,11 @@ void engine_close(struct engine *engine)
 void engine_join(struct engine *engine, struct comm *comm)
 {
     engine->llama.comm = comm;
+}
+
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
+{
+    engine->pipe.progress = progress;
 }
 
 /* Of the tokens whose logits are wanted. */

@@ -18,9 +18,12 @@
 struct comm;
 struct engine;
 
+enum engine_kv { ENGINE_KV_DTYPE, ENGINE_KV_E4M3 };
+
 struct engine_options {
     enum kern_dtype dtype;       /* Weights, activations into products, KV. */
     enum matmul_weights weights; /* Of the layers; int8 needs KERN_ISA_AVX512_VNNI. */
+    enum engine_kv kv;           /* E4M3: a byte a number in the pages, on GPUs. */
     unsigned isa;                /* kern_isa_detect(), or less for tests. */
     uint32_t threads;
     uint32_t tokens_max;  /* Dense batch. */
@@ -47,6 +50,10 @@ void engine_close(struct engine *engine);
 /* With ranks: what joins this engine to its siblings, borrowed, before the first run and again for
  * each epoch. When one of its collectives fails (comm_error()), so has the run. */
 void engine_join(struct engine *engine, struct comm *comm);
+
+/* A word that the engine moves as a run gets on, borrowed until the next call: a long step is no
+ * hang. On a device, whose steps are short, it stands still. */
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress);
 
 /* Rows of one sequence in a batch. */
 struct engine_row {

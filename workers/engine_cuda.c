@@ -236,9 +236,9 @@ static int open_parts(struct engine *engine, const struct weights *weights,
     if (status) {
         return status;
     }
-    const uint64_t page_bytes = 2ULL * hparams->kv_heads * options->page_tokens *
-                                hparams->head_dim * kern_dtype_bytes(options->dtype);
-    model->page_bytes = page_bytes;
+    const size_t cell_bytes = model->kv == ENGINE_KV_E4M3 ? 1 : kern_dtype_bytes(options->dtype);
+    model->page_bytes =
+        (size_t)2 * hparams->kv_heads * options->page_tokens * hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
     return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
@@ -260,6 +260,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
     engine->model.dtype = options->dtype;
+    engine->model.kv = options->kv;
     engine->model.page_tokens = options->page_tokens;
     engine->model.device_pages = options->device_pages;
     error->text[0] = '\0';
@@ -290,6 +291,12 @@ void engine_close(struct engine *engine)
 void engine_join(struct engine *engine, struct comm *comm)
 {
     must(engine && !comm); /* One rank. */
+}
+
+void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
+{
+    (void)engine;
+    (void)progress;
 }
 
 /* The first `bytes` of the block that the host has written. */
@@ -324,9 +331,9 @@ static int run_head(struct engine *engine)
     if (engine->batch.logit_rows == 0) {
         return 0;
     }
-    accel_tune(engine->accel, true); /* Of a shape seen before, it costs a look-up. */
+    accel_tune(engine->accel); /* Of a shape seen before, it costs a look-up. */
     const int error = cuda_put_head(&engine->model, &engine->batch, LANES_CUDA_HEAD);
-    accel_tune(engine->accel, false);
+    (void)accel_tuned(engine->accel);
     return error;
 }
 
@@ -345,15 +352,16 @@ static int put_layers(struct engine *engine)
 }
 
 /* Puts the layers on the lanes once for the times of products that are new to them; x is garbage
- * then, and the keys and values that this appends are written again. */
-static int time_products(struct engine *engine)
+ * then, and the keys and values that this appends are written again. *all: none is left. */
+static int time_products(struct engine *engine, bool *all)
 {
+    *all = true;
     if (engine->model.dtype == KERN_F32) {
         return 0;
     }
-    accel_tune(engine->accel, true);
+    accel_tune(engine->accel);
     const int error = put_layers(engine);
-    accel_tune(engine->accel, false);
+    *all = accel_tuned(engine->accel);
     return error;
 }
 
@@ -368,30 +376,34 @@ static struct graph_entry *find_graph(struct engine *engine)
     return entry;
 }
 
-static int run_layers(struct engine *engine)
+static int capture_layers(struct engine *engine, struct graph_entry *entry)
 {
-    struct graph_entry *entry = find_graph(engine);
-    int error = 0;
-    if (engine->lanes.timed) {
-        error = time_products(engine);
-        return error ? error : put_layers(engine);
-    }
-    if (entry == engine->graphs + GRAPHS_MAX) {
-        return put_layers(engine);
-    }
-    if (!entry->graph) {
-        error = time_products(engine);
-        error = error ? error : accel_capture(engine->accel, LANES_CUDA_HEAD);
-        error = error ? error : put_layers(engine);
-        error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
-        if (error) {
-            return error;
-        }
+    int error = accel_capture(engine->accel, LANES_CUDA_HEAD);
+    error = error ? error : put_layers(engine);
+    error = error ? error : accel_captured(engine->accel, LANES_CUDA_HEAD, &entry->graph);
+    if (!error) {
         entry->plan_hash = engine->batch.plan->hash;
         entry->bucket = engine->batch.bucket;
         engine->graph_count++;
     }
-    return accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
+    return error;
+}
+
+/* A graph is not made before all of its products were timed: it would keep what they had. */
+static int run_layers(struct engine *engine)
+{
+    struct graph_entry *entry = find_graph(engine);
+    const bool full = entry == engine->graphs + GRAPHS_MAX;
+    bool timed = true;
+    int error = 0;
+    if (full || !entry->graph) {
+        error = full ? 0 : time_products(engine, &timed);
+        if (error || full || engine->lanes.timed || !timed) {
+            return error ? error : put_layers(engine);
+        }
+        error = capture_layers(engine, entry);
+    }
+    return error ? error : accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
 }
 
 void engine_run(struct engine *engine, const struct engine_batch *batch)

@@ -209,12 +209,32 @@ static int load_rope(struct load *load, uint32_t positions)
     return error;
 }
 
+/* Keys and values in e4m3 count for what they are: it holds 2^-9 to 448, and models' numbers lie in
+ * between. */
+static int load_kv_scale(struct load *load)
+{
+    const struct cuda_model *model = load->model;
+    const uint32_t count = 2 * model->hparams.kv_heads;
+    uint8_t *half;
+    const int error = take_half(load, &half);
+    if (error) {
+        return error;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        ((float *)half)[i] = 1;
+    }
+    return send_half(load, model->kv_scale, count * sizeof *model->kv_scale);
+}
+
 static int load_all(struct load *load, uint32_t positions)
 {
     struct cuda_model *model = load->model;
     uint8_t *embed = model->embed;
     uint8_t *head = model->head;
     int error = load_rope(load, positions);
+    if (model->kv_scale) {
+        error = error ? error : load_kv_scale(load);
+    }
     error = error ? error : load_vector(load, WEIGHT_OUTPUT_NORM, 0, model->final_norm);
     error = error ? error : load_part(load, WEIGHT_EMBED, 0, 0, &embed);
     if (head != model->embed) {
@@ -257,12 +277,14 @@ static void lay_out(struct cuda_model *model, uint32_t positions, struct carve *
     const struct hparams *hparams = &model->hparams;
     const size_t row_bytes = hparams->hidden * kern_dtype_bytes(model->dtype);
     const size_t half_rope = hparams->rope_dim / 2;
+    const size_t scales = model->kv == ENGINE_KV_E4M3 ? (size_t)2 * hparams->kv_heads : 0;
     for (uint32_t layer = 0; layer < hparams->layers; layer++) {
         lay_out_layer(model, &model->layers[layer], from);
     }
     model->final_norm = carve(from, hparams->hidden, sizeof(float));
     model->cosine = carve(from, positions, half_rope * sizeof(float));
     model->sine = carve(from, positions, half_rope * sizeof(float));
+    model->kv_scale = carve(from, scales, sizeof(float));
     model->embed = carve(from, hparams->vocab, row_bytes);
     model->head = hparams->tied_embeddings ? model->embed : carve(from, hparams->vocab, row_bytes);
 }

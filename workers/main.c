@@ -190,6 +190,7 @@ static int open_engine(struct worker *worker, const struct weights *weights,
         .dtype = worker->dtype,
         .weights = config->model.weights == CONFIG_WEIGHTS_INT8 ? MATMUL_WEIGHTS_INT8
                                                                 : MATMUL_WEIGHTS_DTYPE,
+        .kv = config->kv.dtype == CONFIG_KV_DTYPE_E4M3 ? ENGINE_KV_E4M3 : ENGINE_KV_DTYPE,
         .isa = isa,
         .threads = config->workers.threads > 0 ? config->workers.threads : cores,
         .tokens_max = config->batch.tokens_max,

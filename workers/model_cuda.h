@@ -19,6 +19,7 @@
 #include "plan/plan.h"
 #include "workers/accel.h"
 #include "workers/cuts.h"
+#include "workers/engine.h"
 
 struct cuda_layer {
     float *attention_norm; /* [hidden] */
@@ -72,6 +73,7 @@ struct cuda_moe {
 struct cuda_model {
     struct hparams hparams;
     enum kern_dtype dtype;
+    enum engine_kv kv;
     uint32_t page_tokens;
     uint32_t device_pages;
     uint32_t slots;     /* Of attention's sums. */
@@ -88,6 +90,7 @@ struct cuda_model {
 
     uint8_t *pool; /* KV: [layers][pages][page_bytes] */
     size_t page_bytes;
+    float *kv_scale; /* [k, v][kv_heads] all 1, or NULL: pages hold acts, not e4m3 */
 
     uint32_t *history;  /* [pages][page_tokens] token ids */
     uint32_t *last_ids; /* [slots] */

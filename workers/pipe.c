@@ -103,6 +103,13 @@ static void count(struct pipe *pipe, uint32_t nano, _Atomic uint32_t *layers)
     }
 }
 
+static void show_life(struct pipe *pipe)
+{
+    if (pipe->progress) {
+        (void)atomic_fetch_add_explicit(pipe->progress, 1, memory_order_relaxed);
+    }
+}
+
 static void start(struct pipe *pipe, struct pipe_lane *lane, uint32_t nano, uint32_t layer)
 {
     lane->task.model = pipe->model;
@@ -124,6 +131,7 @@ static void end(struct pipe *pipe, struct pipe_lane *lane, uint32_t nano)
     lane->running = false;
     lane->at++;
     count(pipe, nano, &pipe->ended[nano]);
+    show_life(pipe);
 }
 
 /* The next stage with work of the lane's running nano-operation, in its task. False: none. */
@@ -233,6 +241,7 @@ void pipe_run_stage(struct pipe *pipe, void (*stage)(struct pipe_task *task), ui
     if (task.job.units > 0) {
         crew_run(pipe->crew, &task.job);
     }
+    show_life(pipe);
 }
 
 void pipe_take_spent(struct pipe *pipe, uint64_t spent_ns[PLAN_OPERATION_COUNT])

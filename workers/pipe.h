@@ -68,6 +68,7 @@ struct pipe {
     uint32_t layers;
     void (*poison_all)(void *model); /* Before chaos: what operations hand to each other, and */
     void (*poison)(const struct pipe_task *task, uint32_t operation); /* what this one used up. */
+    _Atomic uint32_t *progress; /* Moves with each operation that ends; NULL: nobody looks. */
 
     /* Of the run. */
     const struct plan *plan;

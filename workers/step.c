@@ -76,6 +76,7 @@ void step_attach(struct step *step, struct link *link, struct comm *comm)
     step->link = link;
     step->comm = comm;
     engine_join(step->engine, comm);
+    engine_watch(step->engine, link_own_progress(link));
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     step->end_us = 0;

@@ -76,9 +76,9 @@ int shapes_put_product(struct gauge *gauge, uint32_t lane, const void *what)
 
 void shapes_tune(struct gauge *gauge, uint32_t lane, const struct accel_product *product)
 {
-    accel_tune(gauge->accel, true);
+    accel_tune(gauge->accel);
     gauge_check(accel_multiply(gauge->accel, lane, product), "tuning");
-    accel_tune(gauge->accel, false);
+    (void)accel_tuned(gauge->accel);
 }
 
 double shapes_decode_bytes(void)

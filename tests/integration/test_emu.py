@@ -6,6 +6,7 @@ SLUICE_BIN holds the agent, sluice-worker-cpu, and the emulated worker as sluice
 """
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ FAMILIES = {
 }
 SETTINGS = {"kv.device_pages": 256, "batch.tokens_max": 64, "batch.slots_max": 16,
             "workers.step_timeout_ms": int(60000 * SCALE)}
+KV_POOL = re.compile(r"KV pool (\d+) MB")
 GREEDY = {"temperature": 0, "ignore_eos": True, "max_tokens": TOKENS}
 
 
@@ -43,11 +45,8 @@ def ask_alone(agent):
         return [client.generate(ids=prompt, **GREEDY).ids for prompt in prompts()]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_tokens_are_those_of_the_cpu(own_agent, tmp_path, family):
-    model = {"model.path": made(tmp_path, family), **SETTINGS}
-    expected = ask_alone(own_agent({**model, "workers.device": "cpu"}))
-    agent = own_agent({**model, "workers.device": "cuda"})
+def check_company(agent, expected):
+    """Alone, in a batch whose worker is killed, and as several answers to one prompt."""
     assert ask_alone(agent) == expected
     with Client(agent.endpoint) as client:
         answers = [client.start(ids=prompt, **GREEDY) for prompt in prompts()]
@@ -60,6 +59,24 @@ def test_tokens_are_those_of_the_cpu(own_agent, tmp_path, family):
         client.finish(choices, timeout_s=120 * SCALE)
         assert [answer.ids for answer in choices.answers] == [expected[2]] * 3
         assert client.ask(STATS).body["shared_tokens_total"] > before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_are_those_of_the_cpu(own_agent, tmp_path, family):
+    model = {"model.path": made(tmp_path, family), **SETTINGS}
+    expected = ask_alone(own_agent({**model, "workers.device": "cpu"}))
+    check_company(own_agent({**model, "workers.device": "cuda"}), expected)
+
+
+def test_pages_of_bytes_change_no_token_in_company(own_agent, tmp_path):
+    """e4m3 holds a page in a quarter of the memory of f32. Its tokens are its own, the same in any
+    batch, with shared pages and replayed."""
+    model = {"model.path": made(tmp_path, "qwen2"), **SETTINGS, "workers.device": "cuda",
+             "kv.device_pages": 4096}
+    agents = [own_agent(model), own_agent({**model, "kv.dtype": "fp8_e4m3"})]
+    pools = [int(KV_POOL.search(agent.log()).group(1)) for agent in agents]
+    assert pools[1] == pools[0] // 4 > 0
+    check_company(agents[1], ask_alone(agents[1]))
 
 
 def test_a_failed_device_costs_nobody_a_token(own_agent, tmp_path):

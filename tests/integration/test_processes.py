@@ -123,6 +123,8 @@ def refused(make_agent, settings, *words):
     ({"kv.page_tokens": 17}, ["kv.page_tokens"]),
     ({"batch.slots_max": 9, "batch.tokens_max": 8}, ["batch.slots_max", "batch.tokens_max"]),
     ({"kv.device_pages": 0}, ["kv.device_pages"]),
+    ({"kv.dtype": "fp8_e5m2"}, ["kv.dtype", "fp8_e4m3"]),
+    ({"kv.dtype": "fp8_e4m3"}, ["kv.dtype", "for GPUs", "auto"]),
     ({"workers.tp": 3}, ["workers.tp"]),
     ({"workers.count": 3, "workers.tp": 3}, ["workers.tp 3", "KV heads"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),

@@ -193,7 +193,8 @@ def test_a_hung_worker_is_replaced_before_the_watchdog(service, alone):
     with Client(service.endpoint()) as client:
         assert client.generate(timeout_s=WATCHDOG_S, **LONG).ids == alone
     assert (service.restarts(), service.supervisor(), service.core()) == before
-    assert wait_until(lambda: "a step passed workers.step_timeout_ms" in service.journal(), 10)
+    why = "a step got no further within workers.step_timeout_ms"
+    assert wait_until(lambda: why in service.journal(), 10)
 
 
 def comes_back(service, before, timeout_s):

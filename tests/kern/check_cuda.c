@@ -67,6 +67,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_attend_prefill),
         cmocka_unit_test(check_cuda_attend_prefill_cut),
         cmocka_unit_test(check_cuda_attend_refuses),
+        cmocka_unit_test(check_cuda_attend_stain),
         cmocka_unit_test(check_cuda_sample),
         cmocka_unit_test(check_cuda_chi),
         cmocka_unit_test(check_cuda_experts),

@@ -50,6 +50,7 @@ void check_cuda_attend_decode_alone(void **state);
 void check_cuda_attend_prefill(void **state);
 void check_cuda_attend_prefill_cut(void **state);
 void check_cuda_attend_refuses(void **state);
+void check_cuda_attend_stain(void **state);
 void check_cuda_sample(void **state);
 void check_cuda_chi(void **state);
 void check_cuda_experts(void **state);

@@ -427,6 +427,69 @@ void check_cuda_attend_prefill_cut(void **state)
     check_cuda_schedules(prefill_cut_round, 6);
 }
 
+/* The NaN of one key or value, and who has to show it. */
+struct stain {
+    uint32_t position;
+    uint32_t kv_head;
+    uint32_t d;
+    bool value; /* Of a key, every number of what sees it is NaN. */
+};
+
+static void put_stain(const struct scene *scene, const struct stain *stain)
+{
+    const size_t at = kv_at(scene, scene->sequences, stain->position, stain->kv_head, stain->value);
+    if (scene->kv_scale) {
+        ((uint8_t *)scene->pool)[at + stain->d] |= 0x7f;
+    } else {
+        act_store(scene->pool, at + stain->d, NAN, scene->shape.dtype);
+    }
+}
+
+static void expect_stain(const struct scene *scene, const struct stain *stain, const void *got)
+{
+    const struct attend_sequence *sequence = scene->sequences;
+    const uint32_t group = scene->shape.heads / scene->shape.kv_heads;
+    for (size_t i = 0; i < scene->rows * scene->row_acts; i++) {
+        const uint32_t d = (uint32_t)(i % scene->shape.head_dim);
+        const uint32_t head = (uint32_t)(i % scene->row_acts / scene->shape.head_dim);
+        const uint32_t position = sequence->position + (uint32_t)(i / scene->row_acts);
+        const bool sees =
+            first_seen(scene, position) <= stain->position && stain->position <= position;
+        const bool stained =
+            sees && head / group == stain->kv_head && (!stain->value || d == stain->d);
+        assert_int_equal(isnan(act_load(got, i, scene->shape.dtype)) != 0, stained);
+    }
+}
+
+/* Nothing makes a number of what is none: by the NaN in its logits a request fails. */
+static void stain_round(struct check_cuda *check)
+{
+    struct scene scene = {0};
+    struct check_random *random = &check->random;
+    draw_shape(&scene, check);
+    const uint32_t rows = check_between(random, 0, 1) ? check_between(random, 2, 20) : 1;
+    const uint32_t past = check_between(random, 0, 300);
+    add_sequence(&scene, past, rows);
+    fill_scene(&scene);
+    const struct stain stain = {
+        .position = check_between(random, first_seen(&scene, past), past + rows - 1),
+        .kv_head = check_between(random, 0, scene.shape.kv_heads - 1),
+        .d = check_between(random, 0, scene.shape.head_dim - 1),
+        .value = check_between(random, 0, 1),
+    };
+    put_stain(&scene, &stain);
+    void *out = attend(&scene, scene.sequences, 1, SLOTS_MAX);
+    expect_stain(&scene, &stain, out);
+    free(out);
+    close_scene(&scene);
+}
+
+void check_cuda_attend_stain(void **state)
+{
+    (void)state;
+    check_cuda_schedules(stain_round, ROUNDS);
+}
+
 /* Shapes without an instance change nothing. */
 void check_cuda_attend_refuses(void **state)
 {

@@ -229,11 +229,13 @@ static void audit_oldest(struct audit *audit, const struct core *core, uint32_t 
     must(steps - seen->since_steps <= core->context_max + UNDER_WAY_MAX);
 }
 
-/* A worker that does not answer is given up. */
-static void audit_deadline(const struct core *core, uint32_t group)
+/* A worker that neither answers nor gets on is given up. */
+static void audit_deadline(const struct world *world, uint32_t group)
 {
+    const struct core *core = world->core;
     const uint64_t timeout_us = (uint64_t)core->config->workers.step_timeout_ms * 1000;
     must(flight_steps(&core->placement.sched[group].flight) == 0 ||
+         fleet_gets_on(world->fleet, group) ||
          core->now_us - core->groups[group].since_us <= timeout_us);
 }
 
@@ -244,7 +246,7 @@ void audit_turn(struct world *world, bool sleeps)
         sched_verify(&core->placement.sched[i]);
         audit_pages(world, i);
         audit_slots(&core->placement.sched[i]);
-        audit_deadline(core, i);
+        audit_deadline(world, i);
         audit_oldest(world->audit, core, i);
         if (sleeps) {
             audit_idle(core, i);

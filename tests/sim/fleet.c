@@ -63,7 +63,8 @@ struct fleet_worker {
     uint32_t offers; /* Of its siblings, that have come. */
     struct fake_device device;
     bool busy;                            /* With a step, */
-    uint64_t work_us;                     /* that takes so long. */
+    uint64_t work_us;                     /* that takes so long, */
+    bool shows_life;                      /* and of which it shows that it gets on. */
     bool waits;                           /* For its siblings, to leave it together. */
     uint64_t done_us;                     /* When it looks whether it is done. */
     uint64_t stall_us;                    /* It gives a sibling up. */
@@ -185,6 +186,19 @@ int fleet_control(struct world *world, struct control_message *message, int *fd)
     return 0;
 }
 
+bool fleet_gets_on(const struct fleet *fleet, uint32_t group)
+{
+    const struct fleet_worker *worker = &fleet->worker[(size_t)group * fleet->tp];
+    return worker->busy && worker->shows_life;
+}
+
+uint32_t fleet_progress(struct world *world, const struct link *link)
+{
+    const struct fleet_worker *worker = worker_of(world, link->socket);
+    const uint64_t tick_us = world->fleet->step_timeout_us / 4;
+    return worker->busy && worker->shows_life ? (uint32_t)(world->now_us / tick_us) : 0;
+}
+
 void fleet_hear(struct world *world, const struct control_message *message)
 {
     must(message->kind != CONTROL_FAILED);
@@ -196,6 +210,7 @@ void fleet_hear(struct world *world, const struct control_message *message)
     world_note(world, "core suspects worker %u of epoch %u: %s", message->index, message->epoch,
                message->text);
     if (worker->state != FLEET_DOWN && worker->epoch == message->epoch) {
+        must(!fleet_gets_on(world->fleet, worker->group) || !strstr(message->text, "no further"));
         kill_worker(world, worker);
     }
 }
@@ -345,6 +360,19 @@ static void judge_pace(struct world *world, const struct fleet_worker *worker, u
     }
 }
 
+/* Just in time, too late, never, or long and with signs of life. Ranks wait for each other at the
+ * end of a step alone, so one of several may not be long. */
+static uint64_t slow_step_us(struct world *world, struct fleet_worker *worker)
+{
+    const uint32_t timeout_us = world->fleet->step_timeout_us;
+    worker->shows_life = world->fleet->tp == 1 && world_chance(world, 30);
+    if (worker->shows_life) {
+        world->totals->long_steps++;
+        return timeout_us + world_draw(world, 4 * timeout_us);
+    }
+    return world_chance(world, 30) ? HANG_US : timeout_us - 1000 + world_draw(world, 3000);
+}
+
 /* How long the step takes, and what goes wrong in it. */
 static void begin_step(struct world *world, struct fleet_worker *worker)
 {
@@ -360,10 +388,9 @@ static void begin_step(struct world *world, struct fleet_worker *worker)
         judge_pace(world, worker, work_us);
     }
     work_us += world_draw(world, JITTER_US_MAX);
-    if (strikes(world, world->faults.slow_steps,
-                SLOW_PERMILLE)) { /* Just in time, too late, never. */
-        work_us = world->fleet->step_timeout_us - 1000 + world_draw(world, 3000);
-        work_us = world_chance(world, 30) ? HANG_US : work_us;
+    worker->shows_life = false;
+    if (strikes(world, world->faults.slow_steps, SLOW_PERMILLE)) {
+        work_us = slow_step_us(world, worker);
         world->totals->slow_steps++;
     }
     worker->busy = true;

@@ -42,6 +42,11 @@ void fleet_verify_pages(const struct fleet *fleet, uint32_t group, const struct 
 /* Ends of the seams. */
 int fleet_control(struct world *world, struct control_message *message, int *fd) MUST_CHECK;
 void fleet_hear(struct world *world, const struct control_message *message);
+uint32_t fleet_progress(struct world *world, const struct link *link);
+
+/* Whether a group's first rank is in a step of which it shows that it gets on. */
+bool fleet_gets_on(const struct fleet *fleet, uint32_t group);
+
 int fleet_begin(struct world *world, struct link *link, uint32_t epoch) MUST_CHECK;
 void *fleet_board(struct world *world, const struct link *link);
 int fleet_finish(struct world *world, struct link *link) MUST_CHECK;

@@ -32,6 +32,11 @@ const void *link_peer_board(const struct link *link)
     return board;
 }
 
+uint32_t link_peer_progress(const struct link *link)
+{
+    return fleet_progress(world_current(), link);
+}
+
 int link_core_finish(struct link *link)
 {
     return fleet_finish(world_current(), link);

@@ -80,8 +80,8 @@ static bool seen_enough(const struct world_totals *totals)
 {
     return totals->answers > totals->seeds && totals->cancelled > 0 && totals->refused > 0 &&
            totals->late > 0 && totals->deaths > 0 && totals->deaths_in_step > 0 &&
-           totals->slow_steps > 0 && totals->wrong_records > 0 && totals->stalls > 0 &&
-           totals->overlaps > totals->seeds && totals->preemptions > 0 &&
+           totals->slow_steps > 0 && totals->long_steps > 0 && totals->wrong_records > 0 &&
+           totals->stalls > 0 && totals->overlaps > totals->seeds && totals->preemptions > 0 &&
            totals->shared_tokens > 0 && totals->copies > 0 && totals->moves > 0 &&
            totals->drains > 0 && totals->paced > totals->seeds / 2;
 }
@@ -108,6 +108,7 @@ static void print_totals(const struct world_totals *totals)
         {"deaths", totals->deaths},
         {"deaths in a step", totals->deaths_in_step},
         {"slow steps", totals->slow_steps},
+        {"of them with signs of life", totals->long_steps},
         {"wrong records", totals->wrong_records},
         {"stalls", totals->stalls},
         {"turns with a second step in flight", totals->overlaps},

@@ -37,6 +37,7 @@ struct world_totals { /* Over the seeds of a run: what happened at all. */
     uint64_t deaths;
     uint64_t deaths_in_step;
     uint64_t slow_steps;
+    uint64_t long_steps; /* Of them, with signs of life. */
     uint64_t wrong_records;
     uint64_t stalls;
     uint64_t overlaps; /* Turns with a second step in flight. */

@@ -34,9 +34,14 @@ enum {
     LANES = 3,
     ORDERS = 60, /* That miss an event, at most, before a wrong one. */
     PROMPT_STEPS = 6,
+    POISON = 13, /* A token. */
 };
 
 #define BF16_ERROR_MAX 0.06 /* Relative, of a row's logits: the CPU's bf16 engine has 0.01. */
+
+/* Keys and values keep 4 bits: each is off by 2^-4 of itself at most, by 0.026 in the root mean
+ * square, and attention's part of the logits is off by no more; three times that is an error. */
+#define E4M3_ERROR_MAX 0.08
 
 static const struct tiny_model dense = {.hidden = 32,
                                         .layers = 3,
@@ -307,12 +312,16 @@ static void feeds_what_it_sampled(void **state)
     bed_close(bed);
 }
 
-/* Logits of a prompt in two chunks and of a few tokens behind it, with any one's experts. */
-static void feed_prompt(const char *path, enum kern_dtype dtype, float *logits)
+/* Logits of a prompt in two chunks and of a few tokens behind it, with any one's experts. Bytes of
+ * the KV pool. */
+static uint64_t feed_prompt(const char *path, enum kern_dtype dtype, enum engine_kv kv,
+                            float *logits)
 {
     struct engine_options options = usual();
     options.dtype = dtype;
+    options.kv = kv;
     struct probe probe = probe_open(path, options);
+    const uint64_t kv_bytes = engine_kv_bytes(probe.engine);
     for (uint32_t i = 0; i < PROMPT_STEPS; i++) {
         const uint32_t count = i == 0 ? TOKENS + 5 : 1;
         uint32_t ids[TOKENS + 5];
@@ -323,6 +332,7 @@ static void feed_prompt(const char *path, enum kern_dtype dtype, float *logits)
                probe.vocab * sizeof *logits);
     }
     probe_close(&probe);
+    return kv_bytes;
 }
 
 static double relative_error(const float *got, const float *want, size_t count)
@@ -337,33 +347,105 @@ static double relative_error(const float *got, const float *want, size_t count)
     return sqrt(error / square);
 }
 
-/* Tensor cores and rounded activations: 8 bits of each number, and errors that add up like noise.
- */
-static void check_bf16(const struct tiny_model *model)
+/* Each row of logits is off those in float, by no more than allowed; the pool takes a share of
+ * theirs. */
+static void check_near(const struct tiny_model *model, enum kern_dtype dtype, enum engine_kv kv,
+                       double allowed)
 {
     char path[TINY_MODEL_PATH_BYTES];
     const size_t count = (size_t)PROMPT_STEPS * model->vocab;
+    const uint64_t share = kv == ENGINE_KV_E4M3 ? 4 : dtype == KERN_BF16 ? 2 : 1;
     float *logits = calloc(2 * count, sizeof *logits);
     must(logits && setenv("SLUICE_EMU_SEED", "0", 1) == 0);
     tiny_model_write(model, path);
-    feed_prompt(path, KERN_F32, logits);
-    feed_prompt(path, KERN_BF16, logits + count);
+    const uint64_t kv_bytes = feed_prompt(path, KERN_F32, ENGINE_KV_DTYPE, logits);
+    assert_int_equal(feed_prompt(path, dtype, kv, logits + count), kv_bytes / share);
     for (size_t first = 0; first < count; first += model->vocab) {
         const double error = relative_error(logits + count + first, logits + first, model->vocab);
         print_message("  relative error %.1e\n", error);
-        assert_true(error < BF16_ERROR_MAX);
+        assert_true(error > 0 && error < allowed);
     }
     tiny_model_remove(path);
     free(logits);
 }
 
+/* Rounding may turn a choice between two experts that nearly tie. */
+static struct tiny_model all_experts(void)
+{
+    struct tiny_model all = experts;
+    all.experts_used = all.experts;
+    return all;
+}
+
+/* Tensor cores and rounded activations: 8 bits of each number, and errors that add up like noise.
+ */
 static void bf16_is_near_f32(void **state)
 {
     (void)state;
-    struct tiny_model all = experts;
-    all.experts_used = all.experts; /* Rounding may turn a choice between two that nearly tie. */
-    check_bf16(&dense);
-    check_bf16(&all);
+    const struct tiny_model all = all_experts();
+    check_near(&dense, KERN_BF16, ENGINE_KV_DTYPE, BF16_ERROR_MAX);
+    check_near(&all, KERN_BF16, ENGINE_KV_DTYPE, BF16_ERROR_MAX);
+}
+
+static void e4m3_pages_are_near_f32(void **state)
+{
+    (void)state;
+    const struct tiny_model all = all_experts();
+    check_near(&dense, KERN_F32, ENGINE_KV_E4M3, E4M3_ERROR_MAX);
+    check_near(&dense, KERN_BF16, ENGINE_KV_E4M3, BF16_ERROR_MAX + E4M3_ERROR_MAX);
+    check_near(&all, KERN_F32, ENGINE_KV_E4M3, 3 * E4M3_ERROR_MAX); /* As bf16's are larger. */
+}
+
+/* A copy of a sequence's pages answers as the sequence does. */
+static void e4m3_pages_are_copied(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    struct engine_options options = usual();
+    uint32_t pages[2][PAGES];
+    const uint32_t ids[PAST] = {3, 1, 4, 1, 5, 9, 2, 6};
+    tiny_model_write(&dense, path);
+    must(setenv("SLUICE_EMU_SEED", "0", 1) == 0);
+    options.kv = ENGINE_KV_E4M3;
+    struct probe probe = probe_open(path, options);
+    (void)probe_feed(&probe, ids, PAST);
+    for (uint32_t i = 0; i < PAGES; i++) {
+        pages[0][i] = i;
+        pages[1][i] = PAGES + i;
+    }
+    engine_copy_pages(probe.engine, pages[0], pages[1], PAST / PAGE_TOKENS + 1);
+    const struct engine_row rows[] = {
+        {.pages = pages[0], .tokens = 1, .position = PAST, .wants_logits = true},
+        {.pages = pages[1], .first = 1, .tokens = 1, .position = PAST, .wants_logits = true}};
+    const struct engine_batch batch = {
+        .ids = (const uint32_t[]){7, 7}, .rows = rows, .row_count = 2, .plan = &probe.plan};
+    engine_run(probe.engine, &batch);
+    assert_true(isfinite(engine_logits(probe.engine, 0)[0]));
+    assert_memory_equal(engine_logits(probe.engine, 0), engine_logits(probe.engine, 1),
+                        probe.vocab * sizeof(float));
+    probe_close(&probe);
+    tiny_model_remove(path);
+}
+
+/* Of a token long before the last one, which sees it in the pages alone. */
+static void a_nan_stays_in_e4m3_pages(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    struct tiny_model poisoned = dense;
+    struct engine_options options = usual();
+    poisoned.poison_id = POISON;
+    tiny_model_write(&poisoned, path);
+    must(setenv("SLUICE_EMU_SEED", "0", 1) == 0);
+    options.kv = ENGINE_KV_E4M3;
+    for (uint32_t i = 0; i < 2; i++) {
+        options.dtype = i > 0 ? KERN_BF16 : KERN_F32;
+        struct probe probe = probe_open(path, options);
+        (void)probe_feed(&probe, (const uint32_t[]){1, POISON, 2}, 3);
+        assert_true(isnan(probe_feed(&probe, (const uint32_t[]){4}, 1)[0]));
+        probe_close(&probe);
+    }
+    tiny_model_remove(path);
 }
 
 /* On one lane and on parted ones; what was not run takes no time. */
@@ -458,6 +540,9 @@ int main(void)
         cmocka_unit_test(every_event_is_needed),
         cmocka_unit_test(feeds_what_it_sampled),
         cmocka_unit_test(bf16_is_near_f32),
+        cmocka_unit_test(e4m3_pages_are_near_f32),
+        cmocka_unit_test(e4m3_pages_are_copied),
+        cmocka_unit_test(a_nan_stays_in_e4m3_pages),
         cmocka_unit_test(times_each_operation),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),

@@ -88,6 +88,7 @@ static void defaults_hold(void **state)
     assert_int_equal(config->batch.slots_max, 64);
     assert_int_equal(config->kv.page_tokens, 16);
     assert_true(config->kv.device_pages * config->kv.page_tokens >= 64 * 1024);
+    assert_int_equal(config->kv.dtype, CONFIG_KV_DTYPE_AUTO);
     assert_int_equal(config->plan.mode, CONFIG_PLAN_AUTO);
     assert_string_equal(config->plan.dir, "");
     assert_int_equal(config->queue.requests_max, 1024);
@@ -108,6 +109,7 @@ static void file_values_arrive(void **state)
                                    "workers: {count: 4, tp: 2}\n"
                                    "kv:\n"
                                    "  page_tokens: 64\n"
+                                   "  dtype: fp8_e4m3\n"
                                    "plan: {mode: overlap, dir: plans}\n"),
                      0);
     assert_string_equal(loader.config.model.path, "/models/a b");
@@ -119,6 +121,7 @@ static void file_values_arrive(void **state)
     assert_int_equal(loader.config.workers.count, 4);
     assert_int_equal(loader.config.workers.tp, 2);
     assert_int_equal(loader.config.kv.page_tokens, 64);
+    assert_int_equal(loader.config.kv.dtype, CONFIG_KV_DTYPE_E4M3);
     assert_int_equal(loader.config.plan.mode, CONFIG_PLAN_OVERLAP);
     assert_string_equal(loader.config.plan.dir, "plans");
 }

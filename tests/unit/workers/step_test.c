@@ -279,7 +279,9 @@ static void answers_as_the_engine_does(void **state)
     push(fixture, row_of(2, 5, PROMPT - 5, 0));
     push_ids(fixture, prompt + 5, PROMPT - 5);
     for (uint32_t i = 0; i < GENERATED; i++) {
+        const uint32_t progress = link_peer_progress(&fixture->core);
         assert_int_equal(serve(fixture), 0);
+        assert_true(link_peer_progress(&fixture->core) - progress > model.layers);
         const struct record_result result = take(fixture, RECORD_RESULT).result;
         assert_int_equal(result.step, fixture->steps - 1);
         assert_int_equal(result.slot, 2);
