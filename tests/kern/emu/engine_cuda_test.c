@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "kernels/cuda/kv_pages_cuda.h"
 #include "plan/split.h"
 #include "plan/verify.h"
 #include "tests/unit/workers/probe.h"
@@ -396,10 +397,14 @@ static void e4m3_pages_are_near_f32(void **state)
     check_near(&all, KERN_F32, ENGINE_KV_E4M3, 3 * E4M3_ERROR_MAX); /* As bf16's are larger. */
 }
 
-/* A copy of a sequence's pages answers as the sequence does. */
+/* A copy of a sequence's pages answers as the sequence does. Of more pairs than a launch takes the
+ * last ones count. */
 static void e4m3_pages_are_copied(void **state)
 {
     (void)state;
+    enum { FILLED = PAST / PAGE_TOKENS + 1, PAIRS = CUDA_KV_PAGES_PAIRS_MAX + FILLED };
+    uint32_t sources[PAIRS] = {0};
+    uint32_t targets[PAIRS] = {0};
     char path[TINY_MODEL_PATH_BYTES];
     struct engine_options options = usual();
     uint32_t pages[2][PAGES];
@@ -413,7 +418,9 @@ static void e4m3_pages_are_copied(void **state)
         pages[0][i] = i;
         pages[1][i] = PAGES + i;
     }
-    engine_copy_pages(probe.engine, pages[0], pages[1], PAST / PAGE_TOKENS + 1);
+    memcpy(sources + PAIRS - FILLED, pages[0], FILLED * sizeof *sources);
+    memcpy(targets + PAIRS - FILLED, pages[1], FILLED * sizeof *targets);
+    engine_copy_pages(probe.engine, sources, targets, PAIRS);
     const struct engine_row rows[] = {
         {.pages = pages[0], .tokens = 1, .position = PAST, .wants_logits = true},
         {.pages = pages[1], .first = 1, .tokens = 1, .position = PAST, .wants_logits = true}};
