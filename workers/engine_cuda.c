@@ -182,6 +182,14 @@ static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct mod
     return 0;
 }
 
+/* What the device, or the host for pinned memory, did not give although it was counted as free. */
+static int explain(int status, struct model_error *error, const char *what, const char *remedy)
+{
+    return status == -ENOMEM
+               ? model_error_set(error, status, "no memory is left for %s: %s", what, remedy)
+               : status;
+}
+
 /* Everything but the weights. */
 static int open_memory(struct engine *engine, struct model_error *error)
 {
@@ -193,17 +201,23 @@ static int open_memory(struct engine *engine, struct model_error *error)
         return status;
     }
     status = accel_arena(engine->accel, ACCEL_DEVICE, buffers.bytes, (void **)&buffers.base);
-    status =
-        status ? status : accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
-    status = status ? status
-                    : accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes,
-                                  (void **)&engine->model.pool);
-    if (!status) {
-        buffers.bytes = host.bytes = 0;
-        lay_out(engine, &buffers, &host);
-        status = pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
+    if (status) {
+        return explain(status, error, "a step's buffers on the GPU",
+                       "lower batch.tokens_max or batch.slots_max");
     }
-    return status;
+    status = accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
+    if (status) {
+        return explain(status, error, "a step's pinned buffers on the host",
+                       "lower batch.slots_max, or raise what may be locked (LimitMEMLOCK)");
+    }
+    status =
+        accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes, (void **)&engine->model.pool);
+    if (status) {
+        return explain(status, error, "the KV pool on the GPU", "lower kv.device_pages");
+    }
+    buffers.bytes = host.bytes = 0;
+    lay_out(engine, &buffers, &host);
+    return pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
 }
 
 static int open_device(struct engine *engine, struct model_error *error)
@@ -216,6 +230,7 @@ static int open_device(struct engine *engine, struct model_error *error)
     }
     engine->model.accel = engine->accel;
     status = lanes_cuda_open(&engine->lanes, engine->accel, layers, EVENT_PLANS);
+    status = explain(status, error, "the GPU's lanes", "another process has it");
     engine->lanes.timed = engine->options.timed;
     status = status ? status : accel_events(engine->accel, EVENT_PLANS + lanes_cuda_events(layers));
     accel_info(engine->accel, &info);
@@ -242,7 +257,11 @@ static int open_parts(struct engine *engine, const struct weights *weights,
         (size_t)2 * hparams->kv_heads * options->page_tokens * hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
-    return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
+    if (status) {
+        return status;
+    }
+    status = load_cuda(model, weights, engine->crew, options->context_max);
+    return explain(status, error, "the weights", "lower kv.device_pages");
 }
 
 int engine_open(struct engine **out, const struct weights *weights,
@@ -426,6 +445,9 @@ const char *engine_failure(const struct engine *engine)
         return NULL;
     }
     const char *why = accel_failure(engine->accel);
+    if (!why[0] && engine->error == -ETIMEDOUT) {
+        why = "a step did not end within workers.step_timeout_ms";
+    }
     return why[0] ? why : strerror(-engine->error);
 }
 

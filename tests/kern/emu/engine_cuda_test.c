@@ -455,6 +455,30 @@ static void a_nan_stays_in_e4m3_pages(void **state)
     tiny_model_remove(path);
 }
 
+/* The host waits no longer than a step may take, and says which setting that was. */
+static void a_hang_has_an_end(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    struct engine_options options = usual();
+    const struct engine_row row = {.pages = (const uint32_t[PAGES]){0}, .tokens = 1};
+    tiny_model_write(&dense, path);
+    must(setenv("SLUICE_EMU_SEED", "0", 1) == 0 && setenv("SLUICE_EMU_FAULT", "hang:40", 1) == 0);
+    options.timeout_ms = 20;
+    struct probe probe = probe_open(path, options);
+    const struct engine_batch batch = {
+        .ids = (const uint32_t[]){7}, .rows = &row, .row_count = 1, .plan = &probe.plan};
+    for (uint32_t i = 0; i < 40; i++) {
+        engine_run(probe.engine, &batch);
+        engine_wait(probe.engine);
+    }
+    assert_non_null(engine_failure(probe.engine));
+    assert_non_null(strstr(engine_failure(probe.engine), "workers.step_timeout_ms"));
+    probe_close(&probe);
+    must(unsetenv("SLUICE_EMU_FAULT") == 0);
+    tiny_model_remove(path);
+}
+
 /* On one lane and on parted ones; what was not run takes no time. */
 static void times_each_operation(void **state)
 {
@@ -550,6 +574,7 @@ int main(void)
         cmocka_unit_test(e4m3_pages_are_near_f32),
         cmocka_unit_test(e4m3_pages_are_copied),
         cmocka_unit_test(a_nan_stays_in_e4m3_pages),
+        cmocka_unit_test(a_hang_has_an_end),
         cmocka_unit_test(times_each_operation),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
