@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "kernels/cuda/attend_cuda.h"
+#include "kernels/cuda/kv_pages_cuda.h"
 #include "plan/plankey.h"
 #include "workers/batch_cuda.h"
 #include "workers/crew.h"
@@ -28,7 +30,9 @@ enum {
     GRAPHS_MAX = 256,
     EVENT_BLOCK = LOAD_CUDA_EVENTS, /* Two: the block's copy to the device has ended. */
     EVENT_DONE = EVENT_BLOCK + 2,
-    EVENT_PLANS,    /* Those of lanes_cuda.h. */
+    EVENT_BEGUN, /* Before the batch of each call that engine_take() owes, */
+    EVENT_CHOSEN = EVENT_BEGUN + ENGINE_AHEAD_MAX, /* and behind its choices: the last one's too. */
+    EVENT_PLANS = EVENT_CHOSEN + ENGINE_AHEAD_MAX + 1, /* Those of lanes_cuda.h. */
     UNIT_SLOTS = 4, /* Of attention's sums, for each of the device's units. */
     TIMEOUT_DEFAULT_MS = 60000,
     CUT_COLUMNS = 8,         /* bf16 of 16 bytes, the least that kernels copy. */
@@ -51,8 +55,11 @@ struct engine {
     struct cuda_block blocks[2]; /* host, pinned */
     struct pick_cuda pick;
     uint32_t turn;
-    float *logits;  /* host, pinned: [rows][vocab], for who asks, */
-    bool logits_in; /* and then they are here. */
+    uint32_t chosen;   /* Calls of engine_choose(), */
+    uint32_t taken;    /* and of engine_take(). */
+    uint64_t since_us; /* When the first of those not taken had the device for itself, at last. */
+    float *logits;     /* host, pinned: [rows][vocab], for who asks, */
+    bool logits_in;    /* and then they are here. */
     struct graph_entry graphs[GRAPHS_MAX];
     uint32_t graph_count;
     uint64_t weight_bytes;
@@ -197,6 +204,14 @@ static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct mod
     return 0;
 }
 
+/* What the device, or the host for pinned memory, did not give although it was counted as free. */
+static int explain(int status, struct model_error *error, const char *what, const char *remedy)
+{
+    return status == -ENOMEM
+               ? model_error_set(error, status, "no memory is left for %s: %s", what, remedy)
+               : status;
+}
+
 /* Everything but the weights. */
 static int open_memory(struct engine *engine, struct model_error *error)
 {
@@ -208,17 +223,23 @@ static int open_memory(struct engine *engine, struct model_error *error)
         return status;
     }
     status = accel_arena(engine->accel, ACCEL_DEVICE, buffers.bytes, (void **)&buffers.base);
-    status =
-        status ? status : accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
-    status = status ? status
-                    : accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes,
-                                  (void **)&engine->model.pool);
-    if (!status) {
-        buffers.bytes = host.bytes = 0;
-        lay_out(engine, &buffers, &host);
-        status = pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
+    if (status) {
+        return explain(status, error, "a step's buffers on the GPU",
+                       "lower batch.tokens_max or batch.slots_max");
     }
-    return status;
+    status = accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
+    if (status) {
+        return explain(status, error, "a step's pinned buffers on the host",
+                       "lower batch.slots_max, or raise what may be locked (LimitMEMLOCK)");
+    }
+    status =
+        accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes, (void **)&engine->model.pool);
+    if (status) {
+        return explain(status, error, "the KV pool on the GPU", "lower kv.device_pages");
+    }
+    buffers.bytes = host.bytes = 0;
+    lay_out(engine, &buffers, &host);
+    return pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
 }
 
 static int open_device(struct engine *engine, struct model_error *error)
@@ -231,6 +252,7 @@ static int open_device(struct engine *engine, struct model_error *error)
     }
     engine->model.accel = engine->accel;
     status = lanes_cuda_open(&engine->lanes, engine->accel, layers, EVENT_PLANS);
+    status = explain(status, error, "the GPU's lanes", "another process has it");
     engine->lanes.timed = engine->options.timed;
     status = status ? status : accel_events(engine->accel, EVENT_PLANS + lanes_cuda_events(layers));
     accel_info(engine->accel, &info);
@@ -257,7 +279,11 @@ static int open_parts(struct engine *engine, const struct weights *weights,
                         hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
-    return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
+    if (status) {
+        return status;
+    }
+    status = load_cuda(model, weights, engine->crew, options->context_max);
+    return explain(status, error, "the weights", "lower kv.device_pages");
 }
 
 int engine_open(struct engine **out, const struct weights *weights,
@@ -433,6 +459,17 @@ static int run_layers(struct engine *engine)
     return error ? error : accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
 }
 
+/* Of the nth call of engine_choose(), from 0. */
+static uint32_t event_begun(uint32_t nth)
+{
+    return EVENT_BEGUN + nth % ENGINE_AHEAD_MAX;
+}
+
+static uint32_t event_chosen(uint32_t nth)
+{
+    return EVENT_CHOSEN + nth % (ENGINE_AHEAD_MAX + 1);
+}
+
 void engine_run(struct engine *engine, const struct engine_batch *batch)
 {
     struct cuda_batch *shape = &engine->batch;
@@ -441,6 +478,8 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     lanes_cuda_assign(&engine->lanes, batch->plan, shape->lane);
     batch_cuda_fill(shape, block, &engine->model, batch, &engine->options);
     int error = engine->error;
+    error =
+        error ? error : accel_record(engine->accel, event_begun(engine->chosen), LANES_CUDA_HEAD);
     error = error ? error : send_block(engine, shape->block_bytes);
     error = error ? error : run_layers(engine);
     engine->error = error ? error : run_head(engine);
@@ -452,6 +491,9 @@ const char *engine_failure(const struct engine *engine)
         return NULL;
     }
     const char *why = accel_failure(engine->accel);
+    if (!why[0] && engine->error == -ETIMEDOUT) {
+        why = "a step did not end within workers.step_timeout_ms";
+    }
     return why[0] ? why : strerror(-engine->error);
 }
 
@@ -477,15 +519,59 @@ const float *engine_logits(struct engine *engine, uint32_t index)
 void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
                    struct sample_result *results)
 {
-    must(count <= engine->batch.logit_rows);
-    if (!engine->error && count > 0) {
-        engine->error =
-            pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, choices, count);
+    const uint32_t nth = engine->chosen++;
+    struct pick_cuda_call *call = &engine->pick.calls[nth % ENGINE_AHEAD_MAX];
+    must(count <= engine->batch.logit_rows && nth - engine->taken < ENGINE_AHEAD_MAX);
+    call->count = count;
+    call->out = results;
+    int error = engine->error;
+    error = error ? error
+                  : pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, call, choices);
+    engine->error = error ? error : accel_record(engine->accel, event_chosen(nth), LANES_CUDA_HEAD);
+    if (nth == engine->taken) {
+        engine->since_us = clock_now_us();
     }
-    engine_wait(engine);
+}
+
+/* What is left of a step's time to the first that was not taken. */
+static uint64_t left_us(const struct engine *engine)
+{
+    const uint64_t spent_us = clock_now_us() - engine->since_us;
+    return spent_us < timeout_us(engine) ? timeout_us(engine) - spent_us : 0;
+}
+
+void engine_take(struct engine *engine)
+{
+    const uint32_t nth = engine->taken++;
+    must(nth != engine->chosen);
     if (!engine->error) {
-        pick_cuda_take(&engine->pick, choices, count, results);
+        engine->error = accel_fence(engine->accel, event_chosen(nth), left_us(engine));
     }
+    if (!engine->error) {
+        pick_cuda_take(&engine->pick.calls[nth % ENGINE_AHEAD_MAX]);
+    }
+    engine->since_us = clock_now_us();
+}
+
+bool engine_busy(struct engine *engine)
+{
+    if (engine->error || engine->taken == engine->chosen || left_us(engine) == 0) {
+        return false;
+    }
+    const int error = accel_fence(engine->accel, event_chosen(engine->taken), 0);
+    engine->error = error == -ETIMEDOUT ? 0 : error;
+    return error == -ETIMEDOUT;
+}
+
+uint64_t engine_idle_us(struct engine *engine)
+{
+    float us = 0;
+    must(engine->chosen - engine->taken < ENGINE_AHEAD_MAX);
+    if (!engine->error && engine->taken >= 2) {
+        engine->error = accel_elapsed_us(engine->accel, event_chosen(engine->taken - 2),
+                                         event_begun(engine->taken - 1), &us);
+    }
+    return us > 0 ? (uint64_t)us : 0;
 }
 
 /* The list of wanted tokens is all that the head reads of the block. */
@@ -504,46 +590,40 @@ void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
     engine->error = error ? error : run_head(engine);
 }
 
-/* Which tokens a page holds. */
-static void copy_history(struct engine *engine, uint32_t source, uint32_t target)
+static int launch_copy(const void *args, struct CUstream_st *stream)
 {
-    const struct cuda_model *model = &engine->model;
-    const size_t tokens = model->page_tokens;
-    const struct accel_copy copy = {model->history + target * tokens,
-                                    model->history + source * tokens,
-                                    tokens * sizeof *model->history};
-    if (!engine->error && source != target) {
-        engine->error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
-    }
+    return cuda_kv_pages_copy(args, stream);
 }
 
-/* The order of the pairs is kept: all copies of a call of accel_copy() are of one pair. */
+/* Some pairs at a time: of all layers' pages, then of which tokens they hold. */
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
                        uint32_t count)
 {
     const struct cuda_model *model = &engine->model;
-    const uint32_t layers = model->hparams.layers;
-    for (uint32_t i = 0; i < count; i++) {
-        must(sources[i] < model->device_pages && targets[i] < model->device_pages);
-        for (uint32_t first = 0; first < layers && sources[i] != targets[i];
-             first += ACCEL_COPIES_MAX) {
-            struct accel_copy copies[ACCEL_COPIES_MAX];
-            const uint32_t rest = layers - first;
-            const uint32_t here = rest < ACCEL_COPIES_MAX ? rest : ACCEL_COPIES_MAX;
-            for (uint32_t layer = 0; layer < here; layer++) {
-                uint8_t *pages =
-                    model->pool + (size_t)(first + layer) * model->device_pages * model->page_bytes;
-                copies[layer] =
-                    (struct accel_copy){pages + targets[i] * model->page_bytes,
-                                        pages + sources[i] * model->page_bytes, model->page_bytes};
-            }
-            engine->error = engine->error
-                                ? engine->error
-                                : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, here);
+    for (uint32_t done = 0; done < count && !engine->error;) {
+        struct cuda_kv_pages_copy_args args = {.pool = model->pool,
+                                               .layers = model->hparams.layers,
+                                               .layer_bytes =
+                                                   model->device_pages * model->page_bytes,
+                                               .page_bytes = model->page_bytes};
+        while (done < count && args.count < CUDA_KV_PAGES_PAIRS_MAX) {
+            must(sources[done] < model->device_pages && targets[done] < model->device_pages);
+            args.source[args.count] = sources[done];
+            args.target[args.count++] = targets[done++];
         }
-        copy_history(engine, sources[i], targets[i]);
+        engine->error =
+            accel_launch(engine->accel, LANES_CUDA_HEAD, launch_copy, &args, sizeof args);
+        args.pool = model->history;
+        args.layers = 1;
+        args.page_bytes = model->page_tokens * sizeof *model->history;
+        if (!engine->error) {
+            engine->error =
+                accel_launch(engine->accel, LANES_CUDA_HEAD, launch_copy, &args, sizeof args);
+        }
     }
 }
+
+static_assert(sizeof(struct cuda_kv_pages_copy_args) <= ACCEL_ARGS_BYTES_MAX, "it is launched");
 
 const struct hparams *engine_hparams(const struct engine *engine)
 {

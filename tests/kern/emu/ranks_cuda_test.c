@@ -85,13 +85,10 @@ static void check_bits(const struct solo *solo, const struct plan *plan, const c
 {
     const uint32_t ranks = cases[solo->index].ranks;
     size_t count;
-    size_t differ = 0;
     must(setenv("SLUICE_EMU_SEED", seed, 1) == 0);
     float *shared = choir_sing(solo->path, ranks, &solo->options, plan, &count);
     assert_int_equal(count, solo->count);
-    for (size_t i = 0; i < count; i++) {
-        differ += memcmp(&solo->logits[i], &shared[i], sizeof shared[i]) != 0;
-    }
+    const size_t differ = choir_differ(shared, solo->logits, count);
     if (differ > 0) {
         fail_msg("case %u, %u ranks: %zu of %zu logits differ", solo->index, ranks, differ, count);
     }

@@ -75,3 +75,15 @@ float *choir_sing(const char *path, uint32_t ranks, const struct engine_options 
     free(choir);
     return logits;
 }
+
+size_t choir_differ(const float *a, const float *b, size_t count)
+{
+    size_t differ = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits[2];
+        memcpy(&bits[0], &a[i], sizeof bits[0]);
+        memcpy(&bits[1], &b[i], sizeof bits[1]);
+        differ += bits[0] != bits[1];
+    }
+    return differ;
+}

@@ -18,4 +18,7 @@ enum { CHOIR_RANKS_MAX = 4 };
 float *choir_sing(const char *path, uint32_t ranks, const struct engine_options *options,
                   const struct plan *plan, size_t *count);
 
+/* How many of count numbers differ in any bit. */
+size_t choir_differ(const float *a, const float *b, size_t count);
+
 #endif /* TESTS_UNIT_WORKERS_CHOIR_H */

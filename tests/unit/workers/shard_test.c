@@ -88,11 +88,8 @@ static void assert_same_bits(const char *path, uint32_t ranks, enum matmul_weigh
         .dtype = KERN_F32, .weights = weights, .isa = kern_isa_detect(), .tokens_max = TOKENS_MAX};
     float *alone = choir_sing(path, 1, &options, NULL, &count);
     float *shared = choir_sing(path, ranks, &options, NULL, &shared_count);
-    size_t differ = 0;
     assert_int_equal(count, shared_count);
-    for (size_t i = 0; i < count; i++) {
-        differ += memcmp(&alone[i], &shared[i], sizeof alone[i]) != 0;
-    }
+    const size_t differ = choir_differ(alone, shared, count);
     if (differ > 0) {
         fail_msg("%s, %u ranks, weights %d: %zu of %zu logits differ", path, ranks, (int)weights,
                  differ, count);
