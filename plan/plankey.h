@@ -22,7 +22,7 @@ enum { /* With the final zero. */
 struct plankey {
     char model[PLANKEY_MODEL_BYTES_MAX]; /* Its shapes: hparams_text(). */
     char dtype[PLANKEY_TYPE_BYTES_MAX];
-    char weights[PLANKEY_TYPE_BYTES_MAX]; /* Of the layers: dtype, or "int8". */
+    char weights[PLANKEY_TYPE_BYTES_MAX]; /* Of the layers: dtype, "int8" or "fp8". */
     char kv[PLANKEY_TYPE_BYTES_MAX];      /* Of keys and values: dtype, or "fp8_e4m3". */
     char device[PLANKEY_DEVICE_BYTES_MAX];
     char library[PLANKEY_VERSION_BYTES_MAX]; /* Of matrix products, with its version. */

@@ -58,8 +58,8 @@ static int profile_model(struct run *run)
     (void)snprintf(tokens, sizeof tokens, "%u", run->tokens_max);
     (void)snprintf(threads, sizeof threads, "%u", run->threads);
     (void)snprintf(seconds, sizeof seconds, "%u", run->seconds);
-    const char *const arguments[] = {"--measure", run->model,   seed,    tokens, threads, seconds,
-                                     run->dtype,  run->weights, run->kv, NULL};
+    const char *const arguments[] = {"--measure", run->model, seed,         tokens,  threads,
+                                     seconds,     run->dtype, run->weights, run->kv, NULL};
     const struct tune_worker worker = {.command = COMMAND,
                                        .device = run->device,
                                        .arguments = arguments,
@@ -70,7 +70,7 @@ static int profile_model(struct run *run)
 }
 
 static const char *const dtypes[] = {"auto", "bf16", "f32", NULL};
-static const char *const weights[] = {"auto", "int8", NULL};
+static const char *const weights[] = {"auto", "int8", "fp8", NULL};
 static const char *const kvs[] = {"auto", "fp8_e4m3", NULL};
 
 static bool is_one_of(const char *word, const char *const *words)
@@ -124,7 +124,7 @@ int tune_profile_main(int argc, char **argv)
         return options_wrong(COMMAND, "ranks together are not measured: --tp must be 1");
     }
     if (!is_one_of(run.dtype, dtypes) || !is_one_of(run.weights, weights)) {
-        return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto or int8");
+        return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto, int8 or fp8");
     }
     if (!is_one_of(run.kv, kvs) || !tune_worker_device(run.device)) {
         return options_wrong(COMMAND, "--kv is auto or fp8_e4m3, --device auto, cpu or cuda");
