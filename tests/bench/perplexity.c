@@ -203,7 +203,7 @@ int main(int argc, char **argv)
     const uint32_t windows = tokenise(argv[1], argv[2], ids, (uint32_t)wanted) / WINDOW;
     if (windows == 0) {
         (void)fprintf(stderr, "perplexity: %s is shorter than %d tokens\n", argv[2], (int)WINDOW);
-        return EXIT_FAILURE;
+        exit(EXIT_FAILURE);
     }
     for (int i = FIRST_FORMAT; i < argc; i++) {
         struct score score = {.choices = choices, .first = i == FIRST_FORMAT};
