@@ -124,7 +124,8 @@ struct cuda_batch {
     uint32_t first[PLAN_NANO_MAX]; /* Rows of each nano-operation: [first, end) of the bucket, */
     uint32_t end[PLAN_NANO_MAX];
     uint32_t lane[PLAN_NANO_MAX]; /* and its lane of the device. */
-    size_t block_bytes;           /* Of the block, from its beginning, that are in use. */
+    bool apart; /* Put for times alone: ranks do not meet, and what is computed is garbage. */
+    size_t block_bytes; /* Of the block, from its beginning, that are in use. */
 };
 
 /* An instance of a nano-operation. */

@@ -64,10 +64,9 @@ struct solo { /* A case, and what a rank that is alone makes of it. */
     size_t count;
 };
 
-static struct solo solo_open(uint32_t index, enum engine_kv kv)
+static struct solo solo_open(uint32_t index, const struct engine_options *options)
 {
-    struct solo solo = {.index = index, .options = usual};
-    solo.options.kv = kv;
+    struct solo solo = {.index = index, .options = *options};
     write_case(index, solo.path);
     must(setenv("SLUICE_EMU_SEED", "0", 1) == 0);
     solo.logits = choir_sing(solo.path, 1, &solo.options, NULL, &solo.count);
@@ -121,7 +120,7 @@ static void ranks_give_the_same_bits(void **state)
     struct plan *plan = calloc(1, sizeof *plan);
     must(plan);
     for (uint32_t i = 0; i < CASES; i++) {
-        struct solo solo = solo_open(i, ENGINE_KV_DTYPE);
+        struct solo solo = solo_open(i, &usual);
         check_bits(&solo, NULL, "0");
         check_bits(&solo, NULL, "9");
         for (uint64_t seed = 1; seed <= PLANS; seed++) {
@@ -136,9 +135,24 @@ static void ranks_give_the_same_bits(void **state)
 static void ranks_with_e4m3_pages_too(void **state)
 {
     (void)state;
-    struct solo solo = solo_open(1, ENGINE_KV_E4M3);
+    struct engine_options options = usual;
+    options.kv = ENGINE_KV_E4M3;
+    struct solo solo = solo_open(1, &options);
     check_bits(&solo, NULL, "0");
     solo_close(&solo);
+}
+
+/* With products to time, which takes some ranks longer than others. */
+static void ranks_in_bf16_too(void **state)
+{
+    (void)state;
+    struct engine_options options = usual;
+    options.dtype = KERN_BF16;
+    for (uint32_t i = 2; i < CASES; i++) {
+        struct solo solo = solo_open(i, &options);
+        check_bits(&solo, NULL, "0");
+        solo_close(&solo);
+    }
 }
 
 struct pair {
@@ -251,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_give_the_same_bits),
         cmocka_unit_test(ranks_with_e4m3_pages_too),
+        cmocka_unit_test(ranks_in_bf16_too),
         cmocka_unit_test(a_rank_that_goes_costs_a_step),
         cmocka_unit_test(names_both_numbers_of_what_does_not_fit),
     };
