@@ -135,12 +135,13 @@ struct record_logprobs {
 struct record_done {
     struct record_head head;
     uint64_t step;
-    uint64_t compute_us; /* From taking the step to publishing this. */
+    uint64_t compute_us; /* From the end of wait_us to publishing this. */
     uint32_t result_count;
     uint32_t logprob_count;
     uint32_t score_count;
     uint32_t late;    /* STALLED: the rank that did not come. */
-    uint64_t wait_us; /* From publishing the one before to taking this; 0 when none was before. */
+    uint64_t wait_us; /* From publishing the one before to taking this step, or, where that is more,
+                         what a device stood still before it; 0 when none was before. */
     uint32_t reserved[4];
 };
 

@@ -439,6 +439,23 @@ void engine_choose(struct engine *engine, const struct engine_choice *choices, u
     pick_run(&engine->pick, engine->llama.logits, choices, count, results);
 }
 
+void engine_take(struct engine *engine)
+{
+    (void)engine; /* They are there. */
+}
+
+uint64_t engine_idle_us(struct engine *engine)
+{
+    (void)engine;
+    return 0;
+}
+
+bool engine_busy(struct engine *engine)
+{
+    (void)engine;
+    return false;
+}
+
 void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
 {
     struct llama_batch *batch = &engine->llama.batch;

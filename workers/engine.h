@@ -64,7 +64,8 @@ struct engine_row {
     uint32_t tokens;
     uint32_t position; /* Of the first token. */
     bool wants_logits; /* Of the last token. */
-    uint32_t fed; /* Not 0: its one token is what slot fed - 1 was given last; ids has it too. */
+    uint32_t fed; /* Not 0: its one token is what slot fed - 1 was given last. ids has it too, or,
+                     while engine_take() owes it, any id. */
 };
 
 struct engine_batch {
@@ -79,7 +80,7 @@ struct engine_batch {
  * logits: [vocab], on rank 0. */
 void engine_run(struct engine *engine, const struct engine_batch *batch);
 
-/* Until what was run has ended. Those that take its results wait, too; what measures it asks. */
+/* Until all that was run has ended: for what measures it. */
 void engine_wait(struct engine *engine);
 
 /* Why nothing that this engine computed or will compute counts: its device has failed. NULL while
@@ -97,9 +98,24 @@ struct engine_choice {
     uint32_t id; /* Then: this one. */
 };
 
-/* results[i]: what choices[i] makes of engine_logits(i). */
+/* results[i]: what choices[i] makes of engine_logits(i). They are there when engine_take() has
+ * returned for this call; the choices are used up when this one returns. */
 void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
                    struct sample_result *results);
+
+/* Waits for the results of the oldest engine_choose() that it has not been called for: at most
+ * ENGINE_AHEAD_MAX. So a device can have the next batch and its choices before the host asks for
+ * those of this one. */
+enum { ENGINE_AHEAD_MAX = 2 };
+void engine_take(struct engine *engine);
+
+/* How long a device stood still before the batch of the engine_choose() that was taken last; 0
+ * where the host itself computes, and before the first. At most one other is put since. */
+uint64_t engine_idle_us(struct engine *engine);
+
+/* Whether engine_take() would wait, and may: not for longer than a step is given. Costs about a
+ * microsecond. */
+bool engine_busy(struct engine *engine);
 
 /* Logits of other tokens of the batch that ran last, by their index in it, at most rows_max: from
  * now on engine_logits(i) is that of tokens[i]. */

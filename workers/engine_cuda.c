@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "kernels/cuda/attend_cuda.h"
 #include "plan/plankey.h"
 #include "workers/batch_cuda.h"
@@ -28,7 +29,9 @@ enum {
     GRAPHS_MAX = 256,
     EVENT_BLOCK = LOAD_CUDA_EVENTS, /* Two: the block's copy to the device has ended. */
     EVENT_DONE = EVENT_BLOCK + 2,
-    EVENT_PLANS,    /* Those of lanes_cuda.h. */
+    EVENT_BEGUN, /* Before the batch of each call that engine_take() owes, */
+    EVENT_CHOSEN = EVENT_BEGUN + ENGINE_AHEAD_MAX, /* and behind its choices: the last one's too. */
+    EVENT_PLANS = EVENT_CHOSEN + ENGINE_AHEAD_MAX + 1, /* Those of lanes_cuda.h. */
     UNIT_SLOTS = 4, /* Of attention's sums, for each of the device's units. */
     TIMEOUT_DEFAULT_MS = 60000,
     CUT_COLUMNS = 8,         /* bf16 of 16 bytes, the least that kernels copy. */
@@ -51,8 +54,11 @@ struct engine {
     struct cuda_block blocks[2]; /* host, pinned */
     struct pick_cuda pick;
     uint32_t turn;
-    float *logits;  /* host, pinned: [rows][vocab], for who asks, */
-    bool logits_in; /* and then they are here. */
+    uint32_t chosen;   /* Calls of engine_choose(), */
+    uint32_t taken;    /* and of engine_take(). */
+    uint64_t since_us; /* When the first of those not taken had the device for itself, at last. */
+    float *logits;     /* host, pinned: [rows][vocab], for who asks, */
+    bool logits_in;    /* and then they are here. */
     struct graph_entry graphs[GRAPHS_MAX];
     uint32_t graph_count;
     uint64_t weight_bytes;
@@ -436,6 +442,17 @@ static int run_layers(struct engine *engine)
     return error ? error : accel_replay(engine->accel, entry->graph, LANES_CUDA_HEAD);
 }
 
+/* Of the nth call of engine_choose(), from 0. */
+static uint32_t event_begun(uint32_t nth)
+{
+    return EVENT_BEGUN + nth % ENGINE_AHEAD_MAX;
+}
+
+static uint32_t event_chosen(uint32_t nth)
+{
+    return EVENT_CHOSEN + nth % (ENGINE_AHEAD_MAX + 1);
+}
+
 void engine_run(struct engine *engine, const struct engine_batch *batch)
 {
     struct cuda_batch *shape = &engine->batch;
@@ -444,6 +461,8 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     lanes_cuda_assign(&engine->lanes, batch->plan, shape->lane);
     batch_cuda_fill(shape, block, &engine->model, batch, &engine->options);
     int error = engine->error;
+    error =
+        error ? error : accel_record(engine->accel, event_begun(engine->chosen), LANES_CUDA_HEAD);
     error = error ? error : send_block(engine, shape->block_bytes);
     error = error ? error : run_layers(engine);
     engine->error = error ? error : run_head(engine);
@@ -455,6 +474,9 @@ const char *engine_failure(const struct engine *engine)
         return NULL;
     }
     const char *why = accel_failure(engine->accel);
+    if (!why[0] && engine->error == -ETIMEDOUT) {
+        why = "a step did not end within workers.step_timeout_ms";
+    }
     return why[0] ? why : strerror(-engine->error);
 }
 
@@ -480,15 +502,59 @@ const float *engine_logits(struct engine *engine, uint32_t index)
 void engine_choose(struct engine *engine, const struct engine_choice *choices, uint32_t count,
                    struct sample_result *results)
 {
-    must(count <= engine->batch.logit_rows);
-    if (!engine->error && count > 0) {
-        engine->error =
-            pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, choices, count);
+    const uint32_t nth = engine->chosen++;
+    struct pick_cuda_call *call = &engine->pick.calls[nth % ENGINE_AHEAD_MAX];
+    must(count <= engine->batch.logit_rows && nth - engine->taken < ENGINE_AHEAD_MAX);
+    call->count = count;
+    call->out = results;
+    int error = engine->error;
+    error = error ? error
+                  : pick_cuda_put(&engine->pick, &engine->model, LANES_CUDA_HEAD, call, choices);
+    engine->error = error ? error : accel_record(engine->accel, event_chosen(nth), LANES_CUDA_HEAD);
+    if (nth == engine->taken) {
+        engine->since_us = clock_now_us();
     }
-    engine_wait(engine);
+}
+
+/* What is left of a step's time to the first that was not taken. */
+static uint64_t left_us(const struct engine *engine)
+{
+    const uint64_t spent_us = clock_now_us() - engine->since_us;
+    return spent_us < timeout_us(engine) ? timeout_us(engine) - spent_us : 0;
+}
+
+void engine_take(struct engine *engine)
+{
+    const uint32_t nth = engine->taken++;
+    must(nth != engine->chosen);
     if (!engine->error) {
-        pick_cuda_take(&engine->pick, choices, count, results);
+        engine->error = accel_fence(engine->accel, event_chosen(nth), left_us(engine));
     }
+    if (!engine->error) {
+        pick_cuda_take(&engine->pick.calls[nth % ENGINE_AHEAD_MAX]);
+    }
+    engine->since_us = clock_now_us();
+}
+
+bool engine_busy(struct engine *engine)
+{
+    if (engine->error || engine->taken == engine->chosen || left_us(engine) == 0) {
+        return false;
+    }
+    const int error = accel_fence(engine->accel, event_chosen(engine->taken), 0);
+    engine->error = error == -ETIMEDOUT ? 0 : error;
+    return error == -ETIMEDOUT;
+}
+
+uint64_t engine_idle_us(struct engine *engine)
+{
+    float us = 0;
+    must(engine->chosen - engine->taken < ENGINE_AHEAD_MAX);
+    if (!engine->error && engine->taken >= 2) {
+        engine->error = accel_elapsed_us(engine->accel, event_chosen(engine->taken - 2),
+                                         event_begun(engine->taken - 1), &us);
+    }
+    return us > 0 ? (uint64_t)us : 0;
 }
 
 /* The list of wanted tokens is all that the head reads of the block. */

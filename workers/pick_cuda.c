@@ -19,6 +19,7 @@ enum { PACK_ALIGNMENT = 16 };
 /* The host's packed block on its way to the device. */
 struct pack {
     const struct pick_cuda *pick;
+    const struct pick_cuda_call *call;
     size_t bytes;
     struct cuda_sample_args args; /* Device addresses of its parts. */
 };
@@ -40,9 +41,13 @@ void pick_cuda_lay_out(struct pick_cuda *pick, const struct cuda_model *model,
     const size_t packed = rows * row_bytes(options) + (size_t)6 * PACK_ALIGNMENT;
     pick->ctas = options->rows_max < model->units ? options->rows_max : model->units;
     pick->work_bytes = pick->ctas * cuda_sample_work_bytes(model->hparams.vocab);
-    pick->results = carve(host, rows, sizeof *pick->results);
-    pick->tops = carve(host, tops, sizeof *pick->tops);
-    pick->host = carve(host, packed, 1);
+    for (uint32_t i = 0; i < ENGINE_AHEAD_MAX; i++) {
+        struct pick_cuda_call *call = &pick->calls[i];
+        call->asked = carve(host, packed, 1);
+        call->results = carve(host, rows, sizeof *call->results);
+        call->tops = carve(host, tops, sizeof *call->tops);
+        call->wants_tops = carve(host, rows, sizeof *call->wants_tops);
+    }
     pick->device = carve(device, packed, 1);
     pick->device_results = carve(device, rows, sizeof *pick->device_results);
     pick->device_tops = carve(device, tops, sizeof *pick->device_tops);
@@ -59,7 +64,7 @@ static void *take(struct pack *pack, size_t bytes, size_t *at)
 {
     *at = (pack->bytes + PACK_ALIGNMENT - 1) / PACK_ALIGNMENT * PACK_ALIGNMENT;
     pack->bytes = *at + bytes;
-    return pack->pick->host + *at;
+    return pack->call->asked + *at;
 }
 
 static struct cuda_sample_slot slot_of(const struct sample_params *params)
@@ -87,8 +92,9 @@ static struct cuda_sample_slot slot_of(const struct sample_params *params)
     return slot;
 }
 
-static void pack_rows(struct pack *pack, const struct engine_choice *choices, uint32_t count)
+static void pack_rows(struct pack *pack, const struct engine_choice *choices)
 {
+    const uint32_t count = pack->call->count;
     size_t at[3];
     uint32_t *row_count = take(pack, sizeof *row_count, &at[0]);
     struct cuda_sample_row *rows = take(pack, count * sizeof *rows, &at[1]);
@@ -118,8 +124,9 @@ static void pack_rows(struct pack *pack, const struct engine_choice *choices, ui
 }
 
 /* What only rows that adjust have, in the order of rows. */
-static void pack_adjusts(struct pack *pack, const struct engine_choice *choices, uint32_t count)
+static void pack_adjusts(struct pack *pack, const struct engine_choice *choices)
 {
+    const uint32_t count = pack->call->count;
     const uint32_t page_tokens = pack->args.page_tokens;
     size_t at[3];
     size_t here;
@@ -127,7 +134,7 @@ static void pack_adjusts(struct pack *pack, const struct engine_choice *choices,
     for (uint32_t i = 0; i < count; i++) {
         const size_t pages = (choices[i].position - 1) / page_tokens + 1;
         if (choices[i].params->adjust.active) {
-            memcpy(pack->pick->host + pack->bytes, choices[i].pages, pages * sizeof(uint32_t));
+            memcpy(pack->call->asked + pack->bytes, choices[i].pages, pages * sizeof(uint32_t));
             pack->bytes += pages * sizeof(uint32_t);
         }
     }
@@ -136,7 +143,7 @@ static void pack_adjusts(struct pack *pack, const struct engine_choice *choices,
         const struct adjust *adjust = &choices[i].params->adjust;
         here = adjust->active ? adjust->bias_count * sizeof *adjust->biases : 0;
         if (here > 0) {
-            memcpy(pack->pick->host + pack->bytes, adjust->biases, here);
+            memcpy(pack->call->asked + pack->bytes, adjust->biases, here);
             pack->bytes += here;
         }
     }
@@ -145,7 +152,7 @@ static void pack_adjusts(struct pack *pack, const struct engine_choice *choices,
         const struct adjust *adjust = &choices[i].params->adjust;
         here = adjust->active ? adjust->allowed_count * sizeof *adjust->allowed : 0;
         if (here > 0) {
-            memcpy(pack->pick->host + pack->bytes, adjust->allowed, here);
+            memcpy(pack->call->asked + pack->bytes, adjust->allowed, here);
             pack->bytes += here;
         }
     }
@@ -159,15 +166,12 @@ static int launch_sample(const void *args, struct CUstream_st *stream)
     return cuda_sample(args, stream);
 }
 
-static bool wants_tops(const struct engine_choice *choice)
-{
-    return choice->judged || choice->params->logprobs;
-}
-
 int pick_cuda_put(const struct pick_cuda *pick, const struct cuda_model *model, uint32_t lane,
-                  const struct engine_choice *choices, uint32_t count)
+                  struct pick_cuda_call *call, const struct engine_choice *choices)
 {
+    const uint32_t count = call->count;
     struct pack pack = {.pick = pick,
+                        .call = call,
                         .args = {.logits = model->logits,
                                  .history = model->history,
                                  .last_ids = model->last_ids,
@@ -180,32 +184,35 @@ int pick_cuda_put(const struct pick_cuda *pick, const struct cuda_model *model, 
                                  .rows_max = count,
                                  .ctas = pick->ctas}};
     bool tops = false;
-    pack_rows(&pack, choices, count);
-    pack_adjusts(&pack, choices, count);
-    for (uint32_t i = 0; i < count; i++) {
-        tops = tops || wants_tops(&choices[i]);
+    if (count == 0) {
+        return 0;
     }
-    const struct accel_copy asked = {pick->device, pick->host, pack.bytes};
+    pack_rows(&pack, choices);
+    pack_adjusts(&pack, choices);
+    for (uint32_t i = 0; i < count; i++) {
+        call->wants_tops[i] = choices[i].judged || choices[i].params->logprobs;
+        tops = tops || call->wants_tops[i];
+    }
+    const struct accel_copy asked = {pick->device, call->asked, pack.bytes};
     const struct accel_copy answers[] = {
-        {pick->results, pick->device_results, count * sizeof *pick->results},
-        {pick->tops, pick->device_tops, count * sizeof *pick->tops * LIMIT_TOP_LOGPROBS_MAX}};
+        {call->results, pick->device_results, count * sizeof *call->results},
+        {call->tops, pick->device_tops, count * sizeof *call->tops * LIMIT_TOP_LOGPROBS_MAX}};
     int error = accel_copy(model->accel, lane, &asked, 1);
     error = error ? error
                   : accel_launch(model->accel, lane, launch_sample, &pack.args, sizeof pack.args);
     return error ? error : accel_copy(model->accel, lane, answers, tops ? 2 : 1);
 }
 
-void pick_cuda_take(const struct pick_cuda *pick, const struct engine_choice *choices,
-                    uint32_t count, struct sample_result *results)
+void pick_cuda_take(const struct pick_cuda_call *call)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const struct cuda_sample_result *from = &pick->results[i];
-        const struct cuda_sample_top *tops = pick->tops + (size_t)i * LIMIT_TOP_LOGPROBS_MAX;
-        struct sample_result *to = &results[i];
+    for (uint32_t i = 0; i < call->count; i++) {
+        const struct cuda_sample_result *from = &call->results[i];
+        const struct cuda_sample_top *tops = call->tops + (size_t)i * LIMIT_TOP_LOGPROBS_MAX;
+        struct sample_result *to = &call->out[i];
         to->id = from->id;
         to->invalid = from->invalid != 0;
         to->logprob_count = 0;
-        if (to->invalid || !wants_tops(&choices[i])) {
+        if (to->invalid || !call->wants_tops[i]) {
             continue;
         }
         must(from->top_count <= LIMIT_TOP_LOGPROBS_MAX);

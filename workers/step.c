@@ -1,6 +1,6 @@
 /*
  * step.c - see step.h. Called by main.c on the worker's main thread; owns the slots and the arrays
- * of one step. Invariant: nothing of a step is visible to the core before all of it is, so a death
+ * of two steps. Invariant: nothing of a step is visible to the core before all of it is, so a death
  * at any point means that the step did not happen.
  */
 #include "workers/step.h"
@@ -11,14 +11,54 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "workers/reply.h"
 #include "workers/trial.h"
 
-enum { STEP_LOGPROB_CELLS = (SAMPLE_LOGPROBS_MAX - 1) / RECORD_LOGPROBS_PER_CELL + 1 };
+/* Between two looks at a device that runs: the wait costs that much of a core's time, and what a
+ * look finds late is an answer, not the device's next step. */
+enum { WATCH_US = 20 };
 
 static_assert(sizeof(struct plan_table) <= LINK_BOARD_BYTES, "the board holds the plans");
-static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * (1 + STEP_LOGPROB_CELLS) + 1 <=
-                  RING_CELLS / 2,
+static_assert((LIMIT_STEP_ROWS_MAX + LIMIT_STEP_SCORES_MAX) * REPLY_CELLS_MAX + 1 <= RING_CELLS / 2,
               "the answers of two steps fit the ring");
+static_assert((int)LIMIT_STEPS_IN_FLIGHT_MAX <= (int)ENGINE_AHEAD_MAX, "all of them may be put");
+
+static size_t turn_bytes(const struct record_bounds *bounds)
+{
+    const struct step_turn *turn = NULL;
+    const size_t slack = 256; /* Alignment of the arrays. */
+    return slack + bounds->rows * (sizeof *turn->rows + sizeof *turn->engine_rows +
+                                   sizeof *turn->sampled + sizeof *turn->results);
+}
+
+static void open_turn(struct step_turn *turn, struct arena *arena, size_t rows)
+{
+    turn->rows = arena_alloc(arena, rows, sizeof *turn->rows);
+    turn->engine_rows = arena_alloc(arena, rows, sizeof *turn->engine_rows);
+    turn->sampled = arena_alloc(arena, rows, sizeof *turn->sampled);
+    turn->results = arena_alloc(arena, rows, sizeof *turn->results);
+    must(turn->rows && turn->engine_rows && turn->sampled && turn->results);
+}
+
+static void open_arrays(struct step *step)
+{
+    const size_t rows = step->bounds.rows;
+    const size_t tokens = step->bounds.tokens;
+    const size_t scores = LIMIT_STEP_SCORES_MAX;
+    for (uint32_t i = 0; i < ENGINE_AHEAD_MAX; i++) {
+        open_turn(&step->turns[i], &step->arena, rows);
+    }
+    step->choices = arena_alloc(&step->arena, rows, sizeof *step->choices);
+    step->listed = arena_alloc(&step->arena, tokens, sizeof *step->listed);
+    step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
+    step->scores = arena_alloc(&step->arena, scores, sizeof *step->scores);
+    step->score_tokens = arena_alloc(&step->arena, scores, sizeof *step->score_tokens);
+    step->judged = arena_alloc(&step->arena, scores, sizeof *step->judged);
+    step->asked = arena_alloc(&step->arena, rows, sizeof *step->asked);
+    step->plans = arena_alloc(&step->arena, TABLE_PLANS_MAX, sizeof *step->plans);
+    must(step->plans && step->choices && step->listed && step->ids && step->scores &&
+         step->score_tokens && step->judged && step->asked);
+}
 
 int step_open(struct step *step, struct engine *engine, const struct record_bounds *bounds,
               uint32_t page_tokens, uint32_t ranks)
@@ -35,11 +75,10 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     const size_t score_bytes =
         scores * (sizeof *step->scores + sizeof *step->judged + sizeof *step->score_tokens);
     const size_t plan_bytes = TABLE_PLANS_MAX * sizeof *step->plans;
-    const size_t slack = 704; /* Alignment of the arrays below. */
-    const size_t row_bytes = sizeof *step->rows + sizeof *step->engine_rows +
-                             sizeof *step->sampled + sizeof *step->results + sizeof *step->choices +
-                             sizeof *step->asked;
-    int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) + rows * row_bytes +
+    const size_t slack = 512; /* Alignment of the arrays of open_arrays(). */
+    int error = arena_open(&step->arena, slots_bytes(bounds->slots, pages_max) +
+                                             ENGINE_AHEAD_MAX * turn_bytes(bounds) +
+                                             rows * (sizeof *step->choices + sizeof *step->asked) +
                                              tokens * (sizeof *step->listed + sizeof *step->ids) +
                                              score_bytes + plan_bytes + slack);
     if (error) {
@@ -47,21 +86,7 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
     }
     error = slots_open(&step->slots, &step->arena, bounds->slots, pages_max, page_tokens);
     must(!error);
-    step->rows = arena_alloc(&step->arena, rows, sizeof *step->rows);
-    step->engine_rows = arena_alloc(&step->arena, rows, sizeof *step->engine_rows);
-    step->sampled = arena_alloc(&step->arena, rows, sizeof *step->sampled);
-    step->results = arena_alloc(&step->arena, rows, sizeof *step->results);
-    step->choices = arena_alloc(&step->arena, rows, sizeof *step->choices);
-    step->listed = arena_alloc(&step->arena, tokens, sizeof *step->listed);
-    step->ids = arena_alloc(&step->arena, tokens, sizeof *step->ids);
-    step->scores = arena_alloc(&step->arena, scores, sizeof *step->scores);
-    step->score_tokens = arena_alloc(&step->arena, scores, sizeof *step->score_tokens);
-    step->judged = arena_alloc(&step->arena, scores, sizeof *step->judged);
-    step->asked = arena_alloc(&step->arena, rows, sizeof *step->asked);
-    step->plans = arena_alloc(&step->arena, TABLE_PLANS_MAX, sizeof *step->plans);
-    must(step->plans && step->rows && step->engine_rows && step->sampled && step->results &&
-         step->choices && step->listed && step->ids && step->scores && step->score_tokens &&
-         step->judged && step->asked);
+    open_arrays(step);
     arena_seal(&step->arena);
     return 0;
 }
@@ -73,6 +98,7 @@ void step_close(struct step *step)
 
 int step_attach(struct step *step, struct link *link, struct comm *comm)
 {
+    must(step->put == step->taken);
     step->link = link;
     step->comm = comm;
     engine_watch(step->engine, link_own_progress(link));
@@ -104,11 +130,6 @@ static int take_kind(struct step *step, uint8_t kind, union record *record)
     return error || record->head.kind != kind ? -EBADMSG : 0;
 }
 
-static bool samples(const struct step *step, uint32_t row)
-{
-    return step->engine_rows[row].wants_logits;
-}
-
 /* The plan that a step names; NULL: there is none such, or none that can run here. */
 static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t hash)
 {
@@ -129,7 +150,7 @@ static const struct plan *find_plan(struct step *step, uint32_t id, uint64_t has
     return *taken && plan->hash == hash ? plan : NULL;
 }
 
-static int take_rows(struct step *step, const struct record_step *head)
+static int take_rows(struct step *step, struct step_turn *turn, const struct record_step *head)
 {
     uint32_t tokens = 0;
     uint32_t scores = 0;
@@ -150,14 +171,15 @@ static int take_rows(struct step *step, const struct record_step *head)
             return -EBADMSG;
         }
         slot->step = head->step;
-        step->rows[i] = (struct step_row){.slot = slot,
+        turn->rows[i] = (struct step_row){.slot = slot,
                                           .slot_index = row->slot,
+                                          .generation = row->generation,
                                           .source = row->source,
                                           .ids_first = row->ids_first,
                                           .score_first = row->score_first,
                                           .score_count = row->score_count,
                                           .next_id = row->next_id};
-        step->engine_rows[i] = (struct engine_row){.pages = slot->pages,
+        turn->engine_rows[i] = (struct engine_row){.pages = slot->pages,
                                                    .first = tokens,
                                                    .tokens = row->tokens,
                                                    .position = row->position,
@@ -182,13 +204,13 @@ static int take_ids(struct step *step, uint32_t count)
     return 0;
 }
 
-/* Token ids of the dense batch, and the list of rows that sample. Returns their number. */
-static uint32_t gather_ids(struct step *step, uint32_t row_count)
+/* Token ids of the dense batch, and the list of rows that sample. */
+static void gather_ids(struct step *step, struct step_turn *turn)
 {
-    uint32_t sampled = 0;
-    for (uint32_t i = 0; i < row_count; i++) {
-        const struct step_row *row = &step->rows[i];
-        struct engine_row *engine_row = &step->engine_rows[i];
+    turn->sampled_count = 0;
+    for (uint32_t i = 0; i < turn->row_count; i++) {
+        const struct step_row *row = &turn->rows[i];
+        struct engine_row *engine_row = &turn->engine_rows[i];
         uint32_t *ids = step->ids + engine_row->first;
         if (row->source == RECORD_SOURCE_LISTED) {
             memcpy(ids, step->listed + row->ids_first, engine_row->tokens * sizeof *ids);
@@ -196,24 +218,23 @@ static uint32_t gather_ids(struct step *step, uint32_t row_count)
             *ids = row->slot->last_id;
             engine_row->fed = 1 + row->slot_index;
         }
-        if (samples(step, i)) {
-            step->sampled[sampled++] = i;
+        if (engine_row->wants_logits) {
+            turn->sampled[turn->sampled_count++] = i;
         }
     }
-    return sampled;
 }
 
 /* Lists what is judged, in the order of rows and positions. */
-static void gather_scores(struct step *step, uint32_t row_count)
+static void gather_scores(struct step *step, struct step_turn *turn)
 {
-    step->score_count = 0;
-    for (uint32_t i = 0; i < row_count; i++) {
-        const struct step_row *row = &step->rows[i];
-        const struct engine_row *engine_row = &step->engine_rows[i];
+    turn->score_count = 0;
+    for (uint32_t i = 0; i < turn->row_count; i++) {
+        const struct step_row *row = &turn->rows[i];
+        const struct engine_row *engine_row = &turn->engine_rows[i];
         const uint32_t *ids = step->ids + engine_row->first;
         for (uint32_t t = row->score_first; t < row->score_first + row->score_count; t++) {
-            step->score_tokens[step->score_count] = engine_row->first + t;
-            step->scores[step->score_count++] =
+            step->score_tokens[turn->score_count] = engine_row->first + t;
+            step->scores[turn->score_count++] =
                 (struct step_score){.row = i,
                                     .position = engine_row->position + t + 1,
                                     .id = t + 1 < engine_row->tokens ? ids[t + 1] : row->next_id};
@@ -227,15 +248,15 @@ static bool judges(const struct step *step)
     return step->link->rank == 0 && !(step->comm && comm_error(step->comm));
 }
 
-/* As many at a time as there is room for logits. */
-static void judge_tokens(struct step *step)
+/* As many at a time as there is room for logits. The step was put last. */
+static void judge_tokens(struct step *step, const struct step_turn *turn)
 {
-    for (uint32_t first = 0; first < step->score_count; first += step->bounds.rows) {
-        const uint32_t rest = step->score_count - first;
+    for (uint32_t first = 0; first < turn->score_count; first += step->bounds.rows) {
+        const uint32_t rest = turn->score_count - first;
         const uint32_t count = rest < step->bounds.rows ? rest : step->bounds.rows;
         for (uint32_t i = 0; i < count; i++) {
             const struct step_score *score = &step->scores[first + i];
-            const struct slot *slot = step->rows[score->row].slot;
+            const struct slot *slot = turn->rows[score->row].slot;
             step->asked[i] = (struct engine_choice){.params = &slot->sampling,
                                                     .pages = slot->pages,
                                                     .position = score->position,
@@ -245,227 +266,201 @@ static void judge_tokens(struct step *step)
         engine_head(step->engine, step->score_tokens + first, count);
         if (judges(step)) {
             engine_choose(step->engine, step->asked, count, step->judged + first);
+            engine_take(step->engine);
         }
     }
 }
 
-static void choose_tokens(struct step *step, uint32_t sampled)
+static void choose_tokens(struct step *step, const struct step_turn *turn)
 {
-    for (uint32_t i = 0; i < sampled; i++) {
-        const uint32_t row = step->sampled[i];
-        const struct slot *slot = step->rows[row].slot;
-        const struct engine_row *engine_row = &step->engine_rows[row];
+    const uint32_t count = judges(step) ? turn->sampled_count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t row = turn->sampled[i];
+        const struct slot *slot = turn->rows[row].slot;
+        const struct engine_row *engine_row = &turn->engine_rows[row];
         step->asked[i] =
             (struct engine_choice){.params = &slot->sampling,
                                    .pages = slot->pages,
-                                   .slot = step->rows[row].slot_index,
+                                   .slot = turn->rows[row].slot_index,
                                    .position = engine_row->position + engine_row->tokens};
     }
-    engine_choose(step->engine, step->asked, sampled, step->results);
+    engine_choose(step->engine, step->asked, count, turn->results);
 }
 
-static void advance_slots(struct step *step, uint32_t row_count)
+/* The next step goes on behind this one, whose ids may come later. */
+static void advance_slots(const struct step_turn *turn)
 {
-    uint32_t sampled = 0;
-    for (uint32_t i = 0; i < row_count; i++) {
-        struct slot *slot = step->rows[i].slot;
-        slot->computed = step->engine_rows[i].position + step->engine_rows[i].tokens;
-        slot->sampled = false;
-        if (samples(step, i)) {
-            const struct sample_result *result = &step->results[sampled++];
-            slot->sampled = true; /* The core may have sent the next row already. */
-            slot->last_id = result->invalid ? 0 : result->id;
-        }
+    for (uint32_t i = 0; i < turn->row_count; i++) {
+        const struct engine_row *engine_row = &turn->engine_rows[i];
+        struct slot *slot = turn->rows[i].slot;
+        slot->computed = engine_row->position + engine_row->tokens;
+        slot->sampled = engine_row->wants_logits;
     }
 }
 
-static struct record_head reply_head(const struct step *step, uint8_t kind, uint8_t flags)
+static void put_step(struct step *step, struct step_turn *turn, const struct plan *plan)
 {
-    return (struct record_head){
-        .kind = kind, .flags = flags, .group = step->link->group, .epoch = step->link->epoch};
-}
-
-/* The room was checked before the run, and nobody else writes. */
-static void push(struct step *step, const union record *record)
-{
-    must(ring_push(&step->link->out, record) == 0);
-}
-
-/* RESULT or SCORE, and the logprobs behind it. Returns how many came before the next one's. */
-static uint32_t push_result(struct step *step, struct record_result *record, uint32_t row,
-                            const struct sample_result *result)
-{
-    record->head = reply_head(step, record->head.kind, result->invalid ? RECORD_RESULT_INVALID : 0);
-    record->slot = step->rows[row].slot_index;
-    record->generation = step->rows[row].slot->generation;
-    record->id = result->id;
-    record->logprob_count = result->logprob_count;
-    push(step, &(union record){.result = *record});
-    for (uint32_t first = 0; first < result->logprob_count; first += RECORD_LOGPROBS_PER_CELL) {
-        const uint32_t rest = result->logprob_count - first;
-        const uint32_t count = rest < RECORD_LOGPROBS_PER_CELL ? rest : RECORD_LOGPROBS_PER_CELL;
-        union record cell = {0};
-        cell.logprobs =
-            (struct record_logprobs){.head = reply_head(step, RECORD_LOGPROBS, 0), .count = count};
-        memcpy(cell.logprobs.pairs, result->logprobs + first,
-               count * sizeof cell.logprobs.pairs[0]);
-        push(step, &cell);
+    bool prefill = false;
+    for (uint32_t i = 0; i < turn->row_count; i++) {
+        prefill = prefill || turn->rows[i].source == RECORD_SOURCE_LISTED;
     }
-    return record->logprob_first + result->logprob_count;
-}
-
-static void answer(struct step *step, uint64_t number, uint32_t sampled)
-{
-    const bool speaks = step->link->rank == 0; /* The other ranks only say that they are done. */
-    const uint32_t results = speaks ? sampled : 0;
-    const uint32_t scores = speaks ? step->score_count : 0;
-    uint32_t logprobs = 0;
-    for (uint32_t i = 0; i < results; i++) {
-        const uint32_t row = step->sampled[i];
-        const struct engine_row *engine_row = &step->engine_rows[row];
-        struct record_result record = {.head.kind = RECORD_RESULT,
-                                       .step = number,
-                                       .position = engine_row->position + engine_row->tokens,
-                                       .logprob_first = logprobs};
-        logprobs = push_result(step, &record, row, &step->results[i]);
-    }
-    for (uint32_t i = 0; i < scores; i++) {
-        const struct step_score *score = &step->scores[i];
-        struct record_result record = {.head.kind = RECORD_SCORE,
-                                       .step = number,
-                                       .position = score->position,
-                                       .logprob_first = logprobs};
-        logprobs = push_result(step, &record, score->row, &step->judged[i]);
-    }
-    const uint64_t wait_us = step->end_us > 0 ? step->start_us - step->end_us : 0;
-    step->end_us = clock_now_us();
-    union record record = {0};
-    record.done = (struct record_done){.head = reply_head(step, RECORD_DONE, 0),
-                                       .step = number,
-                                       .compute_us = step->end_us - step->start_us,
-                                       .result_count = results,
-                                       .logprob_count = logprobs,
-                                       .score_count = scores,
-                                       .wait_us = wait_us};
-    push(step, &record);
-    failpoint_pass(&step->failpoint, "publish");
-    link_worker_publish(step->link);
+    failpoint_pass(&step->failpoint, prefill ? "prefill" : "decode");
+    const struct engine_batch batch = {
+        .ids = step->ids, .rows = turn->engine_rows, .row_count = turn->row_count, .plan = plan};
+    engine_run(step->engine, &batch);
+    choose_tokens(step, turn);
+    advance_slots(turn);
+    step->put++;
 }
 
 /* Rank 0's choices become everybody's, before anybody needs them for the next embedding. */
-static int share_choices(struct step *step, uint32_t sampled)
+static int share_choices(struct step *step, struct step_turn *turn)
 {
-    for (uint32_t i = 0; i < sampled; i++) { /* Other ranks': overwritten. */
-        step->choices[i] = (struct step_choice){step->results[i].id, step->results[i].invalid};
+    for (uint32_t i = 0; i < turn->sampled_count; i++) { /* Other ranks': overwritten. */
+        step->choices[i] = (struct step_choice){turn->results[i].id, turn->results[i].invalid};
     }
-    const int error = comm_broadcast(step->comm, step->choices, sampled * sizeof *step->choices);
-    for (uint32_t i = 0; i < sampled && !error && step->link->rank != 0; i++) {
+    const int error =
+        comm_broadcast(step->comm, step->choices, turn->sampled_count * sizeof *step->choices);
+    for (uint32_t i = 0; i < turn->sampled_count && !error && step->link->rank != 0; i++) {
         if (step->choices[i].id >= step->bounds.vocab) {
             return -EBADMSG;
         }
-        step->results[i] = (struct sample_result){.id = step->choices[i].id,
+        turn->results[i] = (struct sample_result){.id = step->choices[i].id,
                                                   .invalid = step->choices[i].invalid != 0};
     }
     return error;
 }
 
-static int compute(struct step *step, const struct record_step *head, const struct plan *plan,
-                   uint32_t sampled)
+/* What was sampled has come: unless the slot is another request's by now. */
+static void keep_ids(const struct step_turn *turn)
 {
-    bool prefill = false;
-    for (uint32_t i = 0; i < head->row_count; i++) {
-        prefill = prefill || step->rows[i].source == RECORD_SOURCE_LISTED;
+    for (uint32_t i = 0; i < turn->sampled_count; i++) {
+        const struct sample_result *result = &turn->results[i];
+        const struct step_row *row = &turn->rows[turn->sampled[i]];
+        if (row->slot->generation == row->generation) {
+            row->slot->last_id = result->invalid ? 0 : result->id;
+        }
     }
-    failpoint_pass(&step->failpoint, prefill ? "prefill" : "decode");
-    const struct engine_batch batch = {
-        .ids = step->ids, .rows = step->engine_rows, .row_count = head->row_count, .plan = plan};
-    engine_run(step->engine, &batch);
+}
+
+/* Waits for the oldest step that was put, and answers it. */
+static int end_step(struct step *step)
+{
+    struct step_turn *turn = &step->turns[step->taken++ % ENGINE_AHEAD_MAX];
+    engine_take(step->engine);
+    turn->idle_us = engine_idle_us(step->engine);
     if (engine_failure(step->engine)) {
         return -EIO;
     }
-    if (judges(step)) {
-        choose_tokens(step, sampled);
-    } else {
-        engine_wait(step->engine); /* Hosts meet when their devices have. */
-    }
-    int error = step->comm ? share_choices(step, sampled) : 0;
+    int error = step->comm ? share_choices(step, turn) : 0;
     if (!error) { /* Every rank: the head is cut between them. */
-        judge_tokens(step);
-        engine_wait(step->engine);
-        error = step->comm ? comm_error(step->comm) : 0;
+        judge_tokens(step, turn);
+        if (step->comm) {
+            engine_wait(step->engine); /* Those that do not judge, too. */
+            error = comm_error(step->comm);
+        }
         error = engine_failure(step->engine) ? -EIO : error;
     }
     if (!error) {
-        advance_slots(step, head->row_count);
+        keep_ids(turn);
+        reply_step(step, turn);
+    } else if (error == -ETIMEDOUT) { /* Who is to blame for it decides the core. */
+        reply_stalled(step, turn);
+    }
+    return error && error != -EBADMSG && error != -EIO ? -ECANCELED : error;
+}
+
+/* For the answers of all that was put, and this one's. 0, -ENOBUFS, -EBADMSG. */
+static int check_room(const struct step *step, const struct step_turn *turn)
+{
+    const int64_t room = ring_room(&step->link->out);
+    int64_t cells = reply_cells_max(turn);
+    for (uint32_t i = step->taken; i != step->put; i++) {
+        cells += reply_cells_max(&step->turns[i % ENGINE_AHEAD_MAX]);
+    }
+    return room < 0 ? -EBADMSG : room < cells ? -ENOBUFS : 0;
+}
+
+/* Puts a step behind the one that runs, if one does, and answers that. */
+static int run_step(struct step *step, const struct record_step *head)
+{
+    struct step_turn *turn = &step->turns[step->put % ENGINE_AHEAD_MAX];
+    turn->number = head->step;
+    turn->start_us = clock_now_us();
+    turn->row_count = head->row_count;
+    const struct plan *plan = find_plan(step, head->plan_id, head->plan_hash);
+    if (!plan || take_rows(step, turn, head) || take_ids(step, head->ids_count)) {
+        return -EBADMSG;
+    }
+    ring_release(&step->link->in);
+    gather_ids(step, turn);
+    gather_scores(step, turn);
+    int error = check_room(step, turn);
+    if (error) {
+        return error;
+    }
+    put_step(step, turn, plan);
+    const uint32_t left = turn->score_count > 0 || step->comm ? 0 : ENGINE_AHEAD_MAX - 1;
+    while (!error && step->put - step->taken > left) {
+        error = end_step(step);
     }
     return error;
 }
 
-/* The step did not happen. Who is to blame for it, where that is known, decides the core. */
-static int give_up(struct step *step, uint64_t number, int error)
+/* Whether the core's next record comes before the engine has ended the step it runs. */
+static bool more_comes(const struct step *step)
 {
-    if (error == -ETIMEDOUT) {
-        union record record = {0};
-        record.done =
-            (struct record_done){.head = reply_head(step, RECORD_DONE, RECORD_DONE_STALLED),
-                                 .step = number,
-                                 .late = comm_late(step->comm)};
-        push(step, &record);
-        link_worker_publish(step->link);
+    while (engine_busy(step->engine)) {
+        if (ring_wait(&step->link->in, 0, WATCH_US) == 0) {
+            return true;
+        }
     }
-    return error == -EBADMSG || error == -EIO ? error : -ECANCELED;
+    return false;
 }
 
-static int run_step(struct step *step, const struct record_step *head)
+static int apply(struct step *step, const union record *record, const char **what)
 {
-    step->start_us = clock_now_us();
-    const struct plan *plan = find_plan(step, head->plan_id, head->plan_hash);
-    if (!plan || take_rows(step, head) || take_ids(step, head->ids_count)) {
-        return -EBADMSG;
+    if (record->head.kind == RECORD_STEP) {
+        *what = "sent a step that does not hold together";
+        return run_step(step, &record->step);
     }
-    ring_release(&step->link->in);
-    const uint32_t sampled = gather_ids(step, head->row_count);
-    gather_scores(step, head->row_count);
-    const int64_t room = ring_room(&step->link->out);
-    const int64_t answers = (int64_t)sampled + step->score_count;
-    if (room < answers * (1 + STEP_LOGPROB_CELLS) + 1) {
-        return room < 0 ? -EBADMSG : -ENOBUFS;
+    if (record->head.kind == RECORD_COPY) {
+        const struct record_copy *copy = &record->copy;
+        engine_copy_pages(step->engine, copy->sources, copy->targets, copy->count);
+        return 0;
     }
-    const int error = compute(step, head, plan, sampled);
-    if (error) {
-        return give_up(step, head->step, error);
+    *what = "sent a record that does not fit its slot";
+    return slots_apply(&step->slots, record);
+}
+
+/* One record, or the end of the step that runs. -EAGAIN: there is neither. */
+static int serve_next(struct step *step, const char **what)
+{
+    union record record;
+    if (step->put != step->taken && !more_comes(step)) {
+        return end_step(step);
     }
-    answer(step, head->step, sampled);
-    return 0;
+    *what = "sent a malformed record";
+    const int error = take(step, &record);
+    if (error == -EAGAIN && step->put != step->taken) {
+        return 0; /* What came was of another epoch. */
+    }
+    return error ? error : apply(step, &record, what);
 }
 
 int step_serve(struct step *step)
 {
-    for (;;) {
-        union record record;
-        int error = take(step, &record);
-        if (error == -EAGAIN) {
-            ring_release(&step->link->in);
-            return 0;
-        }
-        const char *what = "sent a malformed record";
-        if (!error && record.head.kind == RECORD_STEP) {
-            what = "sent a step that does not hold together";
-            error = run_step(step, &record.step);
-        } else if (!error && record.head.kind == RECORD_COPY) {
-            const struct record_copy *copy = &record.copy;
-            engine_copy_pages(step->engine, copy->sources, copy->targets, copy->count);
-        } else if (!error) {
-            what = "sent a record that does not fit its slot";
-            error = slots_apply(&step->slots, &record);
-        }
-        if (error == -ECANCELED || error == -EIO) { /* The epoch is over, or the device. */
-            return error;
-        }
-        if (error) {
-            log_error("worker: the core %s",
-                      error == -ENOBUFS ? "does not read its results" : what);
-            return error;
-        }
+    const char *what = "";
+    int error;
+    do {
+        error = serve_next(step, &what);
+    } while (!error);
+    if (error == -EAGAIN) {
+        ring_release(&step->link->in);
+        return 0;
     }
+    if (error != -ECANCELED && error != -EIO) { /* Else the epoch is over, or the device. */
+        log_error("worker: the core %s", error == -ENOBUFS ? "does not read its results" : what);
+    }
+    return error;
 }

@@ -259,7 +259,8 @@ def test_preemption_loses_nothing(own_agent, client):
             times = events["preempted_us"]
             assert len(times) == min(16, events["preempted_count"])
             assert times == sorted(times)
-            assert all(events["scheduled_us"] < t < events["finished_us"] for t in times)
+            # Two steps formed in one turn of the core's loop have one time.
+            assert all(events["scheduled_us"] <= t < events["finished_us"] for t in times)
         assert sum(events["preempted_count"] for events in told) \
             == crowd.ask(STATS).body["preemptions_total"] > 0
         assert crowd.generate(ids=PROMPT, max_tokens=1).events is None

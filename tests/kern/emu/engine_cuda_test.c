@@ -289,6 +289,7 @@ static void feeds_what_it_sampled(void **state)
         .params = &greedy, .pages = bed->pages[0], .position = PAST + mix[0], .slot = 5};
     struct sample_result result;
     engine_choose(bed->probe.engine, &choice, 1, &result);
+    engine_take(bed->probe.engine);
     assert_false(result.invalid);
     assert_int_equal(result.id, probe_best(bed->expected, bed->probe.vocab, NULL));
     float *expected = calloc(vocab, sizeof *expected);
