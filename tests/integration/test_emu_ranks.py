@@ -3,6 +3,8 @@ for and whichever of them dies meanwhile.
 
 SLUICE_BIN as in test_emu.py.
 """
+import signal
+
 import pytest
 
 from agent_process import SCALE, wait_until
@@ -54,6 +56,19 @@ def test_a_killed_rank_costs_nobody_a_token(own_agent, tmp_path, killed):
             assert [answer.ids for answer in answers] == expected, again
         left = [process.pid for process in agent.workers()]
         assert ranks[1 - killed] in left and ranks[killed] not in left
+
+
+def test_a_stopped_rank_is_replaced(own_agent, tmp_path):
+    """Who waits for it says so, and keeps its weights."""
+    model = {"model.path": made(tmp_path, "llama"), **SETTINGS,
+             "workers.step_timeout_ms": int(16000 * SCALE)}
+    expected = ask(own_agent({**model, "workers.device": "cpu"}))
+    agent = own_agent({**model, **RANKS})
+    ranks = sorted(process.pid for process in agent.workers())
+    agent.kill_one(ranks[1], signal.SIGSTOP)
+    assert ask(agent) == expected
+    left = [process.pid for process in agent.workers()]
+    assert ranks[0] in left and ranks[1] not in left, agent.log()
 
 
 def test_a_failed_device_among_two_costs_nobody_a_token(own_agent, tmp_path):
