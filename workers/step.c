@@ -355,10 +355,10 @@ static int end_step(struct step *step)
     int error = step->comm ? share_choices(step, turn) : 0;
     if (!error) { /* Every rank: the head is cut between them. */
         judge_tokens(step, turn);
-        if (step->comm) {
-            engine_wait(step->engine); /* Those that do not judge, too. */
-            error = comm_error(step->comm);
+        if (step->comm) { /* Hosts meet when their devices have. */
+            engine_wait(step->engine);
         }
+        error = step->comm ? comm_error(step->comm) : 0;
         error = engine_failure(step->engine) ? -EIO : error;
     }
     if (!error) {
