@@ -11,6 +11,7 @@ from agent_process import SCALE, wait_until
 from sluice_client import STATS, Client
 from test_emu import GREEDY, SETTINGS, made, prompts
 from test_groups import ASKED
+from test_plans import STALE, said, steps_by_plans, write_plans
 
 RANKS = {"workers.device": "cuda", "workers.count": 2, "workers.tp": 2}
 
@@ -37,6 +38,38 @@ def test_no_order_of_lanes_changes_a_token_of_ranks(own_agent, tmp_path):
     model = {"model.path": made(tmp_path, "mixtral"), **SETTINGS}
     expected = ask(own_agent({**model, "workers.device": "cpu"}))
     assert ask(own_agent({**model, **RANKS}, {"SLUICE_EMU_SEED": "5"})) == expected
+
+
+def started_with_plans(make_agent, folder, settings):
+    """An agent whose plans fit it: each refusal names one thing that differs."""
+    key = {"model": "m", "dtype": "d", "weights": "w", "tp": 9, "device": "none", "units": 99,
+           "library": "none 0", "kernels": "0"}
+    for _ in range(2 * len(key)):
+        write_plans(folder, key, ranks=True)
+        agent = make_agent({"plan.dir": str(folder), "plan.mode": "overlap", **settings}).start()
+        assert wait_until(lambda: said(agent, "files serve"), 10), agent.log()
+        refused = [STALE.search(line) for line in said(agent, "is refused")]
+        if not refused:
+            return agent
+        agent.stop()
+        name, _, here = refused[0].groups()
+        key[name] = type(key[name])(here)
+    raise AssertionError(agent.log())
+
+
+def test_ranks_run_plans(make_agent, tmp_path):
+    """Nano-batches on two lanes; what meets the other rank is on one of them."""
+    model = {"model.path": made(tmp_path, "llama"), **SETTINGS}
+    alone = make_agent({**model, "workers.device": "cpu"}).start()
+    expected = ask(alone)
+    alone.stop()
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    agent = started_with_plans(make_agent, folder, {**model, **RANKS})
+    assert ask(agent) == expected
+    with Client(agent.endpoint) as client:
+        assert steps_by_plans(client) > 0
+    agent.stop()
 
 
 @pytest.mark.parametrize("killed", [0, 1])

@@ -6,9 +6,9 @@
  * Work is a list of entries. Normally an entry runs as soon as it is put on a lane. With
  * SLUICE_EMU_SEED in the environment nothing runs before the host waits for it; then lanes and the
  * lanes within a graph go on in a random order that the events allow, so that a missing event or a
- * host that reuses memory too early becomes a wrong number. SLUICE_EMU_MEMORY_MB is all it has, and
- * emu_fault.h tells of SLUICE_EMU_FAULT. Invariant: fresh memory is NaN, so what was never written
- * is seen too.
+ * host that reuses memory too early becomes a wrong number. SLUICE_EMU_MEMORY_MB is all it has,
+ * SLUICE_EMU_DEVICES how many there are; emu_fault.h tells of SLUICE_EMU_FAULT. Ranks gather
+ * through their hosts' comm. Invariant: fresh memory is NaN, so what was never written is seen too.
  */
 #include <errno.h>
 #include <stdio.h>
