@@ -24,6 +24,7 @@
 
 struct accel;
 struct accel_graph;
+struct comm;
 struct CUstream_st; /* Of the CUDA runtime; C callers need no header of it. */
 
 enum {
@@ -143,6 +144,30 @@ int accel_multiply(struct accel *accel, uint32_t lane,
  * of a shape, so that they have the same bits. */
 void accel_tune(struct accel *accel);
 bool accel_tuned(struct accel *accel);
+
+/*
+ * The devices of a group's ranks meet. All ranks join at a time, before the first gather and again
+ * with each epoch; graphs from before are gone then. What fails between ranks is no failure of the
+ * device: the call that meets it, a fence or a replay too, gives -ECANCELED, comm_error() of the
+ * group is not 0, and nothing computed counts until the next accel_join(). 0, -ECANCELED, -EIO.
+ */
+struct accel_group {
+    struct comm *comm; /* Between the hosts; borrowed until the next one. */
+    uint32_t rank;
+    uint32_t ranks;
+    uint64_t timeout_us; /* For the siblings to come. */
+};
+int accel_join(struct accel *accel, const struct accel_group *group) MUST_CHECK;
+
+/* all[r] = rank r's own: [ranks][count]. own may be the rank's place in it. Every rank puts the
+ * same gathers; events or a lane order them, the same way on all ranks, so that no two meet. */
+struct accel_gather {
+    const void *own;
+    void *all;
+    size_t count;
+    enum kern_dtype dtype;
+};
+int accel_gather(struct accel *accel, uint32_t lane, const struct accel_gather *gather) MUST_CHECK;
 
 /*
  * From capture to captured, what is put on `lane`, and on lanes that wait for an event recorded in

@@ -70,9 +70,13 @@ int accel_open(struct accel **out, uint32_t index, struct model_error *error)
 {
     int count = 0;
     const cudaError_t found = cudaGetDeviceCount(&count);
-    if (found || index >= (uint32_t)count) {
-        return model_error_set(error, -ENODEV, "no CUDA device %u: %s", index,
-                               found ? cudaGetErrorString(found) : "the driver names fewer");
+    if (found) {
+        return model_error_set(error, -ENODEV, "no CUDA device: %s", cudaGetErrorString(found));
+    }
+    if (index >= (uint32_t)count) {
+        return model_error_set(error, -ENODEV,
+                               "CUDA device %u is wanted and there are %d: lower workers.count",
+                               index, count);
     }
     struct accel *accel = calloc(1, sizeof *accel);
     if (!accel) {
@@ -121,21 +125,27 @@ bool accel_cuda_idle(const struct accel *accel, uint64_t timeout_us)
     return true;
 }
 
+void accel_cuda_graphs_close(struct accel *accel)
+{
+    while (accel->graphs) {
+        struct accel_graph *graph = accel->graphs;
+        accel->graphs = graph->next;
+        (void)cudaGraphExecDestroy(graph->exec); /* One that runs, when it has ended. */
+        free(graph);
+    }
+}
+
 void accel_close(struct accel *accel)
 {
     if (!accel) {
         return;
     }
+    accel_cuda_group_close(accel);
     if (!accel_cuda_idle(accel, CLOSE_TIMEOUT_US)) {
         log_warning("%s: still runs; the end of the process frees it", accel->info.name);
         return; /* Every call that frees would wait for it. */
     }
-    while (accel->graphs) {
-        struct accel_graph *graph = accel->graphs;
-        accel->graphs = graph->next;
-        (void)cudaGraphExecDestroy(graph->exec);
-        free(graph);
-    }
+    accel_cuda_graphs_close(accel);
     for (uint32_t i = 0; i < accel->event_count; i++) {
         (void)cudaEventDestroy(accel->event[i]);
     }
@@ -223,9 +233,10 @@ int accel_fence(struct accel *accel, uint32_t event, uint64_t timeout_us)
         if (state != cudaErrorNotReady) {
             return accel_cuda_check(accel, state, "a step");
         }
+        const int left = accel_cuda_group_check(accel);
         const uint64_t spent_us = clock_now_us() - start_us;
-        if (spent_us >= timeout_us) {
-            return -ETIMEDOUT;
+        if (left || spent_us >= timeout_us) {
+            return left ? left : -ETIMEDOUT;
         }
         if (spent_us >= FENCE_SPIN_US) {
             const struct timespec pause = {.tv_nsec = FENCE_SLEEP_NS};
@@ -313,6 +324,7 @@ int accel_capture(struct accel *accel, uint32_t lane)
         accel, cudaStreamBeginCapture(stream_of(accel, lane), cudaStreamCaptureModeThreadLocal),
         "beginning a graph");
     accel->capturing = status == 0;
+    accel->capture_lane = lane;
     return status;
 }
 

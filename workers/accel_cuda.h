@@ -1,7 +1,7 @@
 /*
  * accel_cuda.h - what the files of the CUDA device share: accel_cuda.c (memory, events, copies,
- * graphs), accel_cuda_lanes.c, accel_cuda_product.c, accel_cuda_algorithms.c and
- * accel_cuda_blas.c. Nobody else includes it; the seam is accel.h.
+ * graphs), accel_cuda_lanes.c, accel_cuda_group.c, accel_cuda_product.c, accel_cuda_algorithms.c
+ * and accel_cuda_blas.c. Nobody else includes it; the seam is accel.h.
  */
 #ifndef WORKERS_ACCEL_CUDA_H
 #define WORKERS_ACCEL_CUDA_H
@@ -20,6 +20,7 @@ enum {
 };
 
 struct accel_products;
+struct comm_nccl;
 
 struct accel_lane {
     struct CUstream_st *stream;
@@ -43,7 +44,8 @@ struct accel {
     struct accel_info info;
     char failure[ACCEL_FAILURE_BYTES_MAX]; /* Empty while all is well. */
     bool capturing;
-    bool batches; /* The driver takes several copies in one call. */
+    uint32_t capture_lane; /* Then. */
+    bool batches;          /* The driver takes several copies in one call. */
     struct accel_lane lane[ACCEL_LANES_MAX];
     uint32_t lane_count;
     cudaEvent_t *event; /* [event_count] */
@@ -52,6 +54,8 @@ struct accel {
     uint32_t arena_count;
     struct accel_graph *graphs;
     struct accel_products *products;
+    struct accel_group group;
+    struct comm_nccl *nccl; /* NULL: not joined. */
 };
 
 /* 0, or -EIO after keeping and logging the first thing that went wrong, with `what` was called. */
@@ -62,6 +66,14 @@ int accel_cuda_fail(struct accel *accel, const char *what, const char *why) MUST
 
 /* Waits a bounded time for all lanes; true when nothing runs any more. */
 bool accel_cuda_idle(const struct accel *accel, uint64_t timeout_us);
+
+void accel_cuda_graphs_close(struct accel *accel);
+
+/* 0; -ECANCELED after leaving a group whose epoch is over; -EIO: what it ran does not end. */
+int accel_cuda_group_check(struct accel *accel) MUST_CHECK;
+
+/* Leaves the group at once; gathers that run end. */
+void accel_cuda_group_close(struct accel *accel);
 
 /* What shares may be and how they can be had: info.unit_step, info.sharing. */
 void accel_cuda_lanes_describe(struct accel *accel);

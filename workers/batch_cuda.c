@@ -67,11 +67,12 @@ static uint32_t place_row(const struct cuda_block *block, const struct cuda_mode
 {
     const struct engine_row *row = &in->rows[index];
     const uint32_t pages = (row->position + row->tokens - 1) / model->page_tokens + 1;
+    const bool alone = model->shard.ranks == 1; /* Else rank 0 has chosen; ids come from hosts. */
     memcpy(block->tables + table, row->pages, pages * sizeof *row->pages);
     memcpy(block->ids + row->first, in->ids + row->first, row->tokens * sizeof *in->ids);
     for (uint32_t i = 0; i < row->tokens; i++) {
         const uint32_t position = row->position + i;
-        block->source[row->first + i] = row->fed;
+        block->source[row->first + i] = alone ? row->fed : 0;
         block->position[row->first + i] = position;
         block->page[row->first + i] = row->pages[position / model->page_tokens];
     }

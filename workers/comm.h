@@ -33,6 +33,13 @@ int comm_broadcast(struct comm *comm, void *bytes, size_t count);
 /* The error that sticks, or 0. */
 int comm_error(const struct comm *comm);
 
+/* Looks, without waiting, whether the epoch is over, and then fails. 0, or the error that sticks.
+ */
+int comm_poll(struct comm *comm);
+
+/* Fails: what this rank does with its siblings by other means has. */
+void comm_end(struct comm *comm);
+
 /* The rank that did not come, after -ETIMEDOUT. */
 uint32_t comm_late(const struct comm *comm);
 

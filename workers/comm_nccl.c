@@ -26,12 +26,12 @@ struct comm_nccl {
     bool failed;
 };
 
-/* Until NCCL has done what it was asked, or the time is up. */
+/* Until NCCL has done what it was asked, the time is up or, with siblings, the epoch over. */
 static ncclResult_t settle(const struct comm_nccl_library *nccl, ncclComm_t lane,
-                           ncclResult_t result, uint64_t timeout_us)
+                           ncclResult_t result, uint64_t timeout_us, struct comm *meet)
 {
     const uint64_t end_us = clock_now_us() + timeout_us;
-    while (result == ncclInProgress && clock_now_us() < end_us) {
+    while (result == ncclInProgress && clock_now_us() < end_us && !(meet && comm_poll(meet))) {
         const ncclResult_t asked = nccl->state(lane, &result);
         result = asked ? asked : result;
     }
@@ -62,7 +62,7 @@ static int join(struct comm_nccl *comm, const struct comm_nccl_options *options,
         result =
             nccl->init(&comm->lane[lane], (int)options->ranks, id, (int)options->rank, &config);
         comm->lanes = lane + 1;
-        result = settle(nccl, comm->lane[lane], result, options->timeout_us);
+        result = settle(nccl, comm->lane[lane], result, options->timeout_us, options->meet);
     }
     if (result == ncclInProgress) {
         return model_error_set(error, -ETIMEDOUT, "NCCL did not join %u ranks in time",
@@ -113,7 +113,7 @@ void comm_nccl_close(struct comm_nccl *comm)
     }
     for (uint32_t i = 0; i < comm->lanes; i++) {
         const ncclResult_t result = comm->nccl.finalize(comm->lane[i]);
-        if (settle(&comm->nccl, comm->lane[i], result, PUT_TIMEOUT_US)) {
+        if (settle(&comm->nccl, comm->lane[i], result, PUT_TIMEOUT_US, NULL)) {
             (void)comm->nccl.abort(comm->lane[i]);
         } else {
             (void)comm->nccl.destroy(comm->lane[i]);
@@ -158,7 +158,7 @@ static ncclComm_t lane_of(const struct comm_nccl_args *args)
 
 static int put(const struct comm_nccl_args *args, ncclResult_t result)
 {
-    result = settle(&args->comm->nccl, args->comm->lane[args->lane], result, PUT_TIMEOUT_US);
+    result = settle(&args->comm->nccl, args->comm->lane[args->lane], result, PUT_TIMEOUT_US, NULL);
     return result ? fail(args->comm, result) : 0;
 }
 

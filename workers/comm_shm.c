@@ -199,6 +199,19 @@ static bool over(const struct comm *comm, const struct comm_segment *peer)
            atomic_load_explicit(comm->options.fence, memory_order_acquire) != 0;
 }
 
+int comm_poll(struct comm *comm)
+{
+    for (uint32_t rank = 0; rank < comm->options.ranks && !comm->error; rank++) {
+        comm->error = over(comm, comm->peer[rank]) ? -ECANCELED : 0;
+    }
+    return comm->error;
+}
+
+void comm_end(struct comm *comm)
+{
+    comm->error = comm->error ? comm->error : -ECANCELED;
+}
+
 static bool arrives_soon(const struct comm *comm, const struct comm_segment *peer)
 {
     const uint64_t deadline_ns = clock_now_ns() + COMM_SPIN_NS;

@@ -373,9 +373,10 @@ void engine_close(struct engine *engine)
     free(engine);
 }
 
-void engine_join(struct engine *engine, struct comm *comm)
+int engine_join(struct engine *engine, struct comm *comm)
 {
     engine->llama.comm = comm;
+    return 0;
 }
 
 void engine_watch(struct engine *engine, _Atomic uint32_t *progress)

@@ -34,6 +34,7 @@ struct engine_options {
     uint32_t rank;       /* Of a tensor-parallel group of `ranks`. */
     uint32_t ranks;      /* 0 is 1: alone. */
     uint32_t slots_max;  /* 0: rows_max. */
+    uint32_t device;     /* Which of the machine's; CPUs are one. */
     bool timed;          /* A device's operations are timed, one by one: see engine_profile. */
     uint32_t timeout_ms; /* Of a step; after it a device counts as dead. 0: a minute. */
 };
@@ -48,8 +49,9 @@ int engine_open(struct engine **out, const struct weights *weights,
 void engine_close(struct engine *engine);
 
 /* With ranks: what joins this engine to its siblings, borrowed, before the first run and again for
- * each epoch. When one of its collectives fails (comm_error()), so has the run. */
-void engine_join(struct engine *engine, struct comm *comm);
+ * each epoch. When one of its collectives fails (comm_error()), so has the run. 0; -ECANCELED: the
+ * epoch is over; -EIO: see engine_failure(). */
+int engine_join(struct engine *engine, struct comm *comm) MUST_CHECK;
 
 /* A word that the engine moves as a run gets on, borrowed until the next call: a long step is no
  * hang. On a device, whose steps are short, it stands still. */

@@ -23,6 +23,7 @@
 #include "workers/lanes_cuda.h"
 #include "workers/load_cuda.h"
 #include "workers/pick_cuda.h"
+#include "workers/share_cuda.h"
 
 enum {
     GRAPHS_MAX = 256,
@@ -33,6 +34,8 @@ enum {
     EVENT_PLANS = EVENT_CHOSEN + ENGINE_AHEAD_MAX + 1, /* Those of lanes_cuda.h. */
     UNIT_SLOTS = 4, /* Of attention's sums, for each of the device's units. */
     TIMEOUT_DEFAULT_MS = 60000,
+    CUT_COLUMNS = 8,         /* bf16 of 16 bytes, the least that kernels copy. */
+    GROUP_BYTES = 512 << 20, /* Left for what joins ranks; how much that is was not measured. */
 };
 
 struct graph_entry {
@@ -60,23 +63,29 @@ struct engine {
     uint32_t graph_count;
     uint64_t weight_bytes;
     uint64_t kv_bytes;
-    int error; /* The first one of the device: nothing counts any more. */
+    int error; /* The first one of the device: nothing counts any more; -ECANCELED: of the group,
+                * and nothing counts until it is joined again. */
 };
 
 static int check_options(const struct engine_options *options, const struct hparams *hparams,
                          struct model_error *error)
 {
+    const uint32_t whole = CUT_COLUMNS * (options->ranks > 0 ? options->ranks : 1);
     const char *text = NULL;
     if (options->weights == MATMUL_WEIGHTS_INT8) {
         text = "model.weights int8 is for CPUs: set model.weights to auto";
-    } else if (options->ranks > 1) {
-        text = "a model cannot be cut over GPUs yet: set workers.tp to 1";
-    } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % 8 > 0) {
+    } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % CUT_COLUMNS > 0) {
         text = "the model's heads or rows have a size that no GPU kernel is for: "
                "set workers.device to cpu";
     }
     if (text) {
         return model_error_set(error, -ENOTSUP, "%s", text);
+    }
+    if (options->ranks > 1 && (hparams->hidden % whole > 0 || hparams->ffn % whole > 0)) {
+        return model_error_set(error, -ENOTSUP,
+                               "workers.tp %u does not cut a hidden size of %u and a feed-forward "
+                               "size of %u into multiples of %d, which GPU kernels want",
+                               options->ranks, hparams->hidden, hparams->ffn, CUT_COLUMNS);
     }
     return hparams_check_context(hparams, options->context_max, error);
 }
@@ -115,20 +124,25 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     const size_t rows = engine->options.rows_max;
     const size_t hidden = hparams->hidden;
     const size_t slots = tokens * (hparams->experts > 0 ? hparams->experts_used : 1);
-    const size_t q = cuda_q_columns(hparams);
+    const size_t own_q = cuda_own_q_columns(model);
+    const size_t own_ffn = model->shard.ffn.count;
     batch_cuda_lay_out(&model->block, model, &engine->options, from);
     model->x = carve(from, tokens, hidden * sizeof(float));
     model->normed = carve(from, tokens, hidden * act);
-    model->qkv = carve(from, tokens, cuda_qkv_columns(hparams) * act);
-    model->q = carve(from, tokens, q * act);
-    model->attended = carve(from, tokens, q * act);
-    model->gate_up = carve(from, slots, 2 * (size_t)hparams->ffn * act);
+    model->qkv = carve(from, tokens, cuda_own_qkv_columns(model) * act);
+    model->q = carve(from, tokens, own_q * act);
+    model->own_attended = carve(from, tokens, own_q * act);
+    model->attended = model->shard.ranks == 1 ? model->own_attended
+                                              : carve(from, tokens, cuda_q_columns(hparams) * act);
+    model->gate_up = carve(from, slots, 2 * own_ffn * act);
     model->gated = carve(from, slots, hparams->ffn * act);
     lay_out_moe(engine, from);
     model->sums = carve(from, attend_slot_floats(&shape, model->slots), sizeof(float));
     model->head_x = carve(from, rows, hidden * sizeof(float));
     model->head_in = carve(from, rows, hidden * act);
     model->logits = carve(from, rows, hparams->vocab * sizeof(float));
+    model->parts = carve(
+        from, cuda_share_bytes(model, engine->options.tokens_max, engine->options.rows_max), 1);
 }
 
 /* The choice of tokens has its parts on both sides. */
@@ -153,7 +167,9 @@ static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct mod
     const struct engine_options *options = &engine->options;
     struct accel_info info;
     accel_info(engine->accel, &info);
-    const uint64_t room = info.memory_free_bytes;
+    const uint64_t kept = engine->model.shard.ranks > 1 ? GROUP_BYTES : 0;
+    const uint64_t left = info.memory_free_bytes;
+    const uint64_t room = left > kept ? left - kept : 0;
     const uint64_t weights = engine->weight_bytes;
     const uint64_t page = engine->model.page_bytes * engine->model.hparams.layers;
     uint64_t pool;
@@ -215,7 +231,7 @@ static int open_device(struct engine *engine, struct model_error *error)
 {
     struct accel_info info;
     const uint32_t layers = engine->model.hparams.layers;
-    int status = accel_open(&engine->accel, 0, error);
+    int status = accel_open(&engine->accel, engine->options.device, error);
     if (status) {
         return status;
     }
@@ -243,8 +259,8 @@ static int open_parts(struct engine *engine, const struct weights *weights,
         return status;
     }
     const size_t cell_bytes = model->kv == ENGINE_KV_E4M3 ? 1 : kern_dtype_bytes(options->dtype);
-    model->page_bytes =
-        (size_t)2 * hparams->kv_heads * options->page_tokens * hparams->head_dim * cell_bytes;
+    model->page_bytes = (size_t)2 * model->shard.kv_heads.count * options->page_tokens *
+                        hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
     return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
@@ -265,6 +281,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->options = *options;
     engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
+    engine->model.shard = shard_of(hparams, options->rank, options->ranks > 0 ? options->ranks : 1);
     engine->model.dtype = options->dtype;
     engine->model.kv = options->kv;
     engine->model.page_tokens = options->page_tokens;
@@ -294,9 +311,25 @@ void engine_close(struct engine *engine)
     free(engine);
 }
 
-void engine_join(struct engine *engine, struct comm *comm)
+static uint64_t timeout_us(const struct engine *engine)
 {
-    must(engine && !comm); /* One rank. */
+    const uint32_t ms = engine->options.timeout_ms;
+    return (ms > 0 ? ms : TIMEOUT_DEFAULT_MS) * 1000ULL;
+}
+
+int engine_join(struct engine *engine, struct comm *comm)
+{
+    const struct shard *shard = &engine->model.shard;
+    const struct accel_group group = {
+        .comm = comm, .rank = shard->rank, .ranks = shard->ranks, .timeout_us = timeout_us(engine)};
+    must((comm != NULL) == (shard->ranks > 1));
+    if (!comm || engine_failure(engine)) {
+        return comm ? -EIO : 0;
+    }
+    memset(engine->graphs, 0, sizeof engine->graphs); /* They hold collectives of the old epoch. */
+    engine->graph_count = 0;
+    engine->error = accel_join(engine->accel, &group);
+    return engine->error == 0 || engine->error == -ECANCELED ? engine->error : -EIO;
 }
 
 void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
@@ -312,12 +345,6 @@ static int send_block(struct engine *engine, size_t bytes)
     const struct accel_copy copy = {engine->model.block.valid, engine->blocks[half].valid, bytes};
     const int error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
     return error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
-}
-
-static uint64_t timeout_us(const struct engine *engine)
-{
-    const uint32_t ms = engine->options.timeout_ms;
-    return (ms > 0 ? ms : TIMEOUT_DEFAULT_MS) * 1000ULL;
 }
 
 /* The block to write next: its last copy has ended. */
@@ -440,7 +467,7 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
 
 const char *engine_failure(const struct engine *engine)
 {
-    if (!engine->error) {
+    if (!engine->error || engine->error == -ECANCELED) {
         return NULL;
     }
     const char *why = accel_failure(engine->accel);

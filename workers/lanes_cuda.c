@@ -40,8 +40,11 @@ int lanes_cuda_open(struct lanes_cuda *lanes, struct accel *accel, uint32_t laye
 {
     struct accel_info info;
     accel_info(accel, &info);
-    *lanes = (struct lanes_cuda){
-        .accel = accel, .layers = layers, .event_first = event_first, .share_count = WHOLE_LANES};
+    *lanes = (struct lanes_cuda){.accel = accel,
+                                 .layers = layers,
+                                 .units = info.units,
+                                 .event_first = event_first,
+                                 .share_count = WHOLE_LANES};
     for (uint32_t pair = 0; pair < PAIRS; pair++) {
         const uint32_t units =
             info.units * (PART_FIRST + pair) / PARTS / info.unit_step * info.unit_step;

@@ -7,7 +7,7 @@
  * O and down add into x: x is float, and a product with beta = 1 is the cheapest addition.
  * Sources: as in model_llama.c.
  */
-#include "workers/model_cuda.h"
+#include "workers/share_cuda.h"
 
 #include <errno.h>
 #include <math.h>
@@ -26,9 +26,14 @@ uint32_t cuda_q_columns(const struct hparams *hparams)
     return hparams->heads * hparams->head_dim;
 }
 
-uint32_t cuda_qkv_columns(const struct hparams *hparams)
+uint32_t cuda_own_q_columns(const struct cuda_model *model)
 {
-    return (hparams->heads + 2 * hparams->kv_heads) * hparams->head_dim;
+    return model->shard.heads.count * model->hparams.head_dim;
+}
+
+uint32_t cuda_own_qkv_columns(const struct cuda_model *model)
+{
+    return (model->shard.heads.count + 2 * model->shard.kv_heads.count) * model->hparams.head_dim;
 }
 
 uint32_t cuda_ctas(const struct cuda_model *model, uint32_t lane)
@@ -48,8 +53,8 @@ uint32_t cuda_slots(const struct cuda_model *model, const struct cuda_task *task
 struct attend_shape cuda_attend_shape(const struct cuda_model *model, uint32_t lane)
 {
     return (struct attend_shape){
-        .heads = model->hparams.heads,
-        .kv_heads = model->hparams.kv_heads,
+        .heads = model->shard.heads.count,
+        .kv_heads = model->shard.kv_heads.count,
         .head_dim = model->hparams.head_dim,
         .window = model->hparams.sliding_window,
         .ctas = accel_lane_units(model->accel, lane) * CTAS_PER_UNIT,
@@ -131,22 +136,32 @@ static int multiply(const struct cuda_model *model, const struct cuda_task *task
     return accel_multiply(model->accel, cuda_lane(task), &product);
 }
 
-/* x += in W^T */
+/* x += in W^T. With siblings the product is shared first, so that the sum is a number of x and one
+ * of the product, whoever computed that. */
 static int add_product(const struct cuda_model *model, const struct cuda_task *task, void *in,
                        uint32_t k, const void *w)
 {
+    const struct cuda_share share = {
+        .full = model->x + (size_t)cuda_first(task) * model->hparams.hidden,
+        .valid = model->block.valid + task->nano,
+        .rows = cuda_rows(task),
+        .columns = model->hparams.hidden,
+        .dtype = KERN_F32,
+        .adds = true,
+    };
     const struct accel_product product = {
         .x = cuda_act(model, in, cuda_first(task), k),
         .w = w,
-        .y = model->x + (size_t)cuda_first(task) * model->hparams.hidden,
+        .y = cuda_own(model, &share),
         .rows = cuda_rows(task),
-        .n = model->hparams.hidden,
+        .n = model->shard.hidden.count,
         .k = k,
         .dtype = model->dtype,
         .float_y = true,
-        .accumulate = true,
+        .accumulate = model->shard.ranks == 1,
     };
-    return accel_multiply(model->accel, cuda_lane(task), &product);
+    const int error = accel_multiply(model->accel, cuda_lane(task), &product);
+    return error ? error : cuda_share(model, cuda_lane(task), &share);
 }
 
 static int attention_norm(const struct cuda_model *model, const struct cuda_task *task)
@@ -161,7 +176,7 @@ static int kqv(const struct cuda_model *model, const struct cuda_task *task)
                     &(struct accel_product){.x = model->normed,
                                             .w = model->layers[task->layer].qkv,
                                             .y = model->qkv,
-                                            .n = cuda_qkv_columns(&model->hparams),
+                                            .n = cuda_own_qkv_columns(model),
                                             .k = model->hparams.hidden});
 }
 
@@ -177,11 +192,11 @@ static int rope_append(const struct cuda_model *model, const struct cuda_task *t
     const struct cuda_layer *layer = &model->layers[task->layer];
     const uint32_t first = cuda_first(task);
     const struct cuda_rope_args args = {
-        .qkv = cuda_act(model, model->qkv, first, cuda_qkv_columns(hparams)),
+        .qkv = cuda_act(model, model->qkv, first, cuda_own_qkv_columns(model)),
         .bias = layer->bias,
         .q_norm = layer->q_norm,
         .k_norm = layer->k_norm,
-        .q = cuda_act(model, model->q, first, cuda_q_columns(hparams)),
+        .q = cuda_act(model, model->q, first, cuda_own_q_columns(model)),
         .pool = layer_pool(model, task->layer),
         .kv_scale = model->kv_scale,
         .page = model->block.page + first,
@@ -190,8 +205,8 @@ static int rope_append(const struct cuda_model *model, const struct cuda_task *t
         .sine = model->sine,
         .rows = model->block.valid + task->nano,
         .rows_max = cuda_rows(task),
-        .heads = hparams->heads,
-        .kv_heads = hparams->kv_heads,
+        .heads = model->shard.heads.count,
+        .kv_heads = model->shard.kv_heads.count,
         .head_dim = hparams->head_dim,
         .rope_dim = hparams->rope_dim,
         .page_tokens = model->page_tokens,
@@ -212,9 +227,9 @@ static int attend(const struct cuda_model *model, const struct cuda_task *task, 
     uint32_t slot;
     (void)cuda_slots(model, task, &slot);
     const struct cuda_attend_args args = {
-        .q = cuda_act(model, model->q, first, cuda_q_columns(hparams)),
+        .q = cuda_act(model, model->q, first, cuda_own_q_columns(model)),
         .pool = layer_pool(model, task->layer),
-        .out = cuda_act(model, model->attended, first, cuda_q_columns(hparams)),
+        .out = cuda_act(model, model->own_attended, first, cuda_own_q_columns(model)),
         .sequences = (several ? block->prefill : block->decode) + first,
         .tables = block->tables,
         .counts = block->counts + task->nano,
@@ -222,8 +237,8 @@ static int attend(const struct cuda_model *model, const struct cuda_task *task, 
         .merges = block->merges + slot,
         .blocks = block->blocks + (size_t)first * cuda_token_blocks(model),
         .slots = model->sums + attend_slot_floats(&shape, slot),
-        .heads = hparams->heads,
-        .kv_heads = hparams->kv_heads,
+        .heads = model->shard.heads.count,
+        .kv_heads = model->shard.kv_heads.count,
         .head_dim = hparams->head_dim,
         .page_tokens = model->page_tokens,
         .window = hparams->sliding_window,
@@ -241,9 +256,21 @@ static int prefill_attention(const struct cuda_model *model, const struct cuda_t
     return attend(model, task, true);
 }
 
+/* The last attention of a layer: it shares what both have written. */
 static int decode_attention(const struct cuda_model *model, const struct cuda_task *task)
 {
-    return attend(model, task, false);
+    const uint32_t columns = cuda_q_columns(&model->hparams);
+    const uint32_t first = cuda_first(task);
+    const struct cuda_share share = {
+        .own = cuda_act(model, model->own_attended, first, cuda_own_q_columns(model)),
+        .full = cuda_act(model, model->attended, first, columns),
+        .valid = model->block.valid + task->nano,
+        .rows = cuda_rows(task),
+        .columns = columns,
+        .dtype = model->dtype,
+    };
+    const int error = attend(model, task, false);
+    return error ? error : cuda_share(model, cuda_lane(task), &share);
 }
 
 /* x += attended Wo^T */
@@ -265,24 +292,32 @@ static int up_gate(const struct cuda_model *model, const struct cuda_task *task)
                     &(struct accel_product){.x = model->normed,
                                             .w = model->layers[task->layer].gate_up,
                                             .y = model->gate_up,
-                                            .n = 2 * model->hparams.ffn,
+                                            .n = 2 * model->shard.ffn.count,
                                             .k = model->hparams.hidden});
 }
 
 /* gated = silu(gate) * up */
 static int silu_mul(const struct cuda_model *model, const struct cuda_task *task)
 {
-    const uint32_t ffn = model->hparams.ffn;
+    const uint32_t ffn = model->shard.ffn.count;
+    const struct cuda_share share = {
+        .full = cuda_act(model, model->gated, cuda_first(task), model->hparams.ffn),
+        .valid = model->block.valid + task->nano,
+        .rows = cuda_rows(task),
+        .columns = model->hparams.ffn,
+        .dtype = model->dtype,
+    };
     const struct cuda_silu_args args = {
         .gate_up = cuda_act(model, model->gate_up, cuda_first(task), 2 * (size_t)ffn),
-        .y = cuda_act(model, model->gated, cuda_first(task), ffn),
+        .y = cuda_own(model, &share),
         .rows = model->block.valid + task->nano,
         .rows_max = cuda_rows(task),
         .cols = ffn,
         .ctas = cuda_ctas(model, cuda_lane(task)),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
+    const int error = accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
+    return error ? error : cuda_share(model, cuda_lane(task), &share);
 }
 
 /* x += gated Wdown^T */
@@ -390,17 +425,25 @@ static int final_norm(const struct cuda_model *model, const struct cuda_batch *b
 
 int cuda_put_head(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane)
 {
+    const struct cuda_share share = {
+        .full = model->logits,
+        .valid = model->block.logit_rows,
+        .rows = batch->logit_bucket,
+        .columns = model->hparams.vocab,
+        .dtype = KERN_F32,
+    };
     const struct accel_product product = {
         .x = model->head_in,
         .w = model->head,
-        .y = model->logits,
+        .y = cuda_own(model, &share),
         .rows = batch->logit_bucket,
-        .n = model->hparams.vocab,
+        .n = model->shard.vocab.count,
         .k = model->hparams.hidden,
         .dtype = model->dtype,
         .float_y = true,
     };
     int error = gather_rows(model, batch, lane);
     error = error ? error : final_norm(model, batch, lane);
-    return error ? error : accel_multiply(model->accel, lane, &product);
+    error = error ? error : accel_multiply(model->accel, lane, &product);
+    return error ? error : cuda_share(model, lane, &share);
 }

@@ -31,12 +31,13 @@ struct load {
     uint32_t turn;
 };
 
-/* Rows of one tensor, and where they go: as `dtype` [rows][cols]. */
+/* Rows of one tensor, and where they go: as `dtype` [rows][kept columns]. */
 struct piece {
     enum weight_role role;
     uint32_t layer;
     uint32_t first;
     uint32_t rows;
+    struct span kept; /* Columns: all of a matrix, the rank's of a vector. */
     enum kern_dtype dtype;
     uint8_t *to;
 };
@@ -51,12 +52,25 @@ struct block {
     uint8_t *half;
 };
 
+/* Rows [begin, begin + count) of the block, as read. */
+static void store_rows(const struct block *block, size_t begin, size_t count, const float *rows)
+{
+    const struct piece *piece = block->piece;
+    const size_t cols = weights_cols(block->load->weights, piece->role);
+    const size_t kept = piece->kept.count;
+    for (size_t row = 0; row < count; row++) {
+        for (size_t i = 0; i < kept; i++) {
+            act_store(block->half, (begin + row) * kept + i,
+                      rows[row * cols + piece->kept.first + i], piece->dtype);
+        }
+    }
+}
+
 static void run_block(void *context, uint32_t first, uint32_t count, uint32_t thread)
 {
     const struct block *block = context;
     const struct piece *piece = block->piece;
     const struct weights *weights = block->load->weights;
-    const size_t cols = weights_cols(weights, piece->role);
     float *rows = block->load->rows + thread * block->load->chunk_floats;
     for (uint32_t unit = first; unit < first + count; unit++) {
         const uint32_t begin = unit * block->chunk;
@@ -64,9 +78,7 @@ static void run_block(void *context, uint32_t first, uint32_t count, uint32_t th
         const uint32_t here = rest < block->chunk ? rest : block->chunk;
         weights_read(weights, piece->role, piece->layer, piece->first + block->first + begin, here,
                      rows);
-        for (size_t i = 0; i < here * cols; i++) {
-            act_store(block->half, begin * cols + i, rows[i], piece->dtype);
-        }
+        store_rows(block, begin, here, rows);
     }
 }
 
@@ -91,7 +103,7 @@ static int take_half(struct load *load, uint8_t **out)
 static int load_piece(struct load *load, const struct piece *piece)
 {
     const size_t cols = weights_cols(load->weights, piece->role);
-    const size_t row_bytes = cols * kern_dtype_bytes(piece->dtype);
+    const size_t row_bytes = piece->kept.count * kern_dtype_bytes(piece->dtype);
     const uint32_t most = (uint32_t)(load->half_bytes / row_bytes);
     int error = 0;
     for (uint32_t first = 0; first < piece->rows && !error; first += most) {
@@ -114,7 +126,7 @@ static int load_piece(struct load *load, const struct piece *piece)
     return error;
 }
 
-/* All rows of a role, or those of one of its experts, to the next place of a stack. */
+/* The rank's rows of a role, or of one of its experts, to the next place of a stack. */
 static int load_part(struct load *load, enum weight_role role, uint32_t layer, uint32_t expert,
                      uint8_t **to)
 {
@@ -122,38 +134,58 @@ static int load_part(struct load *load, enum weight_role role, uint32_t layer, u
     const bool shared = role != WEIGHT_GATE && role != WEIGHT_UP && role != WEIGHT_DOWN;
     const uint32_t parts = hparams->experts > 0 && !shared ? hparams->experts : 1;
     const uint32_t rows = weights_rows(load->weights, role) / parts;
+    const uint32_t cols = weights_cols(load->weights, role);
+    const struct span own = role == WEIGHT_EMBED ? (struct span){0, rows}
+                                                 : shard_rows(&load->model->shard, hparams, role);
     const struct piece piece = {.role = role,
                                 .layer = layer,
-                                .first = expert * rows,
-                                .rows = rows,
+                                .first = expert * rows + own.first,
+                                .rows = own.count,
+                                .kept = {0, cols},
                                 .dtype = load->model->dtype,
                                 .to = *to};
-    *to += (size_t)rows * weights_cols(load->weights, role) * kern_dtype_bytes(piece.dtype);
+    *to += (size_t)own.count * cols * kern_dtype_bytes(piece.dtype);
     return load_piece(load, &piece);
 }
 
 /* A norm or a bias, to *to if it is there: 0 floats where the family has none. */
 static int load_vector(struct load *load, enum weight_role role, uint32_t layer, float *to)
 {
-    const struct piece piece = {
-        .role = role, .layer = layer, .rows = 1, .dtype = KERN_F32, .to = (uint8_t *)to};
+    const struct piece piece = {.role = role,
+                                .layer = layer,
+                                .rows = 1,
+                                .kept = {0, weights_cols(load->weights, role)},
+                                .dtype = KERN_F32,
+                                .to = (uint8_t *)to};
     return to ? load_piece(load, &piece) : 0;
+}
+
+/* The rank's entries of a bias. */
+static int load_bias(struct load *load, enum weight_role role, uint32_t layer, float **to)
+{
+    const struct span own = shard_rows(&load->model->shard, &load->model->hparams, role);
+    const struct piece piece = {.role = role,
+                                .layer = layer,
+                                .rows = 1,
+                                .kept = own,
+                                .dtype = KERN_F32,
+                                .to = (uint8_t *)*to};
+    *to += own.count;
+    return load_piece(load, &piece);
 }
 
 static int load_vectors(struct load *load, uint32_t layer)
 {
     const struct cuda_layer *at = &load->model->layers[layer];
-    const struct hparams *hparams = &load->model->hparams;
-    const size_t q = cuda_q_columns(hparams);
-    const size_t kv = (size_t)hparams->kv_heads * hparams->head_dim;
+    float *bias = at->bias;
     int error = load_vector(load, WEIGHT_ATTN_NORM, layer, at->attention_norm);
     error = error ? error : load_vector(load, WEIGHT_FFN_NORM, layer, at->ffn_norm);
     error = error ? error : load_vector(load, WEIGHT_Q_NORM, layer, at->q_norm);
     error = error ? error : load_vector(load, WEIGHT_K_NORM, layer, at->k_norm);
-    if (at->bias) {
-        error = error ? error : load_vector(load, WEIGHT_Q_BIAS, layer, at->bias);
-        error = error ? error : load_vector(load, WEIGHT_K_BIAS, layer, at->bias + q);
-        error = error ? error : load_vector(load, WEIGHT_V_BIAS, layer, at->bias + q + kv);
+    if (bias) {
+        error = error ? error : load_bias(load, WEIGHT_Q_BIAS, layer, &bias);
+        error = error ? error : load_bias(load, WEIGHT_K_BIAS, layer, &bias);
+        error = error ? error : load_bias(load, WEIGHT_V_BIAS, layer, &bias);
     }
     return error;
 }
@@ -214,7 +246,7 @@ static int load_rope(struct load *load, uint32_t positions)
 static int load_kv_scale(struct load *load)
 {
     const struct cuda_model *model = load->model;
-    const uint32_t count = 2 * model->hparams.kv_heads;
+    const uint32_t count = 2 * model->shard.kv_heads.count;
     uint8_t *half;
     const int error = take_half(load, &half);
     if (error) {
@@ -237,7 +269,7 @@ static int load_all(struct load *load, uint32_t positions)
     }
     error = error ? error : load_vector(load, WEIGHT_OUTPUT_NORM, 0, model->final_norm);
     error = error ? error : load_part(load, WEIGHT_EMBED, 0, 0, &embed);
-    if (head != model->embed) {
+    if (!model->hparams.tied_embeddings) {
         error = error ? error : load_part(load, WEIGHT_HEAD, 0, 0, &head);
     }
     for (uint32_t layer = 0; layer < model->hparams.layers && !error; layer++) {
@@ -255,8 +287,9 @@ static void lay_out_layer(const struct cuda_model *model, struct cuda_layer *lay
     const struct hparams *hparams = &model->hparams;
     const size_t act = kern_dtype_bytes(model->dtype);
     const size_t hidden = hparams->hidden;
-    const size_t qkv = cuda_qkv_columns(hparams);
-    const uint64_t ffn = (uint64_t)(hparams->experts > 0 ? hparams->experts : 1) * hparams->ffn;
+    const size_t qkv = cuda_own_qkv_columns(model);
+    const uint64_t own_hidden = model->shard.hidden.count;
+    const uint64_t experts = hparams->experts > 0 ? hparams->experts : 1;
     const size_t norms = hparams->family->qk_norm ? hparams->head_dim : 0;
     *layer = (struct cuda_layer){
         .attention_norm = carve(from, hidden, sizeof(float)),
@@ -265,9 +298,9 @@ static void lay_out_layer(const struct cuda_model *model, struct cuda_layer *lay
         .q_norm = carve(from, norms, sizeof(float)),
         .k_norm = carve(from, norms, sizeof(float)),
         .qkv = carve(from, qkv, hidden * act),
-        .output = carve(from, hidden, cuda_q_columns(hparams) * act),
-        .gate_up = carve(from, 2 * ffn, hidden * act),
-        .down = carve(from, ffn, hidden * act),
+        .output = carve(from, own_hidden, cuda_q_columns(hparams) * act),
+        .gate_up = carve(from, 2 * experts * model->shard.ffn.count, hidden * act),
+        .down = carve(from, experts * own_hidden, hparams->ffn * act),
         .router = carve(from, hparams->experts, hidden * act),
     };
 }
@@ -277,16 +310,20 @@ static void lay_out(struct cuda_model *model, uint32_t positions, struct carve *
     const struct hparams *hparams = &model->hparams;
     const size_t row_bytes = hparams->hidden * kern_dtype_bytes(model->dtype);
     const size_t half_rope = hparams->rope_dim / 2;
-    const size_t scales = model->kv == ENGINE_KV_E4M3 ? (size_t)2 * hparams->kv_heads : 0;
+    const size_t heads = model->shard.kv_heads.count;
     for (uint32_t layer = 0; layer < hparams->layers; layer++) {
         lay_out_layer(model, &model->layers[layer], from);
     }
     model->final_norm = carve(from, hparams->hidden, sizeof(float));
     model->cosine = carve(from, positions, half_rope * sizeof(float));
     model->sine = carve(from, positions, half_rope * sizeof(float));
-    model->kv_scale = carve(from, scales, sizeof(float));
+    model->kv_scale = carve(from, model->kv == ENGINE_KV_E4M3 ? 2 * heads : 0, sizeof(float));
     model->embed = carve(from, hparams->vocab, row_bytes);
-    model->head = hparams->tied_embeddings ? model->embed : carve(from, hparams->vocab, row_bytes);
+    if (!hparams->tied_embeddings) {
+        model->head = carve(from, model->shard.vocab.count, row_bytes);
+    } else if (model->embed) {
+        model->head = (uint8_t *)model->embed + model->shard.vocab.first * row_bytes;
+    }
 }
 
 uint64_t load_cuda_bytes(struct cuda_model *model, uint32_t positions)

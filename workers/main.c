@@ -200,6 +200,7 @@ static int open_engine(struct worker *worker, const struct weights *weights,
         .device_pages = config->kv.device_pages,
         .rank = worker->index % config->workers.tp,
         .ranks = config->workers.tp,
+        .device = worker->index,
         .slots_max = config->batch.slots_max,
         .timeout_ms = config->workers.step_timeout_ms,
     };
@@ -257,8 +258,8 @@ static int announce(struct worker *worker)
         .sharing = engine_sharing(worker->engine),
     };
     memcpy(link_own_board(&worker->link), &worker->key, sizeof worker->key);
-    step_attach(&worker->step, &worker->link, worker->comm);
-    const int error = ring_push(&worker->link.out, &record);
+    int error = step_attach(&worker->step, &worker->link, worker->comm);
+    error = error ? error : ring_push(&worker->link.out, &record);
     if (error) {
         return error;
     }
@@ -274,14 +275,16 @@ static int attach(struct worker *worker)
     if (worker->linked) {
         error = worker->comm ? comm_shm_join(worker->comm, worker->link.socket) : 0;
     }
+    error = error ? error : announce(worker);
     if (!error) {
-        return announce(worker);
+        return 0;
     }
-    if (error == -ECONNRESET) { /* The core is gone: another link will come. */
-        leave_epoch(worker);
+    const bool over = error == -ECONNRESET || error == -ECANCELED; /* Of the core, of a sibling. */
+    if (over) {
+        leave_epoch(worker); /* Another link will come. */
     }
     wait_control(worker);
-    return error == -ECONNRESET || error == -EAGAIN ? 0 : error;
+    return over || error == -EAGAIN ? 0 : error;
 }
 
 /* Until STOP. 0 or -errno. */

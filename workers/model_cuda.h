@@ -3,9 +3,9 @@
  * a layer. The engine owns one (engine_cuda.c), load_cuda.c fills the weights, batch_cuda.c the
  * iteration block, layer_cuda.c puts operations on lanes.
  *
- * Shapes use the model's numbers as model_llama.h does. "act" is float or bf16 by dtype. All
- * pointers but the ones named host lead to device memory. Buffers have rows for the largest bucket;
- * rows past a batch's own are garbage.
+ * Shapes use the model's numbers as model_llama.h does, "own" included: the rank's part. "act" is
+ * float or bf16 by dtype. All pointers but the ones named host lead to device memory. Buffers have
+ * rows for the largest bucket; rows past a batch's own are garbage.
  */
 #ifndef WORKERS_MODEL_CUDA_H
 #define WORKERS_MODEL_CUDA_H
@@ -20,17 +20,18 @@
 #include "workers/accel.h"
 #include "workers/cuts.h"
 #include "workers/engine.h"
+#include "workers/shard.h"
 
 struct cuda_layer {
     float *attention_norm; /* [hidden] */
     float *ffn_norm;       /* [hidden] */
-    float *bias;           /* [QKV], NULL where the family has none */
+    float *bias;           /* [own QKV], NULL where the family has none */
     float *q_norm;         /* [D], as k_norm: NULL where the family has none */
     float *k_norm;
-    void *qkv;     /* act [QKV][hidden]: q rows, k rows, v rows */
-    void *output;  /* act [hidden][Q] */
-    void *gate_up; /* act [experts][2 * ffn][hidden]: gate rows, up rows; dense: of one */
-    void *down;    /* act [experts][hidden][ffn] */
+    void *qkv;     /* act [own QKV][hidden]: q rows, k rows, v rows */
+    void *output;  /* act [own hidden][Q] */
+    void *gate_up; /* act [experts][2 * own ffn][hidden]: gate rows, up rows; dense: of one */
+    void *down;    /* act [experts][own hidden][ffn] */
     void *router;  /* act [experts][hidden], NULL when dense */
 };
 
@@ -72,6 +73,7 @@ struct cuda_moe {
 
 struct cuda_model {
     struct hparams hparams;
+    struct shard shard;
     enum kern_dtype dtype;
     enum engine_kv kv;
     uint32_t page_tokens;
@@ -83,14 +85,14 @@ struct cuda_model {
 
     struct cuda_layer *layers; /* host [layers] */
     void *embed;               /* act [vocab][hidden] */
-    void *head;                /* act [vocab][hidden]; the embedding when tied */
+    void *head;                /* act [own vocab][hidden]; in the embedding when tied */
     float *final_norm;         /* [hidden] */
     float *cosine;             /* [positions][rope_dim / 2] */
     float *sine;
 
     uint8_t *pool; /* KV: [layers][pages][page_bytes] */
     size_t page_bytes;
-    float *kv_scale; /* [k, v][kv_heads] all 1, or NULL: pages hold acts, not e4m3 */
+    float *kv_scale; /* [k, v][own kv_heads] all 1, or NULL: pages hold acts, not e4m3 */
 
     uint32_t *history;  /* [pages][page_tokens] token ids */
     uint32_t *last_ids; /* [slots] */
@@ -98,16 +100,18 @@ struct cuda_model {
     struct cuda_block block; /* The device's. */
     float *x;                /* [tokens][hidden] the residual stream */
     void *normed;            /* act [tokens][hidden] */
-    void *qkv;               /* act [tokens][QKV] */
-    void *q;                 /* act [tokens][Q] */
-    void *attended;          /* act [tokens][Q] */
-    void *gate_up;           /* act [tokens][2 * ffn]; slots of experts */
+    void *qkv;               /* act [tokens][own QKV] */
+    void *q;                 /* act [tokens][own Q] */
+    void *own_attended;      /* act [tokens][own Q] */
+    void *attended;          /* act [tokens][Q]; the own when alone */
+    void *gate_up;           /* act [tokens][2 * own ffn]; slots of experts */
     void *gated;             /* act [tokens][ffn]; slots of experts */
     struct cuda_moe moe;     /* Empty without experts. */
     float *sums;             /* attend_slot_floats() */
     float *head_x;           /* [rows][hidden] */
     void *head_in;           /* act [rows][hidden] */
     float *logits;           /* [rows][vocab] */
+    uint8_t *parts;          /* Of all ranks (share_cuda.h); NULL when alone. */
 };
 
 /* A step's shape: what a graph of it is captured for, and what is valid in it. */
@@ -152,9 +156,10 @@ static inline void *cuda_act(const struct cuda_model *model, void *buffer, size_
     return (uint8_t *)buffer + row * columns * kern_dtype_bytes(model->dtype);
 }
 
-/* Columns of q and of q, k and v together. */
+/* Columns of q, and the rank's own of it and of q, k and v together. */
 uint32_t cuda_q_columns(const struct hparams *hparams);
-uint32_t cuda_qkv_columns(const struct hparams *hparams);
+uint32_t cuda_own_q_columns(const struct cuda_model *model);
+uint32_t cuda_own_qkv_columns(const struct cuda_model *model);
 
 /* CTAs that a launch on a lane may have at once; 0: no limit, the lane has all of the device. */
 uint32_t cuda_ctas(const struct cuda_model *model, uint32_t lane);

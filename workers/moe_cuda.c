@@ -9,7 +9,7 @@
 #include "kernels/cuda/experts_cuda.h"
 #include "kernels/cuda/route_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
-#include "workers/model_cuda.h"
+#include "workers/share_cuda.h"
 
 static int launch_route(const void *args, struct CUstream_st *stream)
 {
@@ -143,28 +143,43 @@ static int expert_up_gate(const struct cuda_model *model, const struct cuda_task
         .x = cuda_act(model, model->normed, cuda_first(task), hparams->hidden),
         .row = model->moe.row + slot,
         .w = model->layers[task->layer].gate_up,
-        .y = cuda_act(model, model->gate_up, slot, 2 * (size_t)hparams->ffn),
-        .n = 2 * hparams->ffn,
+        .y = cuda_act(model, model->gate_up, slot, 2 * (size_t)model->shard.ffn.count),
+        .n = 2 * model->shard.ffn.count,
         .k = hparams->hidden,
     };
     return multiply_experts(model, task, &args);
 }
 
+/* All slots of the task's rows. */
+static struct cuda_share share_slots(const struct cuda_model *model, const struct cuda_task *task,
+                                     void *buffer, uint32_t columns)
+{
+    return (struct cuda_share){
+        .full = cuda_act(model, buffer, slot_of(model, task), columns),
+        .valid = shares_of(model, task).first + model->hparams.experts,
+        .rows = slots_max(model, task),
+        .columns = columns,
+        .dtype = model->dtype,
+    };
+}
+
 /* gated = silu(gate) * up */
 static int expert_silu_mul(const struct cuda_model *model, const struct cuda_task *task)
 {
-    const uint32_t ffn = model->hparams.ffn;
+    const uint32_t ffn = model->shard.ffn.count;
     const size_t slot = slot_of(model, task);
+    const struct cuda_share share = share_slots(model, task, model->gated, model->hparams.ffn);
     const struct cuda_silu_args args = {
         .gate_up = cuda_act(model, model->gate_up, slot, 2 * (size_t)ffn),
-        .y = cuda_act(model, model->gated, slot, ffn),
-        .rows = shares_of(model, task).first + model->hparams.experts, /* All slots. */
-        .rows_max = slots_max(model, task),
+        .y = cuda_own(model, &share),
+        .rows = share.valid,
+        .rows_max = share.rows,
         .cols = ffn,
         .ctas = cuda_ctas(model, cuda_lane(task)),
         .dtype = model->dtype,
     };
-    return accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
+    const int error = accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
+    return error ? error : cuda_share(model, cuda_lane(task), &share);
 }
 
 /* down = gated Wdown^T of each expert */
@@ -172,14 +187,16 @@ static int expert_down(const struct cuda_model *model, const struct cuda_task *t
 {
     const struct hparams *hparams = &model->hparams;
     const size_t slot = slot_of(model, task);
+    const struct cuda_share share = share_slots(model, task, model->moe.down, hparams->hidden);
     struct cuda_experts_args args = {
         .x = cuda_act(model, model->gated, slot, hparams->ffn),
         .w = model->layers[task->layer].down,
-        .y = cuda_act(model, model->moe.down, slot, hparams->hidden),
-        .n = hparams->hidden,
+        .y = cuda_own(model, &share),
+        .n = model->shard.hidden.count,
         .k = hparams->ffn,
     };
-    return multiply_experts(model, task, &args);
+    const int error = multiply_experts(model, task, &args);
+    return error ? error : cuda_share(model, cuda_lane(task), &share);
 }
 
 /* x += the token's experts, weighted */

@@ -96,18 +96,18 @@ void step_close(struct step *step)
     arena_close(&step->arena);
 }
 
-void step_attach(struct step *step, struct link *link, struct comm *comm)
+int step_attach(struct step *step, struct link *link, struct comm *comm)
 {
     must(step->put == step->taken);
     step->link = link;
     step->comm = comm;
-    engine_join(step->engine, comm);
     engine_watch(step->engine, link_own_progress(link));
     step->bounds.epoch = link->epoch;
     step->bounds.group = link->group;
     step->end_us = 0;
     slots_reset(&step->slots);
     memset(step->plan_taken, 0, sizeof step->plan_taken);
+    return engine_join(step->engine, comm);
 }
 
 /* The next cell of this epoch, checked on its own. 0, -EAGAIN, -EBADMSG. */
@@ -267,6 +267,8 @@ static void judge_tokens(struct step *step, const struct step_turn *turn)
         if (judges(step)) {
             engine_choose(step->engine, step->asked, count, step->judged + first);
             engine_take(step->engine);
+        } else {
+            engine_wait(step->engine); /* Hosts meet when their devices have. */
         }
     }
 }

@@ -103,8 +103,8 @@ int step_open(struct step *step, struct engine *engine, const struct record_boun
 void step_close(struct step *step); /* An all-zero step is allowed. */
 
 /* From now on records come from this link, and siblings are reached through comm, NULL when alone;
- * all slots are forgotten. */
-void step_attach(struct step *step, struct link *link, struct comm *comm);
+ * all slots are forgotten. As engine_join(). */
+int step_attach(struct step *step, struct link *link, struct comm *comm) MUST_CHECK;
 
 /* Takes what the link holds now, running steps as they come, until all are answered. 0; -ECANCELED:
  * the epoch is over, a new link will come; -EBADMSG: the core broke the contract, -ENOBUFS: it does

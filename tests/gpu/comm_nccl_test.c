@@ -1,7 +1,7 @@
 /*
- * comm_nccl_test.c - collectives over NCCL with one rank, which is as many as one GPU takes. Where
- * there is no GPU the device and NCCL must refuse in words. Run by ctest of the cuda preset and by
- * tests/gpu/check.sh.
+ * comm_nccl_test.c - collectives over NCCL with one rank, which is as many as one GPU takes, by
+ * themselves and as the device puts them on its lanes. Where there is no GPU the device and NCCL
+ * must refuse in words. Run by ctest of the cuda preset and by tests/gpu/check.sh.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -10,11 +10,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "workers/accel.h"
 #include "workers/comm_nccl.h"
+#include "workers/comm_shm.h"
 
 enum { LANES = 2, ITEMS = 4096, DEADLINE_US = 20000000 };
 
@@ -118,6 +121,47 @@ static void test_one_rank_gets_its_own(void **state)
     }
 }
 
+/* The device in a group of its own, with a graph that gathers, in one epoch and in the next. */
+static void test_a_device_joins_again(void **state)
+{
+    struct scene *scene = *state;
+    struct accel_graph *graph = NULL;
+    _Atomic uint32_t fence = 0;
+    int sockets[2];
+    const struct comm_shm_options options = {
+        .ranks = 1, .timeout_us = DEADLINE_US, .fence = &fence};
+    struct accel_group group = {.ranks = 1, .timeout_us = DEADLINE_US};
+    const struct accel_gather gather = {
+        .own = scene->own, .all = scene->all, .count = ITEMS, .dtype = KERN_F32};
+    const struct accel_copy in = {scene->own, scene->host, ITEMS * sizeof(float)};
+    const struct accel_copy out = {scene->host, scene->all, ITEMS * sizeof(float)};
+    if (!scene->accel) {
+        skip();
+    }
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    for (uint32_t epoch = 0; epoch < 2; epoch++) {
+        assert_int_equal(comm_shm_open(&group.comm, &options, sockets[0]), 0);
+        assert_int_equal(accel_join(scene->accel, &group), 0);
+        for (uint32_t i = 0; i < ITEMS; i++) {
+            scene->host[i] = (float)(epoch + i * 7 % 1000);
+        }
+        assert_int_equal(accel_copy(scene->accel, 0, &in, 1), 0);
+        assert_int_equal(accel_capture(scene->accel, 0), 0);
+        assert_int_equal(accel_gather(scene->accel, 0, &gather), 0);
+        assert_int_equal(accel_captured(scene->accel, 0, &graph), 0);
+        assert_int_equal(accel_replay(scene->accel, graph, 0), 0);
+        assert_int_equal(accel_copy(scene->accel, 0, &out, 1), 0);
+        assert_int_equal(accel_record(scene->accel, 0, 0), 0);
+        assert_int_equal(accel_fence(scene->accel, 0, DEADLINE_US), 0);
+        for (uint32_t i = 0; i < ITEMS; i++) {
+            assert_true(scene->host[i] == (float)(epoch + i * 7 % 1000));
+        }
+        comm_shm_close(group.comm);
+    }
+    (void)close(sockets[0]);
+    (void)close(sockets[1]);
+}
+
 static void test_aborted_does_nothing_more(void **state)
 {
     struct scene *scene = *state;
@@ -135,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_without_a_gpu),
         cmocka_unit_test(test_one_rank_gets_its_own),
+        cmocka_unit_test(test_a_device_joins_again),
         cmocka_unit_test(test_aborted_does_nothing_more),
     };
     return cmocka_run_group_tests(tests, make_scene, end_scene);

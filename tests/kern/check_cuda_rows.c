@@ -1,7 +1,8 @@
 /*
- * check_cuda_rows.c - checks of the CUDA kernels that work row by row: feed, embed, norm, silu.
- * Each round draws a shape and a fill; rows of the bucket past the batch's own must stay as they
- * were. Runs in the process of check_cuda.c. Invariant: no input here leaves the range of float.
+ * check_cuda_rows.c - checks of the CUDA kernels that work row by row: feed, embed, norm, silu,
+ * weave. Each round draws a shape and a fill; rows of the bucket past the batch's own must stay as
+ * they were. Runs in the process of check_cuda.c. Invariant: no input here leaves the range of
+ * float.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -16,6 +17,7 @@
 #include "kernels/cuda/feed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
+#include "kernels/cuda/weave_cuda.h"
 #include "kernels/ref/ref.h"
 #include "tests/kern/check_cuda.h"
 
@@ -213,4 +215,58 @@ void check_cuda_silu(void **state)
 {
     (void)state;
     check_cuda_schedules(silu_round, ROUNDS);
+}
+
+/* Parts as ranks give them: each has room for the largest. */
+static void weave_round(struct check_cuda *check)
+{
+    struct check_random *random = &check->random;
+    const uint32_t rows = check_between(random, 0, 5);
+    const uint32_t ranks = check_between(random, 1, 5);
+    const uint32_t even = 4 * ranks * check_between(random, 1, 400 / ranks);
+    const uint32_t cols = check_between(random, 0, 1) ? even : even - check_between(random, 0, 3);
+    const bool adds = check->dtype == KERN_F32 && check_between(random, 0, 1);
+    const size_t room = (size_t)(rows + ROWS_SPARE) * cols;
+    const size_t part = (size_t)(rows + ROWS_SPARE) * ((cols - 1) / ranks + 1);
+    const size_t item = kern_dtype_bytes(check->dtype);
+    uint8_t *parts = check_acts(random, CHECK_FILL_UNIT, ranks * part, check->dtype);
+    uint8_t *want = check_acts(random, CHECK_FILL_UNIT, room, check->dtype);
+    uint8_t *got = check_alloc(room * item);
+    memcpy(got, want, room * item);
+    for (size_t i = 0; i < (size_t)rows * cols; i++) {
+        size_t rank = 0;
+        while ((rank + 1) * cols / ranks <= i % cols) {
+            rank++;
+        }
+        const size_t first = rank * cols / ranks;
+        const size_t own = (rank + 1) * cols / ranks - first;
+        const uint8_t *from = parts + (rank * part + i / cols * own + i % cols - first) * item;
+        if (adds) {
+            ((float *)want)[i] += *(const float *)from;
+        } else {
+            memcpy(want + i * item, from, item);
+        }
+    }
+    const struct cuda_weave_args args = {.parts = parts,
+                                         .y = got,
+                                         .rows = &rows,
+                                         .part_items = part,
+                                         .rows_max = rows + ROWS_SPARE,
+                                         .cols = cols,
+                                         .ranks = ranks,
+                                         .ctas = check->ctas,
+                                         .dtype = check->dtype,
+                                         .adds = adds};
+    assert_int_equal(cuda_weave(&args, check->stream), 0);
+    check_cuda_result(check, got, room * item);
+    assert_memory_equal(got, want, room * item);
+    free(parts);
+    free(want);
+    free(got);
+}
+
+void check_cuda_weave(void **state)
+{
+    (void)state;
+    check_cuda_schedules(weave_round, 2 * ROUNDS);
 }

@@ -19,8 +19,10 @@
 #include "kernels/bf16.h"
 #include "tests/kern/emu/emu_launch.h"
 #include "workers/accel.h"
+#include "workers/comm.h"
 
 enum {
+    DEVICES = 8,
     ARENAS_MAX = 16,
     ALIGNMENT = 256,
     UNITS = 8,
@@ -29,7 +31,16 @@ enum {
     PRODUCT_ROWS = 8
 };
 
-enum emu_kind { EMU_CALL, EMU_CLEAR, EMU_COPY, EMU_PRODUCT, EMU_RECORD, EMU_WAIT, EMU_REPLAY };
+enum emu_kind {
+    EMU_CALL,
+    EMU_CLEAR,
+    EMU_COPY,
+    EMU_GATHER,
+    EMU_PRODUCT,
+    EMU_RECORD,
+    EMU_WAIT,
+    EMU_REPLAY,
+};
 
 struct emu_call {
     int (*launch)(const void *args, struct CUstream_st *stream);
@@ -47,6 +58,7 @@ struct emu_entry {
     union {
         struct emu_call call;
         struct accel_copy copy;
+        struct accel_gather gather;
         struct accel_product product;
         struct emu_mark mark;
         struct accel_graph *graph;
@@ -86,8 +98,9 @@ struct accel {
     bool joined[ACCEL_LANES_MAX];                      /* To the capture. */
     uint64_t behind[ACCEL_LANES_MAX][ACCEL_LANES_MAX]; /* Entries of the capture, lane by lane, that
                                                         * a lane comes after. */
-    struct CUstream_st stream;                         /* Kernels that are called run at once. */
-    uint64_t seed;                                     /* 0: no delay. */
+    struct accel_group group;
+    struct CUstream_st stream; /* Kernels that are called run at once. */
+    uint64_t seed;             /* 0: no delay. */
     uint64_t draws;
     uint64_t fences_left; /* Then the device fails; 0: it does not. */
     uint32_t tunings;
@@ -96,9 +109,12 @@ struct accel {
 
 int accel_open(struct accel **out, uint32_t index, struct model_error *error)
 {
-    if (index > 0) {
-        (void)snprintf(error->text, sizeof error->text, "there is one emulated device");
-        return -ENODEV;
+    const char *text = getenv("SLUICE_EMU_DEVICES");
+    const uint32_t devices = text ? (uint32_t)strtoul(text, NULL, 10) : DEVICES;
+    if (index >= devices) {
+        return model_error_set(error, -ENODEV,
+                               "device %u is wanted and there are %u: lower workers.count", index,
+                               devices);
     }
     struct accel *accel = calloc(1, sizeof *accel);
     if (!accel) {
@@ -129,16 +145,21 @@ static void close_graph(struct accel_graph *graph)
     free(graph);
 }
 
-void accel_close(struct accel *accel)
+static void close_graphs(struct accel *accel)
 {
-    if (!accel) {
-        return;
-    }
     while (accel->graphs) {
         struct accel_graph *graph = accel->graphs;
         accel->graphs = graph->next;
         close_graph(graph);
     }
+}
+
+void accel_close(struct accel *accel)
+{
+    if (!accel) {
+        return;
+    }
+    close_graphs(accel);
     for (uint32_t lane = 0; lane < accel->lane_count; lane++) {
         free_list(&accel->lanes[lane]);
     }
@@ -264,6 +285,18 @@ static void multiply(const struct accel_product *product)
     free(x);
 }
 
+/* Through the hosts' comm: the memory is theirs. */
+static int meet(const struct accel *accel, const struct accel_gather *gather)
+{
+    const uint32_t bytes = (uint32_t)(gather->count * kern_dtype_bytes(gather->dtype));
+    const struct comm_gather_args args = {.own = gather->own,
+                                          .full = gather->all,
+                                          .rows = 1,
+                                          .columns = accel->group.ranks,
+                                          .item_bytes = bytes};
+    return comm_gather(accel->group.comm, &args) ? -ECANCELED : 0;
+}
+
 static uint32_t draw(struct accel *accel, uint32_t below)
 {
     return (uint32_t)(prng_bits(accel->seed, accel->draws++, 0) % below);
@@ -288,6 +321,8 @@ static int run_entry(struct accel *accel, const struct emu_entry *entry)
     case EMU_COPY:
         memmove(entry->as.copy.to, entry->as.copy.from, entry->as.copy.bytes);
         break;
+    case EMU_GATHER:
+        return meet(accel, &entry->as.gather);
     case EMU_PRODUCT:
         multiply(&entry->as.product);
         break;
@@ -461,6 +496,26 @@ int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_produc
     must(!product->accumulate || product->float_y);
     struct emu_entry entry = {.kind = EMU_PRODUCT, .as.product = *product};
     return product->rows > 0 ? put(accel, lane, &entry) : 0;
+}
+
+/* What lies on lanes is of an epoch that is over. */
+int accel_join(struct accel *accel, const struct accel_group *group)
+{
+    must(!accel->capture && group->comm);
+    close_graphs(accel);
+    for (uint32_t lane = 0; lane < accel->lane_count; lane++) {
+        accel->lanes[lane].at = accel->lanes[lane].count = 0;
+    }
+    memset(accel->events, 0, accel->event_count * sizeof *accel->events);
+    accel->group = *group;
+    return comm_poll(group->comm) ? -ECANCELED : 0;
+}
+
+int accel_gather(struct accel *accel, uint32_t lane, const struct accel_gather *gather)
+{
+    must(accel->group.comm);
+    struct emu_entry entry = {.kind = EMU_GATHER, .as.gather = *gather};
+    return put(accel, lane, &entry);
 }
 
 int accel_capture(struct accel *accel, uint32_t lane)

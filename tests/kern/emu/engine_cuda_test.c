@@ -21,6 +21,7 @@
 #include "tests/unit/workers/probe.h"
 #include "tests/unit/workers/tiny_model.h"
 #include "workers/batch_cuda.h"
+#include "workers/lanes_cuda.h"
 #include "workers/trial.h"
 
 enum {
@@ -475,6 +476,37 @@ static void times_each_operation(void **state)
     tiny_model_remove(path);
 }
 
+/* Two lanes of a plan that part the device get lanes of the device that part it as nearly so; any
+ * other plan's get the whole of it. */
+static void parted_plans_get_parts(void **state)
+{
+    (void)state;
+    struct accel *accel;
+    struct accel_info info;
+    struct model_error error;
+    uint32_t lane[PLAN_NANO_MAX];
+    struct lanes_cuda *lanes = calloc(1, sizeof *lanes);
+    struct plan *plan = calloc(1, sizeof *plan);
+    must(lanes && plan);
+    assert_int_equal(accel_open(&accel, 0, &error), 0);
+    accel_info(accel, &info);
+    assert_int_equal(lanes_cuda_open(lanes, accel, 1, 0), 0);
+    plan_sequential(plan, false);
+    for (uint32_t first = 0; first < info.units; first += info.unit_step) {
+        for (uint32_t i = 0; i < plan->nano_count; i++) {
+            plan->nano[i].lane = (uint16_t)(i % 2);
+            plan->nano[i].units = (uint16_t)(i % 2 ? info.units - first : first);
+        }
+        lanes_cuda_assign(lanes, plan, lane);
+        const bool parted = first > 0;
+        assert_int_equal(accel_lane_units(accel, lane[0]), parted ? first : info.units);
+        assert_int_equal(accel_lane_units(accel, lane[1]), info.units - first);
+    }
+    accel_close(accel);
+    free(lanes);
+    free(plan);
+}
+
 static void buckets_are_few_and_tight(void **state)
 {
     (void)state;
@@ -527,10 +559,6 @@ static void refuses_what_it_cannot_do(void **state)
     options.weights = MATMUL_WEIGHTS_INT8;
     assert_int_equal(open_with(&options, &error), -ENOTSUP);
     assert_non_null(strstr(error.text, "model.weights"));
-    options = usual();
-    options.ranks = 2;
-    assert_int_equal(open_with(&options, &error), -ENOTSUP);
-    assert_non_null(strstr(error.text, "workers.tp"));
 }
 
 int main(void)
@@ -545,6 +573,7 @@ int main(void)
         cmocka_unit_test(e4m3_pages_are_copied),
         cmocka_unit_test(a_nan_stays_in_e4m3_pages),
         cmocka_unit_test(times_each_operation),
+        cmocka_unit_test(parted_plans_get_parts),
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
         cmocka_unit_test(refuses_what_it_cannot_do),

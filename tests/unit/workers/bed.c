@@ -85,7 +85,7 @@ static void open_engines(struct bed *bed, const char *path, uint32_t threads, ui
                                                      .device_pages = BED_SEQUENCES * BED_PAGES,
                                                      .rank = rank,
                                                      .ranks = ranks});
-        engine_join(bed->probe[rank].engine, bed->relay.comm[rank]);
+        must(engine_join(bed->probe[rank].engine, bed->relay.comm[rank]) == 0);
     }
     for (uint32_t i = 0; i < BED_TOKENS; i++) {
         bed->ids[i] = (i * 31 + 7) % bed->probe[0].vocab;

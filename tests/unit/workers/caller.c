@@ -39,7 +39,7 @@ void caller_join(struct caller *caller, uint32_t epoch)
     assert_int_equal(link_core_begin(&caller->core, sockets[0], epoch, 3, 0), 0);
     assert_int_equal(link_worker_connect(&caller->worker, sockets[1], 1000), 0);
     assert_int_equal(link_core_finish(&caller->core), 0);
-    step_attach(&caller->step, &caller->worker, NULL);
+    assert_int_equal(step_attach(&caller->step, &caller->worker, NULL), 0);
 }
 
 int caller_set_up(void **state)

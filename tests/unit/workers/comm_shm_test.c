@@ -267,6 +267,30 @@ static int join_with(const struct sibling_offer *offer, size_t bytes)
     return error;
 }
 
+/* For those who wait for something else. */
+static void a_look_tells_the_end(void **state)
+{
+    (void)state;
+    struct relay relay;
+    uint32_t word = 0;
+    relay_open(&relay, 2, LONG_US);
+    assert_int_equal(comm_poll(relay.comm[0]), 0);
+    comm_shm_close(relay.comm[1]);
+    relay.comm[1] = NULL;
+    assert_int_equal(comm_poll(relay.comm[0]), -ECANCELED);
+    relay_close(&relay);
+    relay_open(&relay, 2, LONG_US);
+    atomic_store_explicit(&relay.fence, 1, memory_order_release); /* Pairs with over(). */
+    assert_int_equal(comm_poll(relay.comm[1]), -ECANCELED);
+    relay_close(&relay);
+    relay_open(&relay, 2, LONG_US);
+    comm_end(relay.comm[0]);
+    assert_int_equal(comm_error(relay.comm[0]), -ECANCELED);
+    assert_int_equal(comm_broadcast(relay.comm[0], &word, sizeof word), -ECANCELED);
+    assert_int_equal(comm_poll(relay.comm[1]), 0);
+    relay_close(&relay);
+}
+
 static void wrong_offers_are_refused(void **state)
 {
     (void)state;
@@ -293,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_late_sibling_is_waited_for),
         cmocka_unit_test(the_fence_ends_a_wait_at_once),
         cmocka_unit_test(a_sibling_that_leaves_ends_a_wait_at_once),
+        cmocka_unit_test(a_look_tells_the_end),
         cmocka_unit_test(wrong_offers_are_refused),
     };
     return cmocka_run_group_tests_name("comm_shm", tests, NULL, NULL);

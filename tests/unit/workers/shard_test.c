@@ -16,11 +16,10 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/workers/probe.h"
-#include "tests/unit/workers/relay.h"
+#include "tests/unit/workers/choir.h"
 #include "tests/unit/workers/tiny_model.h"
 
-enum { RANKS_MAX = 4, FED = 41, DECODED = 12, TOKENS_MAX = 16, TIMEOUT_US = 60 * 1000000 };
+enum { TOKENS_MAX = 16 };
 
 static void parts_cover_all_once(void **state)
 {
@@ -81,79 +80,16 @@ static void what_does_not_fit_is_refused_with_both_numbers(void **state)
     assert_non_null(strstr(error.text, "11"));
 }
 
-struct job {
-    const char *path;
-    struct relay relay;
-    struct probe probe[RANKS_MAX];
-    float *logits; /* [DECODED][vocab] of rank 0 */
-    uint32_t ids[FED];
-};
-
-/* A prompt in batches, then token by token what the rank alone would choose. All ranks are fed the
- * same ids: rank 0's choice, as step.c does it. */
-static void feed(void *context, uint32_t rank)
-{
-    struct job *job = context;
-    struct probe *probe = &job->probe[rank];
-    struct comm *comm = job->relay.ranks > 1 ? job->relay.comm[rank] : NULL;
-    uint32_t id = 0;
-    for (uint32_t i = 0; i < DECODED; i++) {
-        const float *logits = i == 0 ? probe_feed(probe, job->ids, FED) : probe_feed(probe, &id, 1);
-        if (rank == 0) {
-            memcpy(job->logits + (size_t)i * probe->vocab, logits, probe->vocab * sizeof *logits);
-            id = probe_best(logits, probe->vocab, NULL);
-        }
-        must(!comm || comm_broadcast(comm, &id, sizeof id) == 0);
-    }
-}
-
-/* Logits of the whole run; the caller frees them. */
-static float *run(const char *path, uint32_t ranks, enum matmul_weights weights, size_t *count)
-{
-    struct job *job = calloc(1, sizeof *job);
-    must(job);
-    job->path = path;
-    if (ranks > 1) {
-        relay_open(&job->relay, ranks, TIMEOUT_US);
-    }
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        const struct engine_options options = {.dtype = KERN_F32,
-                                               .weights = weights,
-                                               .isa = kern_isa_detect(),
-                                               .tokens_max = TOKENS_MAX,
-                                               .rank = rank,
-                                               .ranks = ranks};
-        job->probe[rank] = probe_open(path, options);
-        engine_join(job->probe[rank].engine, job->relay.comm[rank]);
-    }
-    const uint32_t vocab = job->probe[0].vocab;
-    for (uint32_t i = 0; i < FED; i++) {
-        job->ids[i] = 1 + (i * 7919) % (vocab - 1);
-    }
-    *count = (size_t)DECODED * vocab;
-    job->logits = calloc(*count, sizeof *job->logits);
-    must(job->logits);
-    relay_run(ranks, feed, job);
-    for (uint32_t rank = 0; rank < ranks; rank++) {
-        probe_close(&job->probe[rank]);
-    }
-    relay_close(&job->relay);
-    float *logits = job->logits;
-    free(job);
-    return logits;
-}
-
 static void assert_same_bits(const char *path, uint32_t ranks, enum matmul_weights weights)
 {
     size_t count;
     size_t shared_count;
-    float *alone = run(path, 1, weights, &count);
-    float *shared = run(path, ranks, weights, &shared_count);
-    size_t differ = 0;
+    const struct engine_options options = {
+        .dtype = KERN_F32, .weights = weights, .isa = kern_isa_detect(), .tokens_max = TOKENS_MAX};
+    float *alone = choir_sing(path, 1, &options, NULL, &count);
+    float *shared = choir_sing(path, ranks, &options, NULL, &shared_count);
     assert_int_equal(count, shared_count);
-    for (size_t i = 0; i < count; i++) {
-        differ += memcmp(&alone[i], &shared[i], sizeof alone[i]) != 0;
-    }
+    const size_t differ = choir_differ(alone, shared, count);
     if (differ > 0) {
         fail_msg("%s, %u ranks, weights %d: %zu of %zu logits differ", path, ranks, (int)weights,
                  differ, count);
@@ -217,7 +153,7 @@ static void stories_gives_the_same_bits(void **state)
         skip();
     }
     (void)snprintf(path, sizeof path, "%s/models/stories260K-hf", root);
-    for (uint32_t ranks = 2; ranks <= RANKS_MAX; ranks += 2) {
+    for (uint32_t ranks = 2; ranks <= CHOIR_RANKS_MAX; ranks += 2) {
         assert_same_bits(path, ranks, MATMUL_WEIGHTS_DTYPE);
     }
 }
