@@ -10,7 +10,7 @@
 
 #define COMMAND "sluice-tune plan"
 
-enum { SECONDS = 10, FIXED = 4, NUMBER_BYTES = 16 };
+enum { SECONDS = 10, FIXED = 5, NUMBER_BYTES = 16 };
 
 static int take_answer(void *context, const struct json *answer)
 {
@@ -28,9 +28,10 @@ static int take_answer(void *context, const struct json *answer)
 
 int tune_measure_plans(struct tune_measure *measure)
 {
-    char threads[NUMBER_BYTES], seconds[NUMBER_BYTES];
-    const char *arguments[FIXED + TUNE_MEASURE_PLANS_MAX + 1] = {"--rehearse", measure->model,
+    char seed[NUMBER_BYTES], threads[NUMBER_BYTES], seconds[NUMBER_BYTES];
+    const char *arguments[FIXED + TUNE_MEASURE_PLANS_MAX + 1] = {"--rehearse", measure->model, seed,
                                                                  threads, seconds};
+    (void)snprintf(seed, sizeof seed, "%u", measure->seed);
     (void)snprintf(threads, sizeof threads, "%u", measure->threads);
     (void)snprintf(seconds, sizeof seconds, "%d", SECONDS);
     must(measure->count <= TUNE_MEASURE_PLANS_MAX);

@@ -11,6 +11,7 @@ enum { TUNE_MEASURE_PLANS_MAX = 9 };
 struct tune_measure {
     const char *model;
     const char *device; /* As in workers.device. */
+    uint32_t seed;      /* As in model.random_weights. */
     uint32_t threads;   /* Of a CPU its units. Beside a GPU they only load the weights. */
     uint32_t count;
     const char *path[TUNE_MEASURE_PLANS_MAX]; /* Plan files of one regime. */

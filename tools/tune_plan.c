@@ -39,6 +39,7 @@ struct run {
     const char *out;
     const char *model;
     const char *device;
+    uint32_t seed;
     const char *only; /* TOKENS:DECODE:CONTEXT */
     const char *picture;
     const char *trace;
@@ -104,8 +105,10 @@ static int measure_best(struct run *run, const struct regime *regime, uint32_t *
             index[listed++] = i;
         }
     }
-    struct tune_measure measure = {
-        .model = run->model, .device = run->device, .threads = run->profile.key.units};
+    struct tune_measure measure = {.model = run->model,
+                                   .device = run->device,
+                                   .seed = run->seed,
+                                   .threads = run->profile.key.units};
     for (uint32_t i = 0; i < listed && !status; i++) {
         (void)snprintf(run->candidate[i], PATH_BYTES, "%s/candidate-%u.tmp", run->out, i);
         measure.path[measure.count++] = run->candidate[i];
@@ -233,6 +236,7 @@ int tune_plan_main(int argc, char **argv)
         {"measure", OPTIONS_U32, 0, &run->measured, "K",
          "time the K best plans of each regime, and the sequential one"},
         {"model", OPTIONS_TEXT, 0, &run->model, "PATH", "the model to time them with"},
+        {"random-weights", OPTIONS_U32, 0, &run->seed, "SEED", TUNE_WORKER_SEED_HELP},
         {"device", OPTIONS_TEXT, 0, &run->device, "D", TUNE_WORKER_DEVICE_HELP},
         {"timeline", OPTIONS_TEXT, 0, &run->picture, "FILE.svg", "draw the plan of --regime"},
         {"trace", OPTIONS_TEXT, 0, &run->trace, "FILE.json", "write it in Chrome's trace format"},

@@ -30,6 +30,7 @@ struct run {
     uint32_t seconds;
     uint32_t tp;
     const char *device;
+    uint32_t seed;
     const char *dtype;
     const char *weights;
 };
@@ -51,11 +52,12 @@ static int write_profile(void *context, const struct json *line)
 
 static int profile_model(struct run *run)
 {
-    char tokens[NUMBER_BYTES], threads[NUMBER_BYTES], seconds[NUMBER_BYTES];
+    char seed[NUMBER_BYTES], tokens[NUMBER_BYTES], threads[NUMBER_BYTES], seconds[NUMBER_BYTES];
+    (void)snprintf(seed, sizeof seed, "%u", run->seed);
     (void)snprintf(tokens, sizeof tokens, "%u", run->tokens_max);
     (void)snprintf(threads, sizeof threads, "%u", run->threads);
     (void)snprintf(seconds, sizeof seconds, "%u", run->seconds);
-    const char *const arguments[] = {"--measure", run->model, tokens,       threads,
+    const char *const arguments[] = {"--measure", run->model, seed,         tokens, threads,
                                      seconds,     run->dtype, run->weights, NULL};
     const struct tune_worker worker = {.command = COMMAND,
                                        .device = run->device,
@@ -96,6 +98,7 @@ int tune_profile_main(int argc, char **argv)
         {"seconds", OPTIONS_U32, 0, &run.seconds, "S", "how long to measure; default 120"},
         {"dtype", OPTIONS_TEXT, 0, &run.dtype, "T", "as in model.dtype; default auto"},
         {"weights", OPTIONS_TEXT, 0, &run.weights, "T", "as in model.weights; default auto"},
+        {"random-weights", OPTIONS_U32, 0, &run.seed, "SEED", TUNE_WORKER_SEED_HELP},
         {"device", OPTIONS_TEXT, 0, &run.device, "D", TUNE_WORKER_DEVICE_HELP},
         {"tp", OPTIONS_U32, 0, &run.tp, "N", "as in workers.tp; only 1 is measured"},
     };

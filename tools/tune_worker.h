@@ -13,6 +13,8 @@
 
 #define TUNE_WORKER_DEVICE_HELP "auto, cpu or cuda, as in workers.device; default auto"
 
+#define TUNE_WORKER_SEED_HELP "as in model.random_weights: PATH needs config.json alone"
+
 struct tune_worker {
     const char *command;          /* "sluice-tune profile", before what is said. */
     const char *device;           /* As in workers.device. */

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "kernels/cuda/attend_cuda.h"
+#include "kernels/cuda/kv_pages_cuda.h"
 #include "plan/plankey.h"
 #include "workers/batch_cuda.h"
 #include "workers/crew.h"
@@ -203,6 +204,14 @@ static int check_memory(struct engine *engine, uint64_t buffer_bytes, struct mod
     return 0;
 }
 
+/* What the device, or the host for pinned memory, did not give although it was counted as free. */
+static int explain(int status, struct model_error *error, const char *what, const char *remedy)
+{
+    return status == -ENOMEM
+               ? model_error_set(error, status, "no memory is left for %s: %s", what, remedy)
+               : status;
+}
+
 /* Everything but the weights. */
 static int open_memory(struct engine *engine, struct model_error *error)
 {
@@ -214,17 +223,23 @@ static int open_memory(struct engine *engine, struct model_error *error)
         return status;
     }
     status = accel_arena(engine->accel, ACCEL_DEVICE, buffers.bytes, (void **)&buffers.base);
-    status =
-        status ? status : accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
-    status = status ? status
-                    : accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes,
-                                  (void **)&engine->model.pool);
-    if (!status) {
-        buffers.bytes = host.bytes = 0;
-        lay_out(engine, &buffers, &host);
-        status = pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
+    if (status) {
+        return explain(status, error, "a step's buffers on the GPU",
+                       "lower batch.tokens_max or batch.slots_max");
     }
-    return status;
+    status = accel_arena(engine->accel, ACCEL_HOST, host.bytes, (void **)&host.base);
+    if (status) {
+        return explain(status, error, "a step's pinned buffers on the host",
+                       "lower batch.slots_max, or raise what may be locked (LimitMEMLOCK)");
+    }
+    status =
+        accel_arena(engine->accel, ACCEL_DEVICE, engine->kv_bytes, (void **)&engine->model.pool);
+    if (status) {
+        return explain(status, error, "the KV pool on the GPU", "lower kv.device_pages");
+    }
+    buffers.bytes = host.bytes = 0;
+    lay_out(engine, &buffers, &host);
+    return pick_cuda_start(&engine->pick, &engine->model, LANES_CUDA_HEAD);
 }
 
 static int open_device(struct engine *engine, struct model_error *error)
@@ -237,6 +252,7 @@ static int open_device(struct engine *engine, struct model_error *error)
     }
     engine->model.accel = engine->accel;
     status = lanes_cuda_open(&engine->lanes, engine->accel, layers, EVENT_PLANS);
+    status = explain(status, error, "the GPU's lanes", "another process has it");
     engine->lanes.timed = engine->options.timed;
     status = status ? status : accel_events(engine->accel, EVENT_PLANS + lanes_cuda_events(layers));
     accel_info(engine->accel, &info);
@@ -263,7 +279,11 @@ static int open_parts(struct engine *engine, const struct weights *weights,
                         hparams->head_dim * cell_bytes;
     engine->weight_bytes = load_cuda_bytes(model, options->context_max);
     status = open_memory(engine, error);
-    return status ? status : load_cuda(model, weights, engine->crew, options->context_max);
+    if (status) {
+        return status;
+    }
+    status = load_cuda(model, weights, engine->crew, options->context_max);
+    return explain(status, error, "the weights", "lower kv.device_pages");
 }
 
 int engine_open(struct engine **out, const struct weights *weights,
@@ -570,46 +590,40 @@ void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
     engine->error = error ? error : run_head(engine);
 }
 
-/* Which tokens a page holds. */
-static void copy_history(struct engine *engine, uint32_t source, uint32_t target)
+static int launch_copy(const void *args, struct CUstream_st *stream)
 {
-    const struct cuda_model *model = &engine->model;
-    const size_t tokens = model->page_tokens;
-    const struct accel_copy copy = {model->history + target * tokens,
-                                    model->history + source * tokens,
-                                    tokens * sizeof *model->history};
-    if (!engine->error && source != target) {
-        engine->error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
-    }
+    return cuda_kv_pages_copy(args, stream);
 }
 
-/* The order of the pairs is kept: all copies of a call of accel_copy() are of one pair. */
+/* Some pairs at a time: of all layers' pages, then of which tokens they hold. */
 void engine_copy_pages(struct engine *engine, const uint32_t *sources, const uint32_t *targets,
                        uint32_t count)
 {
     const struct cuda_model *model = &engine->model;
-    const uint32_t layers = model->hparams.layers;
-    for (uint32_t i = 0; i < count; i++) {
-        must(sources[i] < model->device_pages && targets[i] < model->device_pages);
-        for (uint32_t first = 0; first < layers && sources[i] != targets[i];
-             first += ACCEL_COPIES_MAX) {
-            struct accel_copy copies[ACCEL_COPIES_MAX];
-            const uint32_t rest = layers - first;
-            const uint32_t here = rest < ACCEL_COPIES_MAX ? rest : ACCEL_COPIES_MAX;
-            for (uint32_t layer = 0; layer < here; layer++) {
-                uint8_t *pages =
-                    model->pool + (size_t)(first + layer) * model->device_pages * model->page_bytes;
-                copies[layer] =
-                    (struct accel_copy){pages + targets[i] * model->page_bytes,
-                                        pages + sources[i] * model->page_bytes, model->page_bytes};
-            }
-            engine->error = engine->error
-                                ? engine->error
-                                : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, here);
+    for (uint32_t done = 0; done < count && !engine->error;) {
+        struct cuda_kv_pages_copy_args args = {.pool = model->pool,
+                                               .layers = model->hparams.layers,
+                                               .layer_bytes =
+                                                   model->device_pages * model->page_bytes,
+                                               .page_bytes = model->page_bytes};
+        while (done < count && args.count < CUDA_KV_PAGES_PAIRS_MAX) {
+            must(sources[done] < model->device_pages && targets[done] < model->device_pages);
+            args.source[args.count] = sources[done];
+            args.target[args.count++] = targets[done++];
         }
-        copy_history(engine, sources[i], targets[i]);
+        engine->error =
+            accel_launch(engine->accel, LANES_CUDA_HEAD, launch_copy, &args, sizeof args);
+        args.pool = model->history;
+        args.layers = 1;
+        args.page_bytes = model->page_tokens * sizeof *model->history;
+        if (!engine->error) {
+            engine->error =
+                accel_launch(engine->accel, LANES_CUDA_HEAD, launch_copy, &args, sizeof args);
+        }
     }
 }
+
+static_assert(sizeof(struct cuda_kv_pages_copy_args) <= ACCEL_ARGS_BYTES_MAX, "it is launched");
 
 const struct hparams *engine_hparams(const struct engine *engine)
 {

@@ -1,5 +1,5 @@
 /*
- * measure.h - the worker's measuring mode, `sluice-worker-cpu --measure`: times each operation of a
+ * measure.h - a worker's measuring mode, `--measure`: times each operation of a
  * model on this machine over token counts, contexts and unit shares, and how compute and
  * attention slow each other. sluice-tune profile starts it as a child and reads its lines; no agent
  * is there, nothing is served.

@@ -13,7 +13,7 @@
 #include "plan/verify.h"
 #include "workers/rig.h"
 
-enum { PLANS_MAX = 16, ROUNDS_MAX = 101, ROUNDS_MIN = 3, ARGUMENTS = 4 };
+enum { PLANS_MAX = 16, ROUNDS_MAX = 101, ROUNDS_MIN = 3, ARGUMENTS = 5 };
 
 struct rehearsal {
     struct rig rig;
@@ -107,9 +107,10 @@ int rehearse_main(int argc, char **argv)
     must(rehearsal);
     struct rig *rig = &rehearsal->rig;
     if (argc <= ARGUMENTS || argc > ARGUMENTS + PLANS_MAX ||
-        !rig_number(argv[2], RIG_THREADS_MAX, &rig->threads) ||
-        !rig_number(argv[3], RIG_SECONDS_MAX, &rehearsal->seconds)) {
-        (void)fputs("usage: sluice-worker-cpu --rehearse MODEL THREADS SECONDS PLAN...\n", stderr);
+        !rig_number(argv[2], 0, UINT32_MAX, &rig->seed) ||
+        !rig_number(argv[3], 1, RIG_THREADS_MAX, &rig->threads) ||
+        !rig_number(argv[4], 1, RIG_SECONDS_MAX, &rehearsal->seconds)) {
+        (void)fputs("usage: WORKER --rehearse MODEL SEED THREADS SECONDS PLAN...\n", stderr);
         free(rehearsal);
         return 2;
     }

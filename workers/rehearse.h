@@ -1,5 +1,5 @@
 /*
- * rehearse.h - the worker's mode that times plans, `sluice-worker-cpu --rehearse MODEL THREADS
+ * rehearse.h - the worker's mode that times plans, `--rehearse MODEL SEED THREADS
  * SECONDS PLAN...`: runs the plan files, all of one regime, in turn on batches of that regime.
  * sluice-tune plan --measure starts it as a child.
  */

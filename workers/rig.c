@@ -44,13 +44,13 @@ void rig_sort(double *values, size_t count)
     qsort(values, count, sizeof *values, by_value);
 }
 
-bool rig_number(const char *text, uint32_t most, uint32_t *out)
+bool rig_number(const char *text, uint32_t least, uint32_t most, uint32_t *out)
 {
     char *end = NULL;
     errno = 0;
     const unsigned long value = strtoul(text, &end, 10);
     *out = (uint32_t)value;
-    return !errno && end != text && *end == '\0' && value >= 1 && value <= most;
+    return !errno && end != text && *end == '\0' && value >= least && value <= most;
 }
 
 static enum kern_dtype choose_dtype(const struct rig *rig, unsigned isa)
@@ -96,7 +96,8 @@ int rig_open(struct rig *rig, const char *path)
 {
     struct model_error error = {"out of memory"};
     struct weights *weights = NULL;
-    if (weights_open(&weights, path, &error)) {
+    if (rig->seed > 0 ? weights_open_random(&weights, path, rig->seed, &error)
+                      : weights_open(&weights, path, &error)) {
         return rig_fail("the model", error.text);
     }
     const int code = open_engine(rig, weights);

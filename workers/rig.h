@@ -1,6 +1,6 @@
 /*
  * rig.h - an engine in a worker process that serves nobody, and batches of any make whose tokens
- * mean nothing: what the measuring modes of sluice-worker-cpu stand on. sluice-tune starts them and
+ * mean nothing: what the measuring modes of a worker stand on. sluice-tune starts them and
  * reads lines of JSON from their stdout.
  */
 #ifndef WORKERS_RIG_H
@@ -24,6 +24,7 @@ struct rig {
     uint32_t tokens_max;  /* as are the tokens of a batch, */
     uint32_t context_max; /* as are the positions, of which the model may have fewer, */
     uint32_t threads;     /* the threads, */
+    uint32_t seed;        /* the seed of random weights, 0 for the model's own, */
     const char *dtype;    /* "auto", "bf16" or "f32" as in model.dtype, */
     const char *weights;  /* and "int8", or else as dtype. */
     struct plankey key;   /* What profiles and plan files of this rig are for. */
@@ -48,7 +49,7 @@ int rig_fail(const char *what, const char *why); /* The line {"error": "what: wh
 /* Ascending: what is in the middle, or at another part, is the figure of many runs. */
 void rig_sort(double *values, size_t count);
 
-/* A whole number from 1 to most. */
-bool rig_number(const char *text, uint32_t most, uint32_t *out) MUST_CHECK;
+/* A whole number from least to most. */
+bool rig_number(const char *text, uint32_t least, uint32_t most, uint32_t *out) MUST_CHECK;
 
 #endif /* WORKERS_RIG_H */

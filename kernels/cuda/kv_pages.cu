@@ -1,9 +1,9 @@
 /*
  * kv_pages.cu - moves whole pages of KV: from the pool to staging and back, and within the pool.
- * Called through cuda_kv_pages_*() by whoever builds a step. Each byte is read and written once, 16
- * a thread, and nothing is computed. Occupancy aim: 2048 threads an SM. Share of peak: not
- * measured. Invariant: a word of a page is moved by one thread, so copies of one pair after the
- * other need no barrier between the pairs.
+ * The engine copies pages before a step; to staging and back nothing goes yet: that is for tiers of
+ * KV outside the device. Each byte is read and written once, 16 a thread, nothing is computed.
+ * Occupancy aim: 2048 threads an SM. Share of peak: not measured. Invariant: a word of a page is
+ * moved by one thread, so copies of one pair after the other need no barrier between the pairs.
  */
 #include "kernels/cuda/kv_pages_cuda.h"
 
@@ -39,11 +39,10 @@ static __global__ void __launch_bounds__(ROWS_THREADS)
     const uint64_t words = args.page_bytes / WORD_BYTES;
     const uint64_t stride = (uint64_t)gridDim.x * ROWS_THREADS;
     const uint64_t all = args.layers * words;
-    const uint32_t count = *args.count;
     for (uint64_t i = (uint64_t)blockIdx.x * ROWS_THREADS + threadIdx.x; i < all; i += stride) {
         uint4 *word = (uint4 *)((uint8_t *)args.pool + i / words * args.layer_bytes) + i % words;
-        for (uint32_t pair = 0; pair < count; pair++) {
-            word[args.targets[pair] * words] = word[args.sources[pair] * words];
+        for (uint32_t pair = 0; pair < args.count; pair++) {
+            word[args.target[pair] * words] = word[args.source[pair] * words];
         }
     }
 }
@@ -84,7 +83,8 @@ int cuda_kv_pages_scatter(const struct cuda_kv_pages_args *args, struct CUstream
 int cuda_kv_pages_copy(const struct cuda_kv_pages_copy_args *args, struct CUstream_st *stream)
 {
     const uint64_t words = args->layers * args->page_bytes / WORD_BYTES;
-    if (words == 0 || !fits(args->pool, args->layer_bytes, args->page_bytes)) {
+    if (words == 0 || args->count > CUDA_KV_PAGES_PAIRS_MAX ||
+        !fits(args->pool, args->layer_bytes, args->page_bytes)) {
         return -EINVAL;
     }
     return GPU_LAUNCH(kv_pages_copy, blocks_for(words, args->ctas), dim3(ROWS_THREADS), 0, stream,

@@ -31,12 +31,15 @@ struct cuda_kv_pages_args {
     uint32_t ctas;       /* 0: as many as the shape wants. */
 };
 
-/* Copies page sources[i] to targets[i] of the same pool, one pair after the other. */
+enum { CUDA_KV_PAGES_PAIRS_MAX = 8 };
+
+/* Copies page source[i] to target[i] of the same pool, one pair after the other. The pairs come
+ * with the launch, so that nothing waits for a list on its way to the device. */
 struct cuda_kv_pages_copy_args {
     void *pool;
-    const uint32_t *sources; /* [count] */
-    const uint32_t *targets; /* [count] */
-    const uint32_t *count;   /* On the device. */
+    uint32_t source[CUDA_KV_PAGES_PAIRS_MAX];
+    uint32_t target[CUDA_KV_PAGES_PAIRS_MAX];
+    uint32_t count;
     uint32_t layers;
     uint64_t layer_bytes;
     uint64_t page_bytes; /* Of one layer; a multiple of 16, as is the address. */

@@ -4,7 +4,6 @@
  * clocks have settled. Called by gauge.c on its one thread; owns nothing.
  */
 #include <stdio.h>
-
 #include <unistd.h>
 
 #include "base/clock.h"

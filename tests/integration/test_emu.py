@@ -4,16 +4,18 @@ beginning, under a plan, and with the worker killed underneath.
 
 SLUICE_BIN holds the agent, sluice-worker-cpu, and the emulated worker as sluice-worker-cuda.
 """
+import json
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
 
 import pytest
 
 from agent_process import ROOT, SCALE
-from sluice_client import STATS, Client
+from sluice_client import STATS, Client, assert_error
 
 STREAMS, TOKENS = 6, 16
 FAMILIES = {
@@ -23,6 +25,8 @@ FAMILIES = {
 SETTINGS = {"kv.device_pages": 256, "batch.tokens_max": 64, "batch.slots_max": 16,
             "workers.step_timeout_ms": int(60000 * SCALE)}
 KV_POOL = re.compile(r"KV pool (\d+) MB")
+FAULTS = ("fence:150", "launch:400")
+SPOILT = 300  # A token that no prompt of prompts() has, and nobody is given.
 GREEDY = {"temperature": 0, "ignore_eos": True, "max_tokens": TOKENS}
 
 
@@ -38,6 +42,17 @@ def made(folder, family):
     subprocess.run([sys.executable, os.path.join(ROOT, "tests/golden/make_model.py"), path,
                     "--family", family, *FAMILIES[family]], check=True, timeout=60 * SCALE)
     return str(path)
+
+
+def spoil_embedding(path, row):
+    """Writes NaN over a row of the embedding in place."""
+    with open(os.path.join(path, "model.safetensors"), "r+b") as file:
+        length, = struct.unpack("<Q", file.read(8))
+        told = json.loads(file.read(length))["model.embed_tokens.weight"]
+        columns = told["shape"][1]
+        assert told["dtype"] == "F32"
+        file.seek(8 + length + told["data_offsets"][0] + 4 * columns * row)
+        file.write(struct.pack("<f", float("nan")) * columns)
 
 
 def ask_alone(agent):
@@ -84,11 +99,46 @@ def test_a_failed_device_costs_nobody_a_token(own_agent, tmp_path):
     the next one replays."""
     model = {"model.path": made(tmp_path, "llama"), "workers.device": "cuda", **SETTINGS}
     expected = ask_alone(own_agent(model))
-    agent = own_agent(model, {"SLUICE_EMU_FENCES": "150"})
-    assert ask_alone(agent) == expected
-    reasons = [line for line in agent.errors if "emulated: a step: told to fail" in line]
-    assert reasons and all("starting it again" in line for line in reasons), agent.log()
-    agent.first = None  # Those that were there at the beginning ended as they should.
+    for fault in FAULTS:
+        agent = own_agent(model, {"SLUICE_EMU_FAULT": fault})
+        assert ask_alone(agent) == expected
+        reasons = [line for line in agent.errors if "emulated: told to fail" in line]
+        assert reasons and all("starting it again" in line for line in reasons), agent.log()
+        agent.first = None  # Those that were there at the beginning ended as they should.
+
+
+def test_a_device_that_hangs_costs_nobody_a_token(own_agent, tmp_path):
+    """Its worker is killed at a step's deadline, or tells of it first."""
+    model = {"model.path": made(tmp_path, "llama"), "workers.device": "cuda", **SETTINGS}
+    asked = {"ids": prompts()[0], **GREEDY}
+    with Client(own_agent(model).endpoint) as client:
+        expected = client.generate(**asked).ids
+    agent = own_agent({**model, "workers.step_timeout_ms": int(4000 * SCALE)},
+                      {"SLUICE_EMU_FAULT": "hang:40"})
+    with Client(agent.endpoint) as client:
+        assert client.generate(**asked, timeout_s=60 * SCALE).ids == expected
+    for words in ("workers.step_timeout_ms", "starting it again"):
+        assert [line for line in agent.errors if words in line], agent.log()
+    agent.first = None
+
+
+def test_a_token_that_is_not_a_number_fails_alone(own_agent, tmp_path):
+    """A row of the embedding is NaN: whoever's prompt has that token fails, alone and beside others
+    in one step, and nobody else; nor does whoever gets the pages afterwards."""
+    path = made(tmp_path, "llama")
+    expected = ask_alone(own_agent({"model.path": path, **SETTINGS, "workers.device": "cuda"}))
+    spoil_embedding(path, SPOILT)
+    agent = own_agent({"model.path": path, **SETTINGS, "workers.device": "cuda"})
+    with Client(agent.endpoint) as client:
+        for _ in range(2):
+            good = [client.start(ids=prompt, **GREEDY) for prompt in prompts()]
+            bad = [client.start(ids=[1, 5, SPOILT, 7], **GREEDY),
+                   client.start(ids=[1] + [9] * 40 + [SPOILT], **GREEDY)]
+            client.finish(*good, *bad, timeout_s=120 * SCALE)
+            assert [answer.ids for answer in good] == expected
+            for answer in bad:
+                assert_error(answer.error, "internal", answer.id)
+    assert not [line for line in agent.errors if "starting it again" in line], agent.log()
 
 
 def test_seeded_answers_are_those_of_the_cpu(own_agent, tmp_path):
@@ -125,8 +175,19 @@ def test_no_order_of_lanes_changes_a_token(own_agent, tmp_path):
     assert found[0] == found[1]
 
 
-def test_a_pool_beyond_the_device_is_refused(make_agent, tmp_path):
+@pytest.mark.parametrize("settings, device, words", [
+    ({"kv.device_pages": 4000000}, {}, ("KV pool", "MB", "kv.device_pages to")),
+    ({"kv.device_pages": 16, "batch.tokens_max": 8192}, {"SLUICE_EMU_MEMORY_MB": "9"},
+     ("buffers of", "MB", "batch.tokens_max")),
+    ({}, {"SLUICE_EMU_MEMORY_MB": "0"}, ("weights need", "MB")),
+    ({}, {"SLUICE_EMU_FAULT": "arena:1"}, ("a step's buffers on the GPU", "batch.tokens_max")),
+    ({}, {"SLUICE_EMU_FAULT": "arena:2"}, ("pinned buffers", "LimitMEMLOCK")),
+    ({}, {"SLUICE_EMU_FAULT": "arena:3"}, ("the KV pool", "lower kv.device_pages")),
+    ({}, {"SLUICE_EMU_FAULT": "arena:4"}, ("the weights", "lower kv.device_pages")),
+])
+def test_what_does_not_fit_is_named(make_agent, tmp_path, settings, device, words):
+    """With what would make it fit, and before anything is served."""
     agent = make_agent({"model.path": made(tmp_path, "llama"), **SETTINGS,
-                        "workers.device": "cuda", "kv.device_pages": 4000000})
-    assert agent.spawn().wait(30) != 0
-    assert "kv.device_pages" in agent.log() and "MB" in agent.log()
+                        "workers.device": "cuda", **settings}, device)
+    assert agent.spawn().wait(30 * SCALE) != 0
+    assert all(word in agent.log() for word in words), agent.log()

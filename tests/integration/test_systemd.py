@@ -5,13 +5,14 @@ begins with a unit that serves.
 """
 import contextlib
 import os
+import shutil
 import signal
 import tempfile
 import time
 
 import pytest
 
-from agent_process import wait_until
+from agent_process import ROOT, wait_until
 from container import MODEL, UNIT, Container, missing
 from sluice_client import CREDIT, Client, assert_error
 
@@ -233,6 +234,30 @@ def test_a_stop_is_clean_and_quick(service):
     assert (service.show("Result"), service.show("ExecMainStatus")) == ("success", "0")
     assert not service.processes()
     assert not os.path.exists(f"/proc/{service.container.leader}/root{SOCKET}")
+
+
+def test_it_serves_with_what_a_gpu_needs(service, alone):
+    """The drop-in of a build with CUDA, on a machine that has no GPU: nothing else is taken away,
+    and there is a place for what is measured."""
+    folder = f"{service.container.root}/etc/systemd/system/{UNIT}.d"
+    os.makedirs(folder)
+    shutil.copy(f"{ROOT}/systemd/sluice-agent-gpu.conf", f"{folder}/gpu.conf")
+    try:
+        service.systemctl("daemon-reload")
+        service.systemctl("restart", UNIT)
+        service.serves()
+        assert service.answer() == alone
+        with open(f"/proc/{service.worker()}/environ", encoding="utf-8") as file:
+            environment = dict(line.split("=", 1) for line in file.read().split("\0") if line)
+        assert environment["CACHE_DIRECTORY"] == "/var/cache/sluice"
+        assert environment["CUDA_CACHE_PATH"].startswith("/var/cache/sluice/")
+        assert service.container.inside("touch", "/var/cache/sluice/mark",
+                                        mounts_of=service.worker()).returncode == 0
+        assert "nvidia" in service.show("DeviceAllow")
+    finally:
+        shutil.rmtree(folder)
+        service.systemctl("daemon-reload")
+        service.systemctl("restart", UNIT)
 
 
 def test_a_mistake_in_the_settings_is_in_the_journal(service):

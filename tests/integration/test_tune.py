@@ -1,6 +1,7 @@
 """test_tune.py - sluice-tune measures a model, chooses plans, times them, and draws them."""
 import json
 import pathlib
+import shutil
 import xml.etree.ElementTree
 
 import pytest
@@ -67,6 +68,23 @@ def test_eight_bit_weights_are_measured_and_planned(model, tmp_path):
     assert result.returncode == 0, result
     plan = json.loads((tmp_path / "plans" / "32-16-64.json").read_text())
     assert plan["key"] == key and plan["measured_us"] > 0
+
+
+def test_shapes_are_enough(model, tmp_path):
+    """Of a model whose weights are not there."""
+    shapes, path = tmp_path / "shapes", tmp_path / "profile.json"
+    shapes.mkdir()
+    shutil.copy(f"{model}/config.json", shapes)
+    words = ("--model", shapes, "--random-weights", 7)
+    assert_fails(tune("profile", "--model", shapes, "--json", path), 1, "the model")
+    result = tune("profile", *words, "--tokens-max", 16, "--threads", 1, "--seconds", 1, "--json",
+                  path)
+    assert result.returncode == 0, result
+    result = tune("plan", "--profile", path, "--out", tmp_path / "plans", "--regime", "16:8:64",
+                  *words, "--measure", 1)
+    assert result.returncode == 0, result
+    plan = json.loads((tmp_path / "plans" / "16-8-64.json").read_text())
+    assert plan["measured_us"] > 0 and plan["key"] == json.loads(path.read_text())["key"]
 
 
 def test_every_regime_gets_a_plan(profile, tmp_path):

@@ -328,14 +328,12 @@ void check_cuda_kv_pages_move(void **state)
 
 static void copy_round(struct check_cuda *check)
 {
-    const uint32_t sources[] = {0, 1, 4}; /* The second reads what the first wrote. */
-    const uint32_t targets[] = {1, 2, 3};
     const struct pool pool = draw_pool(&check->random);
     const uint32_t count = check_between(&check->random, 0, 3);
     const struct cuda_kv_pages_copy_args args = {.pool = pool.bytes,
-                                                 .sources = sources,
-                                                 .targets = targets,
-                                                 .count = &count,
+                                                 .source = {0, 1, 4}, /* What the first wrote. */
+                                                 .target = {1, 2, 3},
+                                                 .count = count,
                                                  .layers = pool.layers,
                                                  .layer_bytes = pool.layer_bytes,
                                                  .page_bytes = pool.page_bytes,
@@ -345,8 +343,8 @@ static void copy_round(struct check_cuda *check)
     memcpy(want.bytes, pool.bytes, pool.size);
     for (uint32_t i = 0; i < count * pool.layers; i++) {
         const uint32_t layer = i % pool.layers;
-        memcpy(page_at(&want, layer, targets[i / pool.layers]),
-               page_at(&want, layer, sources[i / pool.layers]), pool.page_bytes);
+        memcpy(page_at(&want, layer, args.target[i / pool.layers]),
+               page_at(&want, layer, args.source[i / pool.layers]), pool.page_bytes);
     }
     assert_int_equal(cuda_kv_pages_copy(&args, check->stream), 0);
     assert_memory_equal(pool.bytes, want.bytes, pool.size);

@@ -6,17 +6,20 @@
  * Work is a list of entries. Normally an entry runs as soon as it is put on a lane. With
  * SLUICE_EMU_SEED in the environment nothing runs before the host waits for it; then lanes and the
  * lanes within a graph go on in a random order that the events allow, so that a missing event or a
- * host that reuses memory too early becomes a wrong number. Invariant: fresh memory is NaN, so what
- * was never written is seen too.
+ * host that reuses memory too early becomes a wrong number. SLUICE_EMU_MEMORY_MB is all it has, and
+ * emu_fault.h tells of SLUICE_EMU_FAULT. Invariant: fresh memory is NaN, so what was never written
+ * is seen too.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/prng.h"
 #include "kernels/bf16.h"
+#include "tests/kern/emu/emu_fault.h"
 #include "tests/kern/emu/emu_launch.h"
 #include "workers/accel.h"
 #include "workers/comm.h"
@@ -25,6 +28,7 @@ enum {
     DEVICES = 8,
     ARENAS_MAX = 16,
     ALIGNMENT = 256,
+    MEMORY_MB = 4096,
     UNITS = 8,
     UNIT_STEP = 2,
     ROWS_STEP = 2,
@@ -102,7 +106,8 @@ struct accel {
     struct CUstream_st stream; /* Kernels that are called run at once. */
     uint64_t seed;             /* 0: no delay. */
     uint64_t draws;
-    uint64_t fences_left; /* Then the device fails; 0: it does not. */
+    uint64_t memory_bytes;
+    struct emu_fault fault;
     uint32_t tunings;
     bool failed;
 };
@@ -121,9 +126,10 @@ int accel_open(struct accel **out, uint32_t index, struct model_error *error)
         return -ENOMEM;
     }
     const char *seed = getenv("SLUICE_EMU_SEED");
-    const char *fences = getenv("SLUICE_EMU_FENCES"); /* For tests of a device that fails. */
+    const char *memory = getenv("SLUICE_EMU_MEMORY_MB");
     accel->seed = seed ? strtoull(seed, NULL, 10) : 0;
-    accel->fences_left = fences ? strtoull(fences, NULL, 10) : 0;
+    accel->memory_bytes = (memory ? strtoull(memory, NULL, 10) : MEMORY_MB) << 20;
+    accel->fault = emu_fault_from_environment();
     const struct emu_schedule schedule = {.order = accel->seed > 0 ? EMU_RANDOM : EMU_FORWARD,
                                           .seed = accel->seed};
     accel->stream.block = emu_block_new(&schedule);
@@ -173,12 +179,11 @@ void accel_close(struct accel *accel)
 
 void accel_info(struct accel *accel, struct accel_info *out)
 {
-    (void)accel;
     *out = (struct accel_info){
         .name = "emulated",
         .libraries = "none",
-        .memory_bytes = UINT64_C(4) << 30,
-        .memory_free_bytes = UINT64_C(4) << 30,
+        .memory_bytes = accel->memory_bytes,
+        .memory_free_bytes = accel->memory_bytes,
         .units = UNITS,
         .unit_step = UNIT_STEP,
         .rows_step = ROWS_STEP,
@@ -188,7 +193,7 @@ void accel_info(struct accel *accel, struct accel_info *out)
 
 const char *accel_failure(const struct accel *accel)
 {
-    return accel->failed ? "emulated: a step: told to fail" : "";
+    return accel->failed ? "emulated: told to fail" : "";
 }
 
 /* There is one way, and nothing to time; but the first time counts as too short for all of it, so
@@ -208,7 +213,8 @@ int accel_arena(struct accel *accel, enum accel_memory kind, size_t bytes, void 
     (void)kind;
     must(accel->arena_count < ARENAS_MAX && bytes > 0);
     const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    void *memory = rounded < bytes ? NULL : aligned_alloc(ALIGNMENT, rounded);
+    const bool refused = rounded < bytes || emu_fault_comes(&accel->fault, "arena");
+    void *memory = refused ? NULL : aligned_alloc(ALIGNMENT, rounded);
     if (!memory) {
         return -ENOMEM;
     }
@@ -441,7 +447,11 @@ int accel_fence(struct accel *accel, uint32_t event, uint64_t timeout_us)
     must(event < accel->event_count && !accel->capture);
     const struct emu_event *at = &accel->events[event];
     const uint64_t start_us = clock_now_us();
-    accel->failed = accel->failed || (accel->fences_left > 0 && --accel->fences_left == 0);
+    if (timeout_us > 0 && emu_fault_comes(&accel->fault, "hang")) {
+        (void)usleep((useconds_t)timeout_us);
+        return -ETIMEDOUT;
+    }
+    accel->failed = accel->failed || (timeout_us > 0 && emu_fault_comes(&accel->fault, "fence"));
     int error = accel->failed ? -EIO : 0;
     while (!error && at->passed < at->recorded) {
         struct emu_list *list = pick(accel, accel->lanes);
@@ -487,6 +497,10 @@ int accel_launch(struct accel *accel, uint32_t lane,
 {
     struct emu_entry entry = {.kind = EMU_CALL, .as.call.launch = launch};
     must(bytes <= sizeof entry.as.call.args);
+    accel->failed = accel->failed || emu_fault_comes(&accel->fault, "launch");
+    if (accel->failed) {
+        return -EIO;
+    }
     memcpy(entry.as.call.args, args, bytes);
     return put(accel, lane, &entry);
 }

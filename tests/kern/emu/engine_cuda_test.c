@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "kernels/cuda/kv_pages_cuda.h"
 #include "plan/split.h"
 #include "plan/verify.h"
 #include "tests/unit/workers/probe.h"
@@ -398,10 +399,14 @@ static void e4m3_pages_are_near_f32(void **state)
     check_near(&all, KERN_F32, ENGINE_KV_E4M3, 3 * E4M3_ERROR_MAX); /* As bf16's are larger. */
 }
 
-/* A copy of a sequence's pages answers as the sequence does. */
+/* A copy of a sequence's pages answers as the sequence does. Of more pairs than a launch takes the
+ * last ones count. */
 static void e4m3_pages_are_copied(void **state)
 {
     (void)state;
+    enum { FILLED = PAST / PAGE_TOKENS + 1, PAIRS = CUDA_KV_PAGES_PAIRS_MAX + FILLED };
+    uint32_t sources[PAIRS] = {0};
+    uint32_t targets[PAIRS] = {0};
     char path[TINY_MODEL_PATH_BYTES];
     struct engine_options options = usual();
     uint32_t pages[2][PAGES];
@@ -415,7 +420,9 @@ static void e4m3_pages_are_copied(void **state)
         pages[0][i] = i;
         pages[1][i] = PAGES + i;
     }
-    engine_copy_pages(probe.engine, pages[0], pages[1], PAST / PAGE_TOKENS + 1);
+    memcpy(sources + PAIRS - FILLED, pages[0], FILLED * sizeof *sources);
+    memcpy(targets + PAIRS - FILLED, pages[1], FILLED * sizeof *targets);
+    engine_copy_pages(probe.engine, sources, targets, PAIRS);
     const struct engine_row rows[] = {
         {.pages = pages[0], .tokens = 1, .position = PAST, .wants_logits = true},
         {.pages = pages[1], .first = 1, .tokens = 1, .position = PAST, .wants_logits = true}};
@@ -447,6 +454,30 @@ static void a_nan_stays_in_e4m3_pages(void **state)
         assert_true(isnan(probe_feed(&probe, (const uint32_t[]){4}, 1)[0]));
         probe_close(&probe);
     }
+    tiny_model_remove(path);
+}
+
+/* The host waits no longer than a step may take, and says which setting that was. */
+static void a_hang_has_an_end(void **state)
+{
+    (void)state;
+    char path[TINY_MODEL_PATH_BYTES];
+    struct engine_options options = usual();
+    const struct engine_row row = {.pages = (const uint32_t[PAGES]){0}, .tokens = 1};
+    tiny_model_write(&dense, path);
+    must(setenv("SLUICE_EMU_SEED", "0", 1) == 0 && setenv("SLUICE_EMU_FAULT", "hang:40", 1) == 0);
+    options.timeout_ms = 20;
+    struct probe probe = probe_open(path, options);
+    const struct engine_batch batch = {
+        .ids = (const uint32_t[]){7}, .rows = &row, .row_count = 1, .plan = &probe.plan};
+    for (uint32_t i = 0; i < 40; i++) {
+        engine_run(probe.engine, &batch);
+        engine_wait(probe.engine);
+    }
+    assert_non_null(engine_failure(probe.engine));
+    assert_non_null(strstr(engine_failure(probe.engine), "workers.step_timeout_ms"));
+    probe_close(&probe);
+    must(unsetenv("SLUICE_EMU_FAULT") == 0);
     tiny_model_remove(path);
 }
 
@@ -572,6 +603,7 @@ int main(void)
         cmocka_unit_test(e4m3_pages_are_near_f32),
         cmocka_unit_test(e4m3_pages_are_copied),
         cmocka_unit_test(a_nan_stays_in_e4m3_pages),
+        cmocka_unit_test(a_hang_has_an_end),
         cmocka_unit_test(times_each_operation),
         cmocka_unit_test(parted_plans_get_parts),
         cmocka_unit_test(buckets_are_few_and_tight),
