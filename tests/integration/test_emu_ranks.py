@@ -59,7 +59,7 @@ def test_a_killed_rank_costs_nobody_a_token(own_agent, tmp_path, killed):
 def test_a_failed_device_among_two_costs_nobody_a_token(own_agent, tmp_path):
     model = {"model.path": made(tmp_path, "llama"), **SETTINGS}
     expected = ask(own_agent({**model, "workers.device": "cpu"}))
-    agent = own_agent({**model, **RANKS}, {"SLUICE_EMU_FENCES": "60"})
+    agent = own_agent({**model, **RANKS}, {"SLUICE_EMU_FAULT": "fence:60"})
     assert ask(agent) == expected
     assert wait_until(lambda: "told to fail" in agent.log(), 5)
     agent.first = None
