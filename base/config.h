@@ -15,7 +15,7 @@
 #include "base/must.h"
 
 enum config_dtype { CONFIG_DTYPE_AUTO, CONFIG_DTYPE_BF16, CONFIG_DTYPE_F32 };
-enum config_weights { CONFIG_WEIGHTS_AUTO, CONFIG_WEIGHTS_INT8 };
+enum config_weights { CONFIG_WEIGHTS_AUTO, CONFIG_WEIGHTS_INT8, CONFIG_WEIGHTS_FP8 };
 enum config_kv_dtype { CONFIG_KV_DTYPE_AUTO, CONFIG_KV_DTYPE_E4M3 };
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA };
 enum config_plan_mode {

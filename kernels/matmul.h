@@ -23,7 +23,8 @@
 struct matmul_shape;
 struct matmul_weight;
 
-enum matmul_weights { MATMUL_WEIGHTS_DTYPE, MATMUL_WEIGHTS_INT8 };
+/* FP8 is of engines on GPUs: here it is refused. */
+enum matmul_weights { MATMUL_WEIGHTS_DTYPE, MATMUL_WEIGHTS_INT8, MATMUL_WEIGHTS_FP8 };
 
 enum { MATMUL_INT8_K_MAX = 1 << 17 }; /* 127 * 127 * k stays within 32 bits. */
 
@@ -41,8 +42,8 @@ enum { MATMUL_LIBRARY_BYTES_MAX = 64 };
 /* The library and its version, as loaded: "oneDNN 2.6.3". */
 void matmul_library(char name[MATMUL_LIBRARY_BYTES_MAX]);
 
-/* -ENOTSUP when this CPU has no such product (bf16 without AVX-512, int8 without VNNI) or k is too
- * large for it, -ENOMEM. */
+/* -ENOTSUP when this CPU has no such product (bf16 without AVX-512, int8 without VNNI, fp8) or k
+ * is too large for it, -ENOMEM. */
 int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *options) MUST_CHECK;
 void matmul_shape_close(struct matmul_shape *shape);
 uint32_t matmul_shape_slices(const struct matmul_shape *shape);

@@ -21,8 +21,9 @@ struct field {
 /* In the order in which files have them and refusals look at them. */
 static const struct field texts[] = {
     {"model", "the model", PLACE(model)},       {"dtype", "dtype", PLACE(dtype)},
-    {"weights", "weights", PLACE(weights)},     {"device", "the device", PLACE(device)},
-    {"library", "the library", PLACE(library)}, {"kernels", "the kernels", PLACE(kernels)},
+    {"weights", "weights", PLACE(weights)},     {"kv", "kv", PLACE(kv)},
+    {"device", "the device", PLACE(device)},    {"library", "the library", PLACE(library)},
+    {"kernels", "the kernels", PLACE(kernels)},
 };
 
 static const struct field counts[] = {

@@ -22,7 +22,8 @@ enum { /* With the final zero. */
 struct plankey {
     char model[PLANKEY_MODEL_BYTES_MAX]; /* Its shapes: hparams_text(). */
     char dtype[PLANKEY_TYPE_BYTES_MAX];
-    char weights[PLANKEY_TYPE_BYTES_MAX]; /* Of the layers: dtype, or "int8". */
+    char weights[PLANKEY_TYPE_BYTES_MAX]; /* Of the layers: dtype, "int8" or "fp8". */
+    char kv[PLANKEY_TYPE_BYTES_MAX];      /* Of keys and values: dtype, or "fp8_e4m3". */
     char device[PLANKEY_DEVICE_BYTES_MAX];
     char library[PLANKEY_VERSION_BYTES_MAX]; /* Of matrix products, with its version. */
     char kernels[PLANKEY_VERSION_BYTES_MAX]; /* The version of our own. */
@@ -30,8 +31,8 @@ struct plankey {
     uint32_t units; /* Threads of a worker, or other units of its device. */
 };
 
-/* {"model": "...", "dtype": "bf16", "weights": "bf16", "tp": 1, "device": "...", "units": 2,
- *  "library": "...", "kernels": "..."} */
+/* {"model": "...", "dtype": "bf16", "weights": "bf16", "kv": "bf16", "tp": 1, "device": "...",
+ *  "units": 2, "library": "...", "kernels": "..."} */
 struct json *plankey_json(const struct plankey *key);
 
 /* Every text and number fits its field. -EINVAL with one line in error, and *key is garbage. */

@@ -33,6 +33,7 @@ struct run {
     uint32_t seed;
     const char *dtype;
     const char *weights;
+    const char *kv;
 };
 
 static int write_profile(void *context, const struct json *line)
@@ -57,8 +58,8 @@ static int profile_model(struct run *run)
     (void)snprintf(tokens, sizeof tokens, "%u", run->tokens_max);
     (void)snprintf(threads, sizeof threads, "%u", run->threads);
     (void)snprintf(seconds, sizeof seconds, "%u", run->seconds);
-    const char *const arguments[] = {"--measure", run->model, seed,         tokens, threads,
-                                     seconds,     run->dtype, run->weights, NULL};
+    const char *const arguments[] = {"--measure", run->model, seed,         tokens,  threads,
+                                     seconds,     run->dtype, run->weights, run->kv, NULL};
     const struct tune_worker worker = {.command = COMMAND,
                                        .device = run->device,
                                        .arguments = arguments,
@@ -69,7 +70,8 @@ static int profile_model(struct run *run)
 }
 
 static const char *const dtypes[] = {"auto", "bf16", "f32", NULL};
-static const char *const weights[] = {"auto", "int8", NULL};
+static const char *const weights[] = {"auto", "int8", "fp8", NULL};
+static const char *const kvs[] = {"auto", "fp8_e4m3", NULL};
 
 static bool is_one_of(const char *word, const char *const *words)
 {
@@ -88,7 +90,8 @@ int tune_profile_main(int argc, char **argv)
                       .tp = 1,
                       .device = "auto",
                       .dtype = "auto",
-                      .weights = "auto"};
+                      .weights = "auto",
+                      .kv = "auto"};
     const struct options_row rows[] = {
         {"model", OPTIONS_TEXT, 0, &run.model, "PATH", "the model, as in model.path"},
         {"json", OPTIONS_TEXT, 0, &run.out, "OUT", "write the profile to this file"},
@@ -98,6 +101,7 @@ int tune_profile_main(int argc, char **argv)
         {"seconds", OPTIONS_U32, 0, &run.seconds, "S", "how long to measure; default 120"},
         {"dtype", OPTIONS_TEXT, 0, &run.dtype, "T", "as in model.dtype; default auto"},
         {"weights", OPTIONS_TEXT, 0, &run.weights, "T", "as in model.weights; default auto"},
+        {"kv", OPTIONS_TEXT, 0, &run.kv, "T", "as in kv.dtype; default auto"},
         {"random-weights", OPTIONS_U32, 0, &run.seed, "SEED", TUNE_WORKER_SEED_HELP},
         {"device", OPTIONS_TEXT, 0, &run.device, "D", TUNE_WORKER_DEVICE_HELP},
         {"tp", OPTIONS_U32, 0, &run.tp, "N", "as in workers.tp; only 1 is measured"},
@@ -120,10 +124,10 @@ int tune_profile_main(int argc, char **argv)
         return options_wrong(COMMAND, "ranks together are not measured: --tp must be 1");
     }
     if (!is_one_of(run.dtype, dtypes) || !is_one_of(run.weights, weights)) {
-        return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto or int8");
+        return options_wrong(COMMAND, "--dtype is auto, bf16 or f32, --weights auto, int8 or fp8");
     }
-    if (!tune_worker_device(run.device)) {
-        return options_wrong(COMMAND, "--device is auto, cpu or cuda");
+    if (!is_one_of(run.kv, kvs) || !tune_worker_device(run.device)) {
+        return options_wrong(COMMAND, "--kv is auto or fp8_e4m3, --device auto, cpu or cuda");
     }
     return profile_model(&run);
 }

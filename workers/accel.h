@@ -49,6 +49,7 @@ struct accel_info {
     uint32_t units;             /* Streaming multiprocessors. */
     uint32_t unit_step;         /* Shares of them are multiples of this. */
     uint32_t rows_step;         /* Rows of x that products like best: where plans cut a batch. */
+    bool bytes;                 /* Has products of e4m3, see struct accel_product. */
     enum accel_sharing sharing; /* Final once there are lanes. */
 };
 
@@ -121,11 +122,17 @@ int accel_launch(struct accel *accel, uint32_t lane,
                  size_t bytes) MUST_CHECK;
 
 /* y (+)= x W^T: y[r][c] = sum over i of x[r][i] * w[c][i]. Sums are float. On one lane products
- * follow each other, so a lane's workspace is never used twice at a time. */
+ * follow each other, so a lane's workspace is never used twice at a time.
+ *
+ * With scales x and w are e4m3, the sum counts x_scale[r] * w_scale[c] times, and n and k are
+ * multiples of ACCEL_BYTES_STEP. */
+enum { ACCEL_BYTES_STEP = 16 };
 struct accel_product {
-    const void *x; /* act [rows][k] */
-    const void *w; /* act [n][k] */
-    void *y;       /* [rows][n], float or act */
+    const void *x;        /* act [rows][k] */
+    const void *w;        /* act [n][k] */
+    void *y;              /* [rows][n], float or act */
+    const float *x_scale; /* [rows] and */
+    const float *w_scale; /* [n], or both NULL */
     uint32_t rows;
     uint32_t n;
     uint32_t k;

@@ -62,6 +62,7 @@ static int describe(struct accel *accel, struct model_error *error)
     accel->info.memory_bytes = device.totalGlobalMem;
     accel->info.units = (uint32_t)device.multiProcessorCount;
     accel->info.rows_step = 128;
+    accel->info.bytes = device.major == 9 && device.minor == 0;
     accel->batches = driver >= 12080 && runtime >= 13000;
     return 0;
 }

@@ -18,7 +18,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 
-#define FILE_MAGIC 0x316f676c61756c73u /* "slualgo1" */
+#define FILE_MAGIC 0x326f676c61756c73u /* "slualgo2" */
 
 struct file_head {
     uint64_t magic;

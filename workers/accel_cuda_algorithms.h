@@ -25,8 +25,10 @@ struct algorithm_key {
     uint8_t float_y;
     uint8_t accumulate;
     uint8_t align_log2; /* Of x, w and y, at most 8. */
+    uint8_t bytes;      /* x and w are e4m3. */
+    uint8_t zeros[3];
 };
-static_assert(sizeof(struct algorithm_key) == 20, "no padding: keys are compared as bytes");
+static_assert(sizeof(struct algorithm_key) == 24, "no padding: keys are compared as bytes");
 
 struct algorithm {
     struct algorithm_key key; /* rows 0: free. */

@@ -101,9 +101,10 @@ void accel_cuda_products_close(struct accel_products *products)
 static uint8_t align_of(const struct accel_product *product)
 {
     const uint64_t act = kern_dtype_bytes(product->dtype);
+    const uint64_t in = product->w_scale ? 1 : act;
     const uint64_t out = product->float_y ? sizeof(float) : act;
     const uint64_t mixed = (uint64_t)(uintptr_t)product->x | (uint64_t)(uintptr_t)product->w |
-                           (uint64_t)(uintptr_t)product->y | product->k * act | product->n * out;
+                           (uint64_t)(uintptr_t)product->y | product->k * in | product->n * out;
     uint8_t log2 = 0;
     while (log2 < ALIGN_LOG2_MAX && (mixed >> log2 & 1) == 0) {
         log2++;
@@ -125,14 +126,42 @@ static struct algorithm_key key_of(const struct accel *accel, uint32_t lane,
         .float_y = product->float_y || exact,
         .accumulate = product->accumulate,
         .align_log2 = align_of(product),
+        .bytes = product->w_scale != NULL,
     };
 }
 
+/* Numbers of e4m3 count by a scale of their row. The library has such products for compute
+ * capability 9.0 alone (NVIDIA/CUDALibrarySamples, issue 270). */
+static cublasStatus_t scale(const struct accel_cuda_blas *blas, const struct accel_product *product,
+                            struct call *call)
+{
+    const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    const struct {
+        cublasLtMatmulDescAttributes_t name;
+        const void *value;
+        size_t bytes;
+    } settings[] = {
+        {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows},
+        {CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows},
+        {CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &product->w_scale, sizeof product->w_scale},
+        {CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &product->x_scale, sizeof product->x_scale},
+    };
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings && product->w_scale && !status; i++) {
+        status =
+            blas->set_product(&call->desc, settings[i].name, settings[i].value, settings[i].bytes);
+    }
+    return status;
+}
+
+/* The product, or its like with another number of rows. */
 static cublasStatus_t describe(const struct accel *accel, const struct algorithm_key *key,
-                               uint32_t rows, struct call *call)
+                               const struct accel_product *product, uint32_t rows,
+                               struct call *call)
 {
     const struct accel_cuda_blas *blas = &accel->products->blas;
     const cudaDataType_t act = key->dtype == KERN_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType_t in = key->bytes ? CUDA_R_8F_E4M3 : act;
     const cudaDataType_t out = key->float_y ? CUDA_R_32F : act;
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const bool hint = accel->products->hinted && key->units < accel->info.units;
@@ -148,10 +177,13 @@ static cublasStatus_t describe(const struct accel *accel, const struct algorithm
                                    sizeof units);
     }
     if (!status) {
-        status = blas->init_layout(&call->w, sizeof call->w, act, key->k, key->n, key->k);
+        status = scale(blas, product, call);
     }
     if (!status) {
-        status = blas->init_layout(&call->x, sizeof call->x, act, key->k, rows, key->k);
+        status = blas->init_layout(&call->w, sizeof call->w, in, key->k, key->n, key->k);
+    }
+    if (!status) {
+        status = blas->init_layout(&call->x, sizeof call->x, in, key->k, rows, key->k);
     }
     return status ? status : blas->init_layout(&call->y, sizeof call->y, out, key->n, rows, key->n);
 }
@@ -220,12 +252,12 @@ static int judge(struct accel *accel, cublasStatus_t status, const struct accel_
 
 /* The library's own first choice, remembered: asking costs some 50 us (not measured). */
 static cublasStatus_t choose(struct accel *accel, const struct algorithm_key *key,
-                             struct algorithm *chosen)
+                             const struct accel_product *product, struct algorithm *chosen)
 {
     struct call call;
     cublasLtMatmulHeuristicResult_t proposals[PROPOSALS_MAX];
     int count = 0;
-    cublasStatus_t status = describe(accel, key, key->rows, &call);
+    cublasStatus_t status = describe(accel, key, product, key->rows, &call);
     if (!status) {
         status = propose(accel, key, &call, proposals, &count);
     }
@@ -299,7 +331,7 @@ static int tune(struct accel *accel, uint32_t lane, const struct accel_product *
         return left ? left
                     : accel_cuda_fail(accel, "a product", "the device does not come to rest");
     }
-    cublasStatus_t status = describe(accel, &key, product->rows, &call);
+    cublasStatus_t status = describe(accel, &key, product, product->rows, &call);
     if (!status) {
         status = propose(accel, &key, &call, proposals, &count);
     }
@@ -364,11 +396,11 @@ static cublasStatus_t multiply_by(struct accel *accel, uint32_t lane,
     struct call call;
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
     if (!known) {
-        status = choose(accel, key, &chosen);
+        status = choose(accel, key, product, &chosen);
         known = &chosen;
     }
     if (!status) {
-        status = describe(accel, key, product->rows, &call);
+        status = describe(accel, key, product, product->rows, &call);
     }
     return status ? status : multiply(accel, lane, product, &call, &known->algo);
 }
@@ -376,6 +408,8 @@ static cublasStatus_t multiply_by(struct accel *accel, uint32_t lane,
 int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_product *product)
 {
     must(lane < accel->lane_count && (!product->accumulate || product->float_y));
+    must(!product->w_scale == !product->x_scale);
+    must(!product->w_scale || (product->n | product->k) % ACCEL_BYTES_STEP == 0);
     struct algorithm_key key = key_of(accel, lane, product);
     if (wants_tuning(accel, product, &key)) {
         const int error = tune(accel, lane, product);

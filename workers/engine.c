@@ -222,6 +222,10 @@ static int check_options(const struct engine_options *options, const struct hpar
                                "model.weights int8 needs AVX512_VNNI, which this CPU lacks: "
                                "set model.weights to auto");
     }
+    if (options->weights == MATMUL_WEIGHTS_FP8) {
+        return model_error_set(error, -ENOTSUP,
+                               "model.weights fp8 is for GPUs: set model.weights to auto");
+    }
     if (options->kv == ENGINE_KV_E4M3) {
         return model_error_set(error, -ENOTSUP,
                                "kv.dtype fp8_e4m3 is for GPUs: set kv.dtype to auto");

@@ -22,7 +22,7 @@ enum engine_kv { ENGINE_KV_DTYPE, ENGINE_KV_E4M3 };
 
 struct engine_options {
     enum kern_dtype dtype;       /* Weights, activations into products, KV. */
-    enum matmul_weights weights; /* Of the layers; int8 needs KERN_ISA_AVX512_VNNI. */
+    enum matmul_weights weights; /* Of the layers; int8 needs KERN_ISA_AVX512_VNNI, fp8 a GPU. */
     enum engine_kv kv;           /* E4M3: a byte a number in the pages, on GPUs. */
     unsigned isa;                /* kern_isa_detect(), or less for tests. */
     uint32_t threads;

@@ -68,13 +68,27 @@ struct engine {
                 * and nothing counts until it is joined again. */
 };
 
+/* Whether all products of a rank are such as the device has in e4m3. */
+static bool cuts_to_bytes(const struct engine_options *options, const struct hparams *hparams)
+{
+    const uint32_t step = ACCEL_BYTES_STEP * (options->ranks > 0 ? options->ranks : 1);
+    return hparams->hidden % step == 0 && hparams->ffn % step == 0 &&
+           hparams->heads * hparams->head_dim % step == 0 &&
+           hparams->kv_heads * hparams->head_dim % step == 0;
+}
+
 static int check_options(const struct engine_options *options, const struct hparams *hparams,
                          struct model_error *error)
 {
     const uint32_t whole = CUT_COLUMNS * (options->ranks > 0 ? options->ranks : 1);
     const char *text = NULL;
     if (options->weights == MATMUL_WEIGHTS_INT8) {
-        text = "model.weights int8 is for CPUs: set model.weights to auto";
+        text = "model.weights int8 is for CPUs: set model.weights to fp8 or auto";
+    } else if (options->weights == MATMUL_WEIGHTS_FP8 && hparams->experts > 0) {
+        text = "model.weights fp8 is for models without experts: set model.weights to auto";
+    } else if (options->weights == MATMUL_WEIGHTS_FP8 && !cuts_to_bytes(options, hparams)) {
+        text = "model.weights fp8 wants sizes of heads, rows and feed-forward parts that are "
+               "multiples of 16: set model.weights to auto";
     } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % CUT_COLUMNS > 0) {
         text = "the model's heads or rows have a size that no GPU kernel is for: "
                "set workers.device to cpu";
@@ -125,6 +139,7 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     const size_t rows = engine->options.rows_max;
     const size_t hidden = hparams->hidden;
     const size_t slots = tokens * (hparams->experts > 0 ? hparams->experts_used : 1);
+    const size_t bytes = model->weights == MATMUL_WEIGHTS_FP8 ? tokens : 0;
     const size_t own_q = cuda_own_q_columns(model);
     const size_t own_ffn = model->shard.ffn.count;
     batch_cuda_lay_out(&model->block, model, &engine->options, from);
@@ -138,6 +153,8 @@ static void lay_out_buffers(struct engine *engine, struct carve *from)
     model->gate_up = carve(from, slots, 2 * own_ffn * act);
     model->gated = carve(from, slots, hparams->ffn * act);
     lay_out_moe(engine, from);
+    model->cells = carve(from, bytes, cuda_widest(hparams));
+    model->cell_scale = carve(from, bytes, sizeof *model->cell_scale);
     model->sums = carve(from, attend_slot_floats(&shape, model->slots), sizeof(float));
     model->head_x = carve(from, rows, hidden * sizeof(float));
     model->head_in = carve(from, rows, hidden * act);
@@ -259,6 +276,12 @@ static int open_device(struct engine *engine, struct model_error *error)
     engine->model.units = info.units;
     engine->model.rows_step = info.rows_step;
     engine->model.slots = info.units * UNIT_SLOTS;
+    if (!status && engine->options.weights == MATMUL_WEIGHTS_FP8 && !info.bytes) {
+        status = model_error_set(error, -ENOTSUP,
+                                 "model.weights fp8 needs compute capability 9.0 (H100, H200), "
+                                 "which %s has not: set model.weights to auto",
+                                 info.name);
+    }
     return status;
 }
 
@@ -304,6 +327,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->model.shard = shard_of(hparams, options->rank, options->ranks > 0 ? options->ranks : 1);
     engine->model.dtype = options->dtype;
     engine->model.kv = options->kv;
+    engine->model.weights = options->weights;
     engine->model.page_tokens = options->page_tokens;
     engine->model.device_pages = options->device_pages;
     error->text[0] = '\0';

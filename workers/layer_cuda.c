@@ -16,6 +16,7 @@
 #include "kernels/cuda/embed_cuda.h"
 #include "kernels/cuda/feed_cuda.h"
 #include "kernels/cuda/norm_cuda.h"
+#include "kernels/cuda/quantise_cuda.h"
 #include "kernels/cuda/rope_cuda.h"
 #include "kernels/cuda/silu_cuda.h"
 
@@ -34,6 +35,13 @@ uint32_t cuda_own_q_columns(const struct cuda_model *model)
 uint32_t cuda_own_qkv_columns(const struct cuda_model *model)
 {
     return (model->shard.heads.count + 2 * model->shard.kv_heads.count) * model->hparams.head_dim;
+}
+
+uint32_t cuda_widest(const struct hparams *hparams)
+{
+    const uint32_t q = cuda_q_columns(hparams);
+    const uint32_t in = hparams->hidden > q ? hparams->hidden : q;
+    return in > hparams->ffn ? in : hparams->ffn;
 }
 
 uint32_t cuda_ctas(const struct cuda_model *model, uint32_t lane)
@@ -101,6 +109,11 @@ static int launch_decode(const void *args, struct CUstream_st *stream)
     return cuda_attend_decode(args, stream);
 }
 
+static int launch_quantise(const void *args, struct CUstream_st *stream)
+{
+    return cuda_quantise(args, stream);
+}
+
 static int launch_silu(const void *args, struct CUstream_st *stream)
 {
     return cuda_silu(args, stream);
@@ -124,22 +137,50 @@ static int norm(const struct cuda_model *model, const struct cuda_task *task, co
     return accel_launch(model->accel, cuda_lane(task), launch_norm, &args, sizeof args);
 }
 
-/* A product of act into act. */
+/* The product with a matrix of the layer. One of bytes wants x in bytes, too. A row's products come
+ * one after the other, whatever the plan: so each has the row's one place for them. */
+static int multiply_by(const struct cuda_model *model, const struct cuda_task *task,
+                       const struct cuda_matrix *matrix, struct accel_product product)
+{
+    const uint32_t lane = cuda_lane(task);
+    const size_t first = cuda_first(task);
+    int error = 0;
+    product.w = matrix->w;
+    product.rows = cuda_rows(task);
+    product.dtype = model->dtype;
+    if (matrix->scale) {
+        const struct cuda_quantise_args args = {
+            .x = product.x,
+            .q = model->cells + first * cuda_widest(&model->hparams),
+            .scale = model->cell_scale + first,
+            .rows = model->block.valid + task->nano,
+            .rows_max = product.rows,
+            .cols = product.k,
+            .ctas = cuda_ctas(model, lane),
+            .dtype = model->dtype,
+        };
+        product.x = args.q;
+        product.x_scale = args.scale;
+        product.w_scale = matrix->scale;
+        error = accel_launch(model->accel, lane, launch_quantise, &args, sizeof args);
+    }
+    return error ? error : accel_multiply(model->accel, lane, &product);
+}
+
+/* y = x W^T in acts, of buffers whose beginnings are given. */
 static int multiply(const struct cuda_model *model, const struct cuda_task *task,
-                    const struct accel_product *of)
+                    const struct cuda_matrix *matrix, const struct accel_product *of)
 {
     struct accel_product product = *of;
     product.x = cuda_act(model, (void *)of->x, cuda_first(task), of->k);
     product.y = cuda_act(model, of->y, cuda_first(task), of->n);
-    product.rows = cuda_rows(task);
-    product.dtype = model->dtype;
-    return accel_multiply(model->accel, cuda_lane(task), &product);
+    return multiply_by(model, task, matrix, product);
 }
 
 /* x += in W^T. With siblings the product is shared first, so that the sum is a number of x and one
  * of the product, whoever computed that. */
 static int add_product(const struct cuda_model *model, const struct cuda_task *task, void *in,
-                       uint32_t k, const void *w)
+                       uint32_t k, const struct cuda_matrix *matrix)
 {
     const struct cuda_share share = {
         .full = model->x + (size_t)cuda_first(task) * model->hparams.hidden,
@@ -151,16 +192,13 @@ static int add_product(const struct cuda_model *model, const struct cuda_task *t
     };
     const struct accel_product product = {
         .x = cuda_act(model, in, cuda_first(task), k),
-        .w = w,
         .y = cuda_own(model, &share),
-        .rows = cuda_rows(task),
         .n = model->shard.hidden.count,
         .k = k,
-        .dtype = model->dtype,
         .float_y = true,
         .accumulate = model->shard.ranks == 1,
     };
-    const int error = accel_multiply(model->accel, cuda_lane(task), &product);
+    const int error = multiply_by(model, task, matrix, product);
     return error ? error : cuda_share(model, task->batch, cuda_lane(task), &share);
 }
 
@@ -172,9 +210,8 @@ static int attention_norm(const struct cuda_model *model, const struct cuda_task
 /* qkv = normed Wqkv^T */
 static int kqv(const struct cuda_model *model, const struct cuda_task *task)
 {
-    return multiply(model, task,
+    return multiply(model, task, &model->layers[task->layer].qkv,
                     &(struct accel_product){.x = model->normed,
-                                            .w = model->layers[task->layer].qkv,
                                             .y = model->qkv,
                                             .n = cuda_own_qkv_columns(model),
                                             .k = model->hparams.hidden});
@@ -277,7 +314,7 @@ static int decode_attention(const struct cuda_model *model, const struct cuda_ta
 static int output(const struct cuda_model *model, const struct cuda_task *task)
 {
     return add_product(model, task, model->attended, cuda_q_columns(&model->hparams),
-                       model->layers[task->layer].output);
+                       &model->layers[task->layer].output);
 }
 
 static int ffn_norm(const struct cuda_model *model, const struct cuda_task *task)
@@ -288,9 +325,8 @@ static int ffn_norm(const struct cuda_model *model, const struct cuda_task *task
 /* gate_up = normed [Wgate; Wup]^T */
 static int up_gate(const struct cuda_model *model, const struct cuda_task *task)
 {
-    return multiply(model, task,
+    return multiply(model, task, &model->layers[task->layer].gate_up,
                     &(struct accel_product){.x = model->normed,
-                                            .w = model->layers[task->layer].gate_up,
                                             .y = model->gate_up,
                                             .n = 2 * model->shard.ffn.count,
                                             .k = model->hparams.hidden});
@@ -324,7 +360,7 @@ static int silu_mul(const struct cuda_model *model, const struct cuda_task *task
 static int down(const struct cuda_model *model, const struct cuda_task *task)
 {
     return add_product(model, task, model->gated, model->hparams.ffn,
-                       model->layers[task->layer].down);
+                       &model->layers[task->layer].down);
 }
 
 static int (*const operations[PLAN_OPERATION_COUNT])(const struct cuda_model *model,

@@ -9,9 +9,11 @@
 #include "workers/load_cuda.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "kernels/bf16.h"
+#include "kernels/e4m3.h"
 #include "workers/carve.h"
 
 enum {
@@ -31,7 +33,8 @@ struct load {
     uint32_t turn;
 };
 
-/* Rows of one tensor, and where they go: as `dtype` [rows][kept columns]. */
+/* Rows of one tensor, and where they go: as `dtype` [rows][kept columns], or, with scales, as e4m3
+ * whose greatest of a row is 448. */
 struct piece {
     enum weight_role role;
     uint32_t layer;
@@ -40,6 +43,7 @@ struct piece {
     struct span kept; /* Columns: all of a matrix, the rank's of a vector. */
     enum kern_dtype dtype;
     uint8_t *to;
+    float *scale; /* [rows] or NULL */
 };
 
 /* A block of a piece on its way: the job's context. */
@@ -49,8 +53,33 @@ struct block {
     uint32_t first; /* Row of the piece. */
     uint32_t chunk; /* Rows of a unit. */
     uint32_t rows;
-    uint8_t *half;
+    uint8_t *half; /* The rows; behind them their scales. */
 };
+
+static size_t row_bytes(const struct piece *piece)
+{
+    return piece->kept.count * (piece->scale ? 1 : kern_dtype_bytes(piece->dtype));
+}
+
+static float *scales_of(const struct block *block)
+{
+    return (float *)(block->half + block->rows * row_bytes(block->piece));
+}
+
+/* A row of the block in bytes. */
+static void store_bytes(const struct block *block, size_t row, const float *values)
+{
+    const size_t count = block->piece->kept.count;
+    uint8_t *to = block->half + row * count;
+    float largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmaxf(largest, fabsf(values[i]));
+    }
+    for (size_t i = 0; i < count; i++) {
+        to[i] = e4m3_from_float(values[i] * e4m3_inverse(largest));
+    }
+    scales_of(block)[row] = e4m3_scale(largest);
+}
 
 /* Rows [begin, begin + count) of the block, as read. */
 static void store_rows(const struct block *block, size_t begin, size_t count, const float *rows)
@@ -59,9 +88,13 @@ static void store_rows(const struct block *block, size_t begin, size_t count, co
     const size_t cols = weights_cols(block->load->weights, piece->role);
     const size_t kept = piece->kept.count;
     for (size_t row = 0; row < count; row++) {
+        const float *values = rows + row * cols + piece->kept.first;
+        if (piece->scale) {
+            store_bytes(block, begin + row, values);
+            continue;
+        }
         for (size_t i = 0; i < kept; i++) {
-            act_store(block->half, (begin + row) * kept + i,
-                      rows[row * cols + piece->kept.first + i], piece->dtype);
+            act_store(block->half, (begin + row) * kept + i, values[i], piece->dtype);
         }
     }
 }
@@ -100,11 +133,22 @@ static int take_half(struct load *load, uint8_t **out)
     return load->turn < 2 ? 0 : accel_fence(load->model->accel, half, COPY_TIMEOUT_US);
 }
 
+/* Before the half is sent: then its fence stands for them, too. */
+static int send_scales(struct load *load, const struct block *block)
+{
+    float *to = block->piece->scale;
+    if (!to) {
+        return 0;
+    }
+    const struct accel_copy copy = {to + block->first, scales_of(block), block->rows * sizeof *to};
+    return accel_copy(load->model->accel, 0, &copy, 1);
+}
+
 static int load_piece(struct load *load, const struct piece *piece)
 {
     const size_t cols = weights_cols(load->weights, piece->role);
-    const size_t row_bytes = piece->kept.count * kern_dtype_bytes(piece->dtype);
-    const uint32_t most = (uint32_t)(load->half_bytes / row_bytes);
+    const size_t bytes = row_bytes(piece);
+    const uint32_t most = (uint32_t)(load->half_bytes / (bytes + sizeof *piece->scale));
     int error = 0;
     for (uint32_t first = 0; first < piece->rows && !error; first += most) {
         const uint32_t rest = piece->rows - first;
@@ -120,7 +164,8 @@ static int load_piece(struct load *load, const struct piece *piece)
         error = take_half(load, &block.half);
         if (!error) {
             crew_run(load->crew, &job);
-            error = send_half(load, piece->to + first * row_bytes, block.rows * row_bytes);
+            error = send_scales(load, &block);
+            error = error ? error : send_half(load, piece->to + first * bytes, block.rows * bytes);
         }
     }
     return error;
@@ -128,7 +173,7 @@ static int load_piece(struct load *load, const struct piece *piece)
 
 /* The rank's rows of a role, or of one of its experts, to the next place of a stack. */
 static int load_part(struct load *load, enum weight_role role, uint32_t layer, uint32_t expert,
-                     uint8_t **to)
+                     struct cuda_matrix *to)
 {
     const struct hparams *hparams = &load->model->hparams;
     const bool shared = role != WEIGHT_GATE && role != WEIGHT_UP && role != WEIGHT_DOWN;
@@ -143,8 +188,10 @@ static int load_part(struct load *load, enum weight_role role, uint32_t layer, u
                                 .rows = own.count,
                                 .kept = {0, cols},
                                 .dtype = load->model->dtype,
-                                .to = *to};
-    *to += (size_t)own.count * cols * kern_dtype_bytes(piece.dtype);
+                                .to = to->w,
+                                .scale = to->scale};
+    to->w = piece.to + own.count * row_bytes(&piece);
+    to->scale = to->scale ? to->scale + own.count : NULL;
     return load_piece(load, &piece);
 }
 
@@ -194,17 +241,17 @@ static int load_layer(struct load *load, uint32_t layer)
 {
     const struct cuda_layer *at = &load->model->layers[layer];
     const uint32_t experts = load->model->hparams.experts;
-    uint8_t *qkv = at->qkv;
-    uint8_t *output = at->output;
-    uint8_t *gate_up = at->gate_up;
-    uint8_t *down = at->down;
-    uint8_t *router = at->router;
+    struct cuda_matrix qkv = at->qkv;
+    struct cuda_matrix output = at->output;
+    struct cuda_matrix gate_up = at->gate_up;
+    struct cuda_matrix down = at->down;
+    struct cuda_matrix router = {.w = at->router};
     int error = load_vectors(load, layer);
     error = error ? error : load_part(load, WEIGHT_Q, layer, 0, &qkv);
     error = error ? error : load_part(load, WEIGHT_K, layer, 0, &qkv);
     error = error ? error : load_part(load, WEIGHT_V, layer, 0, &qkv);
     error = error ? error : load_part(load, WEIGHT_O, layer, 0, &output);
-    if (router) {
+    if (at->router) {
         error = error ? error : load_part(load, WEIGHT_ROUTER, layer, 0, &router);
     }
     for (uint32_t expert = 0; expert < (experts > 0 ? experts : 1) && !error; expert++) {
@@ -261,8 +308,8 @@ static int load_kv_scale(struct load *load)
 static int load_all(struct load *load, uint32_t positions)
 {
     struct cuda_model *model = load->model;
-    uint8_t *embed = model->embed;
-    uint8_t *head = model->head;
+    struct cuda_matrix embed = {.w = model->embed};
+    struct cuda_matrix head = {.w = model->head};
     int error = load_rope(load, positions);
     if (model->kv_scale) {
         error = error ? error : load_kv_scale(load);
@@ -281,6 +328,15 @@ static int load_all(struct load *load, uint32_t positions)
     return error;
 }
 
+static struct cuda_matrix lay_out_matrix(const struct cuda_model *model, uint64_t rows,
+                                         uint32_t columns, struct carve *from)
+{
+    const bool bytes = model->weights == MATMUL_WEIGHTS_FP8;
+    const size_t cell_bytes = bytes ? 1 : kern_dtype_bytes(model->dtype);
+    return (struct cuda_matrix){.w = carve(from, rows, columns * cell_bytes),
+                                .scale = carve(from, bytes ? rows : 0, sizeof(float))};
+}
+
 static void lay_out_layer(const struct cuda_model *model, struct cuda_layer *layer,
                           struct carve *from)
 {
@@ -297,10 +353,11 @@ static void lay_out_layer(const struct cuda_model *model, struct cuda_layer *lay
         .bias = carve(from, hparams->family->qkv_bias ? qkv : 0, sizeof(float)),
         .q_norm = carve(from, norms, sizeof(float)),
         .k_norm = carve(from, norms, sizeof(float)),
-        .qkv = carve(from, qkv, hidden * act),
-        .output = carve(from, own_hidden, cuda_q_columns(hparams) * act),
-        .gate_up = carve(from, 2 * experts * model->shard.ffn.count, hidden * act),
-        .down = carve(from, experts * own_hidden, hparams->ffn * act),
+        .qkv = lay_out_matrix(model, qkv, hparams->hidden, from),
+        .output = lay_out_matrix(model, own_hidden, cuda_q_columns(hparams), from),
+        .gate_up =
+            lay_out_matrix(model, 2 * experts * model->shard.ffn.count, hparams->hidden, from),
+        .down = lay_out_matrix(model, experts * own_hidden, hparams->ffn, from),
         .router = carve(from, hparams->experts, hidden * act),
     };
 }

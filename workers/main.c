@@ -180,6 +180,11 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 static int open_engine(struct worker *worker, const struct weights *weights,
                        struct model_error *error)
 {
+    static const enum matmul_weights weights_of[] = {
+        [CONFIG_WEIGHTS_AUTO] = MATMUL_WEIGHTS_DTYPE,
+        [CONFIG_WEIGHTS_INT8] = MATMUL_WEIGHTS_INT8,
+        [CONFIG_WEIGHTS_FP8] = MATMUL_WEIGHTS_FP8,
+    };
     const struct config *config = &worker->config;
     const struct hparams *hparams = weights_hparams(weights);
     const unsigned isa = kern_isa_detect();
@@ -188,8 +193,7 @@ static int open_engine(struct worker *worker, const struct weights *weights,
     worker->dtype = choose_dtype(config, isa);
     const struct engine_options options = {
         .dtype = worker->dtype,
-        .weights = config->model.weights == CONFIG_WEIGHTS_INT8 ? MATMUL_WEIGHTS_INT8
-                                                                : MATMUL_WEIGHTS_DTYPE,
+        .weights = weights_of[config->model.weights],
         .kv = config->kv.dtype == CONFIG_KV_DTYPE_E4M3 ? ENGINE_KV_E4M3 : ENGINE_KV_DTYPE,
         .isa = isa,
         .threads = config->workers.threads > 0 ? config->workers.threads : cores,

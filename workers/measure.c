@@ -294,17 +294,19 @@ int measure_main(int argc, char **argv)
     struct measure *measure = calloc(1, sizeof *measure);
     must(measure);
     struct rig *rig = &measure->rig;
-    if (argc != 8 || !rig_number(argv[2], 0, UINT32_MAX, &rig->seed) ||
+    if (argc != 9 || !rig_number(argv[2], 0, UINT32_MAX, &rig->seed) ||
         !rig_number(argv[3], TOKENS_MIN, TOKENS_LIMIT, &rig->tokens_max) ||
         !rig_number(argv[4], 1, RIG_THREADS_MAX, &rig->threads) ||
         !rig_number(argv[5], 1, RIG_SECONDS_MAX, &measure->seconds)) {
-        (void)fputs("usage: WORKER --measure MODEL SEED TOKENS_MAX THREADS SECONDS DTYPE WEIGHTS\n",
+        (void)fputs("usage: WORKER --measure MODEL SEED TOKENS_MAX THREADS SECONDS DTYPE WEIGHTS "
+                    "KV\n",
                     stderr);
         free(measure);
         return 2;
     }
     rig->dtype = argv[6];
     rig->weights = argv[7];
+    rig->kv = argv[8];
     rig->context_max = contexts[sizeof contexts / sizeof contexts[0] - 1] + rig->tokens_max;
     rig->timed = true;
     int code = rig_open(rig, argv[1]);

@@ -22,17 +22,22 @@
 #include "workers/engine.h"
 #include "workers/shard.h"
 
+struct cuda_matrix {
+    void *w;      /* act [rows][columns]; e4m3 with */
+    float *scale; /* [rows], or NULL */
+};
+
 struct cuda_layer {
     float *attention_norm; /* [hidden] */
     float *ffn_norm;       /* [hidden] */
     float *bias;           /* [own QKV], NULL where the family has none */
     float *q_norm;         /* [D], as k_norm: NULL where the family has none */
     float *k_norm;
-    void *qkv;     /* act [own QKV][hidden]: q rows, k rows, v rows */
-    void *output;  /* act [own hidden][Q] */
-    void *gate_up; /* act [experts][2 * own ffn][hidden]: gate rows, up rows; dense: of one */
-    void *down;    /* act [experts][own hidden][ffn] */
-    void *router;  /* act [experts][hidden], NULL when dense */
+    struct cuda_matrix qkv;     /* [own QKV][hidden]: q rows, k rows, v rows */
+    struct cuda_matrix output;  /* [own hidden][Q] */
+    struct cuda_matrix gate_up; /* [experts][2 * own ffn][hidden]: gate rows, up rows; dense: one */
+    struct cuda_matrix down;    /* [experts][own hidden][ffn] */
+    void *router;               /* act [experts][hidden], NULL when dense */
 };
 
 /*
@@ -76,6 +81,7 @@ struct cuda_model {
     struct shard shard;
     enum kern_dtype dtype;
     enum engine_kv kv;
+    enum matmul_weights weights; /* Of the layers. */
     uint32_t page_tokens;
     uint32_t device_pages;
     uint32_t slots;     /* Of attention's sums. */
@@ -107,6 +113,8 @@ struct cuda_model {
     void *gate_up;           /* act [tokens][2 * own ffn]; slots of experts */
     void *gated;             /* act [tokens][ffn]; slots of experts */
     struct cuda_moe moe;     /* Empty without experts. */
+    uint8_t *cells;          /* e4m3 [tokens][cuda_widest()] a product's x, with fp8 weights; */
+    float *cell_scale;       /* [tokens] both NULL without them */
     float *sums;             /* attend_slot_floats() */
     float *head_x;           /* [rows][hidden] */
     void *head_in;           /* act [rows][hidden] */
@@ -161,6 +169,9 @@ static inline void *cuda_act(const struct cuda_model *model, void *buffer, size_
 uint32_t cuda_q_columns(const struct hparams *hparams);
 uint32_t cuda_own_q_columns(const struct cuda_model *model);
 uint32_t cuda_own_qkv_columns(const struct cuda_model *model);
+
+/* Columns of the widest x of a layer's products. */
+uint32_t cuda_widest(const struct hparams *hparams);
 
 /* CTAs that a launch on a lane may have at once; 0: no limit, the lane has all of the device. */
 uint32_t cuda_ctas(const struct cuda_model *model, uint32_t lane);

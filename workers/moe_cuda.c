@@ -142,7 +142,7 @@ static int expert_up_gate(const struct cuda_model *model, const struct cuda_task
     struct cuda_experts_args args = {
         .x = cuda_act(model, model->normed, cuda_first(task), hparams->hidden),
         .row = model->moe.row + slot,
-        .w = model->layers[task->layer].gate_up,
+        .w = model->layers[task->layer].gate_up.w,
         .y = cuda_act(model, model->gate_up, slot, 2 * (size_t)model->shard.ffn.count),
         .n = 2 * model->shard.ffn.count,
         .k = hparams->hidden,
@@ -190,7 +190,7 @@ static int expert_down(const struct cuda_model *model, const struct cuda_task *t
     const struct cuda_share share = share_slots(model, task, model->moe.down, hparams->hidden);
     struct cuda_experts_args args = {
         .x = cuda_act(model, model->gated, slot, hparams->ffn),
-        .w = model->layers[task->layer].down,
+        .w = model->layers[task->layer].down.w,
         .y = cuda_own(model, &share),
         .n = model->shard.hidden.count,
         .k = hparams->ffn,

@@ -121,6 +121,7 @@ int rehearse_main(int argc, char **argv)
         rig->dtype =
             rehearsal->file[0].key.dtype; /* The others' must be the same: it is checked. */
         rig->weights = rehearsal->file[0].key.weights;
+        rig->kv = rehearsal->file[0].key.kv;
         rig->tokens_max = regime->tokens;
         rig->context_max = regime->context + regime->tokens + 1;
         code = rig_open(rig, argv[1]);

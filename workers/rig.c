@@ -65,6 +65,7 @@ static int open_engine(struct rig *rig, const struct weights *weights)
 {
     const struct hparams *hparams = weights_hparams(weights);
     const bool int8 = strcmp(rig->weights, "int8") == 0;
+    const bool fp8 = strcmp(rig->weights, "fp8") == 0;
     const unsigned isa = kern_isa_detect();
     struct model_error error = {"out of memory"};
     if (rig->context_max > hparams->positions_max) {
@@ -75,7 +76,10 @@ static int open_engine(struct rig *rig, const struct weights *weights)
     }
     const struct engine_options options = {
         .dtype = choose_dtype(rig, isa),
-        .weights = int8 ? MATMUL_WEIGHTS_INT8 : MATMUL_WEIGHTS_DTYPE,
+        .weights = int8  ? MATMUL_WEIGHTS_INT8
+                   : fp8 ? MATMUL_WEIGHTS_FP8
+                         : MATMUL_WEIGHTS_DTYPE,
+        .kv = strcmp(rig->kv, "fp8_e4m3") == 0 ? ENGINE_KV_E4M3 : ENGINE_KV_DTYPE,
         .isa = isa,
         .threads = rig->threads,
         .tokens_max = rig->tokens_max,

@@ -26,7 +26,8 @@ struct rig {
     uint32_t threads;     /* the threads, */
     uint32_t seed;        /* the seed of random weights, 0 for the model's own, */
     const char *dtype;    /* "auto", "bf16" or "f32" as in model.dtype, */
-    const char *weights;  /* and "int8", or else as dtype. */
+    const char *weights;  /* "int8" or "fp8", or else as dtype, */
+    const char *kv;       /* and "fp8_e4m3", or else as dtype. */
     struct plankey key;   /* What profiles and plan files of this rig are for. */
     uint32_t sequence_pages;
     uint32_t *pages; /* [tokens_max][sequence_pages]. From a pool of thousands in turn, so that

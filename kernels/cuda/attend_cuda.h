@@ -9,6 +9,7 @@
  *
  * With kv_scale, pages hold e4m3 instead: a key or value is the number there times the scale of its
  * head. Products are those of the numbers, in bf16 exactly or in float; the scales come in behind.
+ * A NaN among keys stays one; among values it would count as 480, so cuda_rope() puts it in both.
  *
  * In decode, the positions that a row sees are cut into splits, aligned to ATTEND_SPLIT; the sums
  * of a split are added to those before it, in order, by the one CTA that has the whole row or by

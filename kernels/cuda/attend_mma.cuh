@@ -68,8 +68,8 @@ template <int DIM> GPU_DEVICE void attend_mma_keys(uint32_t b[4], const gpu_e4m3
         const uint32_t word =
             *(const uint32_t *)(tile + (lane / 4 + 8 * h) * attend_tile<DIM, gpu_e4m3>::PITCH +
                                 k * 16 + lane % 4 * 4);
-        b[2 * h] = gpu_widen_e4m3(word << 8);
-        b[2 * h + 1] = gpu_widen_e4m3(word);
+        b[2 * h] = gpu_widen_e4m3_nan(word << 8);
+        b[2 * h + 1] = gpu_widen_e4m3_nan(word);
     }
 }
 

@@ -33,12 +33,17 @@ template <> __device__ __forceinline__ gpu_e4m3 gpu_act<gpu_e4m3>(float value)
     return {(uint8_t)(sign | (size < 0x1p-6f ? small : large - (120 << 3)))};
 }
 
-/* Two e4m3, in bytes 1 and 3 of a register, as two bf16. The first product makes 480 of NaN, which
- * would hide it; the second is infinite of 480 alone, and infinity times 0 is NaN again. */
+/* Two e4m3, in bytes 1 and 3 of a register, as two bf16. NaN becomes 480, */
 GPU_DEVICE uint32_t gpu_widen_e4m3(uint32_t bytes)
 {
     const uint32_t low = (bytes >> 4 & 0x07f007f0u) | (bytes & 0x80008000u);
-    const uint32_t wide = gpu_fma_bf16x2(low, 0x7b807b80u, 0x80008000u);    /* low * 2^120 - 0 */
+    return gpu_fma_bf16x2(low, 0x7b807b80u, 0x80008000u); /* low * 2^120 - 0 */
+}
+
+/* ... or NaN: of 480 alone the first product is infinite, and infinity times 0 is NaN. */
+GPU_DEVICE uint32_t gpu_widen_e4m3_nan(uint32_t bytes)
+{
+    const uint32_t wide = gpu_widen_e4m3(bytes);
     const uint32_t beyond = gpu_fma_bf16x2(wide, 0x7b097b09u, 0x80008000u); /* * 1.07 * 2^119 */
     return gpu_fma_bf16x2(beyond, 0, wide);
 }

@@ -19,7 +19,8 @@ template <class Act> struct rope_head {
     gpu_e4m3 *cell;    /* here, of numbers that count for unit. */
     float unit;
     float scale;
-    uint32_t half; /* Pairs to rotate. */
+    uint32_t half;  /* Pairs to rotate. */
+    uint32_t value; /* From a key that goes to cells to its value; else 0. */
 };
 
 /* Where head `index` of a row, counted over q, k and v, comes from and goes to. */
@@ -44,6 +45,7 @@ GPU_DEVICE rope_head<Act> head_of(const struct cuda_rope_args &args, uint32_t ro
         const uint64_t at = (slot * args.page_tokens + token) * dim;
         head.to = args.kv_scale ? nullptr : (Act *)args.pool + at;
         head.cell = (gpu_e4m3 *)args.pool + at;
+        head.value = args.kv_scale && !is_v ? args.kv_heads * dim : 0;
         head.unit = args.kv_scale ? args.kv_scale[index - args.heads] : 1;
     }
     return head;
@@ -66,8 +68,9 @@ GPU_DEVICE void store(const rope_head<Act> &head, uint32_t d, const float values
         rows_store<Width>(head.to + d, values);
         return;
     }
-    for (int i = 0; i < Width; i++) {
-        head.cell[d + i] = gpu_act<gpu_e4m3>(values[i] / head.unit);
+    for (int i = 0; i < Width; i++) { /* Attention sees a NaN among keys alone. */
+        const float value = head.value > 0 ? gpu_float(head.x[head.value + d + i]) : 0;
+        head.cell[d + i] = gpu_act<gpu_e4m3>(isnan(value) ? value : values[i] / head.unit);
     }
 }
 

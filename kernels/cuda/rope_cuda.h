@@ -20,7 +20,8 @@ struct CUstream_st;
  *   [K, V][kv head][page_tokens][head_dim]
  *
  * without padding. Two rows never name the same (page, token). With kv_scale a page holds e4m3, the
- * nearest to k or v over the scale of its head, as attend_cuda.h reads them; past 448, 448.
+ * nearest to k or v over the scale of its head, as attend_cuda.h reads them; past 448, 448. There k
+ * is NaN also where v is.
  */
 struct cuda_rope_args {
     const void *qkv;          /* act [rows][(heads + 2 * kv_heads) * D] */

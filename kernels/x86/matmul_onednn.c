@@ -180,8 +180,9 @@ int matmul_shape_open(struct matmul_shape **out, const struct matmul_options *op
 {
     must(options->n > 0 && options->k > 0 && options->rows_max > 0);
     const unsigned isa = kern_isa_detect();
-    if (options->weights == MATMUL_WEIGHTS_INT8 &&
-        (!(isa & KERN_ISA_AVX512_VNNI) || options->k > MATMUL_INT8_K_MAX)) {
+    const bool narrow = (isa & KERN_ISA_AVX512_VNNI) && options->k <= MATMUL_INT8_K_MAX;
+    if (options->weights == MATMUL_WEIGHTS_FP8 ||
+        (options->weights == MATMUL_WEIGHTS_INT8 && !narrow)) {
         return -ENOTSUP;
     }
     struct matmul_shape *shape = calloc(1, sizeof *shape);

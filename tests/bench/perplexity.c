@@ -1,7 +1,10 @@
 /*
- * perplexity.c - perplexity MODEL TEXT [f32|bf16|int8|int8-f32] [TOKENS]: how well a model
- * foretells a text in one number format; int8 is of the weights, with bf16 or f32 around it. Not a
- * test: the accuracy rows of docs/benchmarks.md come from here.
+ * perplexity.c - perplexity MODEL TEXT TOKENS FORMAT...: how well a model foretells a text in each
+ * of some number formats, and how often its first choice is the one of the first of them. int8 is
+ * of the weights, with bf16 or f32 around it; fp8 of the weights and kv8 of keys and values, on a
+ * GPU. Not a test: the
+ * accuracy rows of docs/benchmarks.md come from here. Built for the emulated device, too
+ * (perplexity_emu).
  *
  * The text's first TOKENS are cut into windows that run side by side, one token of each a step.
  * Tokens of a window's second half are scored, so that each has at least half a window before it.
@@ -21,8 +24,8 @@ enum {
     ROWS_MAX = 64,
     PAGE_TOKENS = 16,
     WINDOW_PAGES = WINDOW / PAGE_TOKENS,
-    TOKENS_DEFAULT = 16384,
     TOKENS_MAX = 1 << 20,
+    FIRST_FORMAT = 4,     /* Among the arguments. */
     TOKEN_TEXT_BYTES = 8, /* More than a token of any language takes on average. */
 };
 
@@ -30,17 +33,26 @@ static const struct numbers {
     const char *name;
     enum kern_dtype dtype;
     enum matmul_weights weights;
+    enum engine_kv kv;
 } all_numbers[] = {
-    {"f32", KERN_F32, MATMUL_WEIGHTS_DTYPE},
-    {"bf16", KERN_BF16, MATMUL_WEIGHTS_DTYPE},
-    {"int8", KERN_BF16, MATMUL_WEIGHTS_INT8},
-    {"int8-f32", KERN_F32, MATMUL_WEIGHTS_INT8},
+    {"f32", KERN_F32, MATMUL_WEIGHTS_DTYPE, ENGINE_KV_DTYPE},
+    {"bf16", KERN_BF16, MATMUL_WEIGHTS_DTYPE, ENGINE_KV_DTYPE},
+    {"int8", KERN_BF16, MATMUL_WEIGHTS_INT8, ENGINE_KV_DTYPE},
+    {"int8-f32", KERN_F32, MATMUL_WEIGHTS_INT8, ENGINE_KV_DTYPE},
+    {"fp8", KERN_BF16, MATMUL_WEIGHTS_FP8, ENGINE_KV_DTYPE},
+    {"fp8-f32", KERN_F32, MATMUL_WEIGHTS_FP8, ENGINE_KV_DTYPE},
+    {"fp8-kv8", KERN_BF16, MATMUL_WEIGHTS_FP8, ENGINE_KV_E4M3},
+    {"kv8", KERN_BF16, MATMUL_WEIGHTS_DTYPE, ENGINE_KV_E4M3},
+    {"kv8-f32", KERN_F32, MATMUL_WEIGHTS_DTYPE, ENGINE_KV_E4M3},
 };
 
 struct score {
     double logprob; /* Sum over the scored tokens. */
     uint64_t tokens;
-    uint64_t best; /* Of these the model's first choice. */
+    uint64_t best;     /* Of these the model's first choice. */
+    uint64_t alike;    /* Of these with the first format's first choice. */
+    bool first;        /* This is that format: */
+    uint32_t *choices; /* its choices are noted here. */
 };
 
 /* The text's beginning, cut between characters. */
@@ -98,7 +110,10 @@ static void take_logits(const struct probe *probe, uint32_t row, uint32_t id, st
     kern_ops_init(&ops, kern_isa_detect());
     ops.logits(&args);
     score->logprob += (double)logits[id] - (double)stats.max - log((double)stats.sum);
-    score->tokens++;
+    if (score->first) {
+        score->choices[score->tokens] = stats.argmax;
+    }
+    score->alike += stats.argmax == score->choices[score->tokens++];
     score->best += stats.argmax == id;
 }
 
@@ -145,38 +160,56 @@ static const struct numbers *numbers_by_name(const char *name)
     return NULL;
 }
 
+/* The first `windows` windows of ids in one format. */
+static void run_format(const char *model, const struct numbers *numbers, const uint32_t *ids,
+                       uint32_t windows, struct score *score)
+{
+    struct probe probe = probe_open(model, (struct engine_options){.dtype = numbers->dtype,
+                                                                   .weights = numbers->weights,
+                                                                   .kv = numbers->kv,
+                                                                   .isa = kern_isa_detect(),
+                                                                   .threads = 2,
+                                                                   .rows_max = ROWS_MAX,
+                                                                   .context_max = WINDOW,
+                                                                   .page_tokens = PAGE_TOKENS});
+    for (uint32_t first = 0; first < windows; first += ROWS_MAX) {
+        const uint32_t rows = windows - first < ROWS_MAX ? windows - first : ROWS_MAX;
+        run_windows(&probe, ids + (size_t)first * WINDOW, rows, score);
+    }
+    probe_close(&probe);
+    (void)printf("%-8s perplexity %.4f, first choice right %.2f %%, alike %.2f %%, %llu tokens\n",
+                 numbers->name, exp(-score->logprob / (double)score->tokens),
+                 100.0 * (double)score->best / (double)score->tokens,
+                 100.0 * (double)score->alike / (double)score->tokens,
+                 (unsigned long long)score->tokens);
+    (void)fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
-    const struct numbers *numbers = numbers_by_name(argc > 3 ? argv[3] : "bf16");
-    const unsigned long wanted = argc > 4 ? strtoul(argv[4], NULL, 10) : TOKENS_DEFAULT;
-    if (argc < 3 || argc > 5 || !numbers || wanted < WINDOW || wanted > TOKENS_MAX) {
-        (void)fprintf(stderr, "usage: perplexity MODEL TEXT [f32|bf16|int8|int8-f32] [TOKENS]\n");
+    const unsigned long wanted = argc > FIRST_FORMAT ? strtoul(argv[3], NULL, 10) : 0;
+    bool known = wanted >= WINDOW && wanted <= TOKENS_MAX;
+    for (int i = FIRST_FORMAT; i < argc; i++) {
+        known = known && numbers_by_name(argv[i]);
+    }
+    if (!known) {
+        (void)fprintf(stderr, "usage: perplexity MODEL TEXT TOKENS FORMAT...; a format is f32, "
+                              "bf16, int8, int8-f32, kv8 or kv8-f32\n");
         return 2;
     }
     uint32_t *ids = calloc(wanted, sizeof *ids);
-    must(ids);
+    uint32_t *choices = calloc(wanted, sizeof *choices);
+    must(ids && choices);
     const uint32_t windows = tokenise(argv[1], argv[2], ids, (uint32_t)wanted) / WINDOW;
-    struct probe probe = probe_open(argv[1], (struct engine_options){.dtype = numbers->dtype,
-                                                                     .weights = numbers->weights,
-                                                                     .isa = kern_isa_detect(),
-                                                                     .threads = 2,
-                                                                     .rows_max = ROWS_MAX,
-                                                                     .context_max = WINDOW,
-                                                                     .page_tokens = PAGE_TOKENS});
-    struct score score = {0};
-    for (uint32_t first = 0; first < windows; first += ROWS_MAX) {
-        const uint32_t rows = windows - first < ROWS_MAX ? windows - first : ROWS_MAX;
-        run_windows(&probe, ids + (size_t)first * WINDOW, rows, &score);
-    }
-    probe_close(&probe);
-    free(ids);
-    if (score.tokens == 0) {
+    if (windows == 0) {
         (void)fprintf(stderr, "perplexity: %s is shorter than %d tokens\n", argv[2], (int)WINDOW);
-        return EXIT_FAILURE;
+        exit(EXIT_FAILURE);
     }
-    (void)printf("%-8s perplexity %.4f, first choice right %.2f %%, %llu tokens scored\n",
-                 numbers->name, exp(-score.logprob / (double)score.tokens),
-                 100.0 * (double)score.best / (double)score.tokens,
-                 (unsigned long long)score.tokens);
+    for (int i = FIRST_FORMAT; i < argc; i++) {
+        struct score score = {.choices = choices, .first = i == FIRST_FORMAT};
+        run_format(argv[1], numbers_by_name(argv[i]), ids, windows, &score);
+    }
+    free(choices);
+    free(ids);
     return 0;
 }

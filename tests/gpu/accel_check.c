@@ -19,6 +19,7 @@
 
 #include "base/prng.h"
 #include "kernels/bf16.h"
+#include "kernels/e4m3.h"
 #include "tests/gpu/occupy_cuda.h"
 #include "workers/accel.h"
 
@@ -26,6 +27,7 @@ enum {
     SMALL_UNITS = 32, /* Of lane 1; lane 2 has the others; lane 0 all. */
     LANES = 3,
     EVENTS = 4,
+    SCALE_BYTES = 4096, /* Room for those of rows. */
     DEADLINE_US = 10000000,
     ITEMS = 1 << 20,
     EXIT_NO_GPU = 3,
@@ -241,49 +243,65 @@ struct matrices {
     float *y; /* [rows][n], what the device made of them */
 };
 
-static float rounded(float value, enum kern_dtype dtype)
+/* Of x and w: acts, or bytes of e4m3. */
+enum cell { CELL_F32, CELL_BF16, CELL_E4M3 };
+
+static const size_t cell_bytes[] = {[CELL_F32] = 4, [CELL_BF16] = 2, [CELL_E4M3] = 1};
+
+static float rounded(float value, enum cell cell)
 {
-    return dtype == KERN_BF16 ? bf16_to_float(bf16_from_float(value)) : value;
+    return cell == CELL_BF16   ? bf16_to_float(bf16_from_float(value))
+           : cell == CELL_E4M3 ? e4m3_to_float(e4m3_from_float(value))
+                               : value;
 }
 
-static void send(struct scene *scene, void *to, const float *values, size_t count,
-                 enum kern_dtype dtype)
+static void send(struct scene *scene, void *to, const float *values, size_t count, enum cell cell)
 {
     for (size_t i = 0; i < count; i++) {
-        if (dtype == KERN_BF16) {
+        if (cell == CELL_BF16) {
             ((uint16_t *)scene->host)[i] = bf16_from_float(values[i]);
+        } else if (cell == CELL_E4M3) {
+            ((uint8_t *)scene->host)[i] = e4m3_from_float(values[i]);
         } else {
             ((float *)scene->host)[i] = values[i];
         }
     }
-    put_copy(scene, 0, to, scene->host, (count * kern_dtype_bytes(dtype) + 3) / 4);
+    put_copy(scene, 0, to, scene->host, (count * cell_bytes[cell] + 3) / 4);
     finish(scene, 0);
 }
 
-static float *draw(uint64_t seed, size_t count, enum kern_dtype dtype)
+static float *draw(uint64_t seed, size_t count, enum cell cell)
 {
     float *values = malloc(count * sizeof *values);
     assert_non_null(values);
     for (size_t i = 0; i < count; i++) {
-        values[i] = rounded(prng_uniform(seed, i, 0) - 0.5f, dtype);
+        values[i] = rounded(prng_uniform(seed, i, 0) - 0.5f, cell);
     }
     return values;
 }
 
 /* Runs a product of random operands on a lane and holds it against sums in double. */
 static void check_product(struct scene *scene, uint32_t lane, struct accel_product product,
-                          bool tuned)
+                          bool tuned, bool bytes)
 {
     const size_t outs = (size_t)product.rows * product.n;
     const enum kern_dtype dtype = product.dtype;
-    float *x = draw(product.rows, (size_t)product.rows * product.k, dtype);
-    float *w = draw(product.n, (size_t)product.n * product.k, dtype);
+    const enum cell cell = bytes ? CELL_E4M3 : dtype == KERN_BF16 ? CELL_BF16 : CELL_F32;
+    float *x = draw(product.rows, (size_t)product.rows * product.k, cell);
+    float *w = draw(product.n, (size_t)product.n * product.k, cell);
+    float *scale = draw(7, product.rows + product.n, CELL_F32);
     uint8_t *const device = (uint8_t *)scene->to;
     product.x = scene->from;
     product.w = device;
     product.y = device + (2 << 20);
-    send(scene, scene->from, x, (size_t)product.rows * product.k, dtype);
-    send(scene, device, w, (size_t)product.n * product.k, dtype);
+    send(scene, scene->from, x, (size_t)product.rows * product.k, cell);
+    send(scene, device, w, (size_t)product.n * product.k, cell);
+    if (bytes) {
+        product.x_scale = (float *)(device + (1 << 20));
+        product.w_scale = (float *)(device + (1 << 20) + SCALE_BYTES);
+        send(scene, device + (1 << 20), scale, product.rows, CELL_F32);
+        send(scene, device + (1 << 20) + SCALE_BYTES, scale + product.rows, product.n, CELL_F32);
+    }
     if (tuned) {
         accel_tune(scene->accel);
         assert_int_equal(accel_multiply(scene->accel, lane, &product), 0);
@@ -302,6 +320,7 @@ static void check_product(struct scene *scene, uint32_t lane, struct accel_produ
         for (uint32_t j = 0; j < product.k; j++) {
             sum += (double)x[i / product.n * product.k + j] * w[i % product.n * product.k + j];
         }
+        sum *= bytes ? (double)scale[i / product.n] * scale[product.rows + i % product.n] : 1;
         const bool wide = product.float_y || dtype == KERN_F32;
         const float got =
             wide ? ((float *)scene->host)[i] : bf16_to_float(((uint16_t *)scene->host)[i]);
@@ -314,6 +333,7 @@ static void check_product(struct scene *scene, uint32_t lane, struct accel_produ
     }
     free(x);
     free(w);
+    free(scale);
 }
 
 static void test_products(void **state)
@@ -332,7 +352,36 @@ static void test_products(void **state)
                 .accumulate = kind == 3,
             };
             for (uint32_t lane = 0; lane < LANES; lane++) {
-                check_product(scene, lane, product, kind >= 2);
+                check_product(scene, lane, product, kind >= 2, false);
+            }
+        }
+    }
+}
+
+/* Of bytes, with scales of rows. */
+static void test_products_of_bytes(void **state)
+{
+    struct scene *scene = *state;
+    static const uint32_t shapes[][3] = {
+        {1, 64, 64}, {3, 576, 576}, {64, 512, 256}, {17, 192, 320}};
+    struct accel_info info;
+    accel_info(scene->accel, &info);
+    if (!info.bytes) {
+        print_message("skipped: %s has none\n", info.name);
+        skip();
+    }
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        for (uint32_t kind = 0; kind < 4; kind++) {
+            const struct accel_product product = {
+                .rows = shapes[i][0],
+                .n = shapes[i][1],
+                .k = shapes[i][2],
+                .dtype = kind == 0 ? KERN_F32 : KERN_BF16,
+                .float_y = kind != 1,
+                .accumulate = kind == 3,
+            };
+            for (uint32_t lane = 0; lane < LANES; lane++) {
+                check_product(scene, lane, product, kind >= 2, true);
             }
         }
     }
@@ -343,8 +392,8 @@ static void test_float_rows_do_not_depend_on_each_other(void **state)
 {
     struct scene *scene = *state;
     enum { N = 576, K = 576, ROWS = 96 };
-    float *x = draw(5, (size_t)ROWS * K, KERN_F32);
-    float *w = draw(6, (size_t)N * K, KERN_F32);
+    float *x = draw(5, (size_t)ROWS * K, CELL_F32);
+    float *w = draw(6, (size_t)N * K, CELL_F32);
     float *all = malloc((size_t)ROWS * N * sizeof *all);
     assert_non_null(all);
     uint8_t *const device = (uint8_t *)scene->to;
@@ -356,8 +405,8 @@ static void test_float_rows_do_not_depend_on_each_other(void **state)
                                     .k = K,
                                     .dtype = KERN_F32,
                                     .float_y = true};
-    send(scene, scene->from, x, (size_t)ROWS * K, KERN_F32);
-    send(scene, device, w, (size_t)N * K, KERN_F32);
+    send(scene, scene->from, x, (size_t)ROWS * K, CELL_F32);
+    send(scene, device, w, (size_t)N * K, CELL_F32);
     static const uint32_t counts[] = {ROWS, 1, 2, 7, 33, 64};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         const size_t outs = (size_t)counts[i] * N;
@@ -397,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_parts_of_a_cut_share_no_unit),
         cmocka_unit_test(test_graph_keeps_the_order_of_lanes),
         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_products_of_bytes),
         cmocka_unit_test(test_float_rows_do_not_depend_on_each_other),
         cmocka_unit_test(test_first_failure_sticks),
     };

@@ -172,7 +172,7 @@ static void print_key(const char *folder)
     struct accel_info info;
     struct hparams hparams;
     struct model_error error = {""};
-    struct plankey key = {.dtype = "bf16", .weights = "bf16", .tp = 1};
+    struct plankey key = {.dtype = "bf16", .weights = "bf16", .kv = "bf16", .tp = 1};
     if (weights_peek(&hparams, folder, &error) || accel_open(&accel, 0, &error)) {
         (void)fprintf(stderr, "%s\n", error.text);
         exit(EXIT_FAILURE);

@@ -94,6 +94,19 @@ def test_pages_of_bytes_change_no_token_in_company(own_agent, tmp_path):
     check_company(agents[1], ask_alone(agents[1]))
 
 
+def test_weights_of_bytes_change_no_token_in_company(own_agent, tmp_path):
+    agent = own_agent({"model.path": made(tmp_path, "qwen2"), **SETTINGS, "workers.device": "cuda",
+                       "model.weights": "fp8"})
+    check_company(agent, ask_alone(agent))
+
+
+def test_experts_in_bytes_are_refused(make_agent, tmp_path):
+    agent = make_agent({"model.path": made(tmp_path, "mixtral"), **SETTINGS,
+                        "workers.device": "cuda", "model.weights": "fp8"})
+    assert agent.spawn().wait(30) != 0
+    assert "model.weights fp8" in agent.log() and "experts" in agent.log()
+
+
 def test_a_failed_device_costs_nobody_a_token(own_agent, tmp_path):
     """It fails again and again: each worker ends with the reason, which the supervisor logs, and
     the next one replays."""

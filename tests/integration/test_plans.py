@@ -75,8 +75,8 @@ def said(agent, words):
 
 def key_of_this_machine(make_agent, folder, layout=None):
     """Each refusal names one thing that differs, and what it should be."""
-    key = {"model": "m", "dtype": "d", "weights": "w", "tp": 9, "device": "none", "units": 99,
-           "library": "none 0", "kernels": "0"}
+    key = {"model": "m", "dtype": "d", "weights": "w", "kv": "k", "tp": 9, "device": "none",
+           "units": 99, "library": "none 0", "kernels": "0"}
     expected = None
     while True:
         write_plans(folder, key, ranks=layout is not None)

@@ -129,6 +129,7 @@ def refused(make_agent, settings, *words):
     ({"workers.count": 3, "workers.tp": 3}, ["workers.tp 3", "KV heads"]),
     ({"model.dtype": "int3"}, ["model.dtype"]),
     ({"model.weights": "int4"}, ["model.weights", "int8"]),
+    ({"model.weights": "fp8"}, ["model.weights", "for GPUs", "auto"]),
     ({"chat.template": "baroque"}, ["chat.template"]),
     ({"zmq.bind": "tcp://0.0.0.0:5999"}, ["0.0.0.0"]),
     ({"zmq.bind": "tcp://*:5999"}, ["tcp://*:5999"]),

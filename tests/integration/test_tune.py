@@ -103,6 +103,7 @@ def test_what_is_wrong_is_named(profile, model, tmp_path):
     assert_fails(tune("profile", "--model", model), 2, "--json")
     assert_fails(tune("profile", "--model", model, "--json", out, "--tp", 2), 2, "not measured")
     assert_fails(tune("profile", "--model", model, "--json", out, "--dtype", "int8"), 2, "--dtype")
+    assert_fails(tune("profile", "--model", model, "--json", out, "--kv", "int8"), 2, "--kv")
     out.write_text("{}")
     assert_fails(tune("plan", "--profile", out, "--out", tmp_path), 1, "profile")
     assert_fails(tune("plan", "--profile", profile, "--out", tmp_path, "--regime", "1:2:3"), 2,

@@ -55,6 +55,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(check_cuda_embed),
         cmocka_unit_test(check_cuda_norm),
         cmocka_unit_test(check_cuda_silu),
+        cmocka_unit_test(check_cuda_quantise),
         cmocka_unit_test(check_cuda_weave),
         cmocka_unit_test(check_cuda_logits),
         cmocka_unit_test(check_cuda_route),

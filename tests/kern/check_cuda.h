@@ -38,6 +38,7 @@ void check_cuda_feed(void **state);
 void check_cuda_embed(void **state);
 void check_cuda_norm(void **state);
 void check_cuda_silu(void **state);
+void check_cuda_quantise(void **state);
 void check_cuda_weave(void **state);
 void check_cuda_logits(void **state);
 void check_cuda_route(void **state);

@@ -475,7 +475,7 @@ static void stain_round(struct check_cuda *check)
         .position = check_between(random, first_seen(&scene, past), past + rows - 1),
         .kv_head = check_between(random, 0, scene.shape.kv_heads - 1),
         .d = check_between(random, 0, scene.shape.head_dim - 1),
-        .value = check_between(random, 0, 1),
+        .value = !scene.kv_scale && check_between(random, 0, 1),
     };
     put_stain(&scene, &stain);
     void *out = attend(&scene, scene.sequences, 1, SLOTS_MAX);

@@ -215,6 +215,25 @@ static bool is_nearest(uint8_t cell, float value, enum kern_dtype dtype)
     return cell % 128 != 127;
 }
 
+/* Makes a number of a value NaN. Its cell in the pool, or SIZE_MAX. */
+static size_t stain(struct check_cuda *check, const struct rope_case *c)
+{
+    struct check_random *random = &check->random;
+    const struct cuda_rope_args *args = &c->cuda;
+    const size_t heads = (size_t)args->heads + 2 * (size_t)args->kv_heads;
+    if (c->rows == 0 || check_between(random, 0, 1)) {
+        return SIZE_MAX;
+    }
+    const uint32_t row = check_between(random, 0, c->rows - 1);
+    const uint32_t head = check_between(random, 0, args->kv_heads - 1);
+    const uint32_t d = check_between(random, 0, args->head_dim - 1);
+    const size_t slot = ((size_t)args->page[row] * 2 + 1) * args->kv_heads + head;
+    act_store((void *)args->qkv, ((row + 1) * heads - args->kv_heads + head) * args->head_dim + d,
+              NAN, check->dtype);
+    return (slot * args->page_tokens + args->position[row] % args->page_tokens) * args->head_dim +
+           d;
+}
+
 /* The cells of e4m3 pages are what pages of acts hold, rounded; the others stay. */
 static void rope_bytes_round(struct check_cuda *check)
 {
@@ -232,11 +251,14 @@ static void rope_bytes_round(struct check_cuda *check)
     }
     args.kv_scale = scale;
     args.pool = cells;
+    const size_t stained = stain(check, &c);
     assert_int_equal(cuda_rope(&c.cuda, check->stream), 0);
     assert_int_equal(cuda_rope(&args, check->stream), 0);
     for (size_t i = 0; i < c.pool_values; i++) {
         const float value = act_load(c.cuda.pool, i, check->dtype);
-        if (isnan(value)) {
+        if (i == stained || i + c.cuda.kv_heads * head_values == stained) {
+            assert_int_equal(cells[i] % 128, 127); /* Of the value, and of its key. */
+        } else if (isnan(value)) {
             assert_int_equal(cells[i], POISON);
         } else {
             assert_true(

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/prng.h"
 #include "kernels/bf16.h"
+#include "kernels/e4m3.h"
 #include "tests/kern/emu/emu_fault.h"
 #include "tests/kern/emu/emu_launch.h"
 #include "workers/accel.h"
@@ -189,6 +190,7 @@ void accel_info(struct accel *accel, struct accel_info *out)
         .units = UNITS,
         .unit_step = UNIT_STEP,
         .rows_step = ROWS_STEP,
+        .bytes = !getenv("SLUICE_EMU_OLD"), /* For a test of the refusal. */
         .sharing = ACCEL_SHARING_HINTS,
     };
 }
@@ -259,6 +261,12 @@ static void store_sum(const struct accel_product *product, size_t at, float sum)
     }
 }
 
+static float load(const struct accel_product *product, const void *array, size_t i)
+{
+    return product->x_scale ? e4m3_to_float(((const uint8_t *)array)[i])
+                            : act_load(array, i, product->dtype);
+}
+
 /* Some rows side by side, which vectors of the host's do at once. Each sum goes from 0 to k. */
 static void multiply_rows(const struct accel_product *product, size_t first, float *x)
 {
@@ -267,19 +275,21 @@ static void multiply_rows(const struct accel_product *product, size_t first, flo
     memset(x, 0, k * PRODUCT_ROWS * sizeof *x);
     for (size_t r = 0; r < rows; r++) {
         for (size_t i = 0; i < k; i++) {
-            x[i * PRODUCT_ROWS + r] = act_load(product->x, (first + r) * k + i, product->dtype);
+            x[i * PRODUCT_ROWS + r] = load(product, product->x, (first + r) * k + i);
         }
     }
     for (size_t c = 0; c < product->n; c++) {
         float sum[PRODUCT_ROWS] = {0};
         for (size_t i = 0; i < k; i++) {
-            const float w = act_load(product->w, c * k + i, product->dtype);
+            const float w = load(product, product->w, c * k + i);
             for (size_t r = 0; r < PRODUCT_ROWS; r++) {
                 sum[r] += x[i * PRODUCT_ROWS + r] * w;
             }
         }
         for (size_t r = 0; r < rows; r++) {
-            store_sum(product, (first + r) * product->n + c, sum[r]);
+            const float scale =
+                product->x_scale ? product->x_scale[first + r] * product->w_scale[c] : 1;
+            store_sum(product, (first + r) * product->n + c, sum[r] * scale);
         }
     }
 }
@@ -511,6 +521,8 @@ int accel_launch(struct accel *accel, uint32_t lane,
 int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_product *product)
 {
     must(!product->accumulate || product->float_y);
+    must(!product->w_scale == !product->x_scale);
+    must(!product->w_scale || (product->n | product->k) % ACCEL_BYTES_STEP == 0);
     struct emu_entry entry = {.kind = EMU_PRODUCT, .as.product = *product};
     return product->rows > 0 ? put(accel, lane, &entry) : 0;
 }

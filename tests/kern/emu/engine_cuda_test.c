@@ -42,15 +42,19 @@ enum {
 #define BF16_ERROR_MAX 0.06 /* Relative, of a row's logits: the CPU's bf16 engine has 0.01. */
 
 /* Keys and values keep 4 bits: each is off by 2^-4 of itself at most, by 0.026 in the root mean
- * square, and attention's part of the logits is off by no more; three times that is an error. */
-#define E4M3_ERROR_MAX 0.08
+ * square, and attention's part of the logits is off by no more; four times that is an error. */
+#define E4M3_ERROR_MAX 0.10
+
+/* A number of a product is off by 0.026 * sqrt(2), as x and w both are, and four products a layer
+ * and three layers add up like noise: 0.13. Twice that is an error. */
+#define FP8_ERROR_MAX 0.26
 
 static const struct tiny_model dense = {.hidden = 32,
                                         .layers = 3,
                                         .heads = 4,
                                         .kv_heads = 2,
                                         .head_dim = 16,
-                                        .ffn = 40,
+                                        .ffn = 48,
                                         .vocab = 61,
                                         .positions = CONTEXT,
                                         .seed = 5};
@@ -146,13 +150,16 @@ static void fill_past(struct bed *bed)
 }
 
 /* seed: of the device's order; 0: as it comes. Expected are the bits of the sequential plan. */
-static struct bed *bed_open(const struct tiny_model *model, const char *seed)
+static struct bed *bed_open(const struct tiny_model *model, enum matmul_weights weights,
+                            const char *seed)
 {
     struct bed *bed = calloc(1, sizeof *bed);
     must(bed && setenv("SLUICE_EMU_SEED", seed, 1) == 0);
     tiny_model_write(model, bed->path);
     bed->layers = model->layers;
-    bed->probe = probe_open(bed->path, usual());
+    struct engine_options options = usual();
+    options.weights = weights;
+    bed->probe = probe_open(bed->path, options);
     graph_build(&bed->graph, model->experts > 0, 1, GRAPH_INSIDE);
     const char *own = getenv("SLUICE_SEED");
     bed->dice.seed = own ? strtoull(own, NULL, 10) : 1;
@@ -207,11 +214,12 @@ static void deal(struct bed *bed, struct plan *plan)
     plan->hash = plan_hash(plan);
 }
 
-static void check_lanes(const struct tiny_model *model, const char *seed)
+static void check_lanes(const struct tiny_model *model, enum matmul_weights weights,
+                        const char *seed)
 {
     struct plan *plan = calloc(1, sizeof *plan);
     must(plan);
-    struct bed *bed = bed_open(model, seed);
+    struct bed *bed = bed_open(model, weights, seed);
     for (uint64_t i = 0; i < PLANS; i++) {
         char error[VERIFY_ERROR_BYTES_MAX];
         bed->dice.throws = 1000 * i;
@@ -229,15 +237,16 @@ static void check_lanes(const struct tiny_model *model, const char *seed)
 static void any_lanes_give_the_same_bits(void **state)
 {
     (void)state;
-    check_lanes(&dense, "0");
-    check_lanes(&experts, "0");
+    check_lanes(&dense, MATMUL_WEIGHTS_DTYPE, "0");
+    check_lanes(&experts, MATMUL_WEIGHTS_DTYPE, "0");
 }
 
 static void any_order_gives_the_same_bits(void **state)
 {
     (void)state;
-    check_lanes(&dense, "1");
-    check_lanes(&experts, "2");
+    check_lanes(&dense, MATMUL_WEIGHTS_DTYPE, "1");
+    check_lanes(&experts, MATMUL_WEIGHTS_DTYPE, "2");
+    check_lanes(&dense, MATMUL_WEIGHTS_FP8, "3");
 }
 
 /* A plan without one of its edges between lanes comes out wrong in some order. */
@@ -247,7 +256,7 @@ static void every_event_is_needed(void **state)
     struct plan *whole = calloc(2, sizeof *whole);
     must(whole);
     struct plan *plan = whole + 1;
-    struct bed *bed = bed_open(&dense, "3");
+    struct bed *bed = bed_open(&dense, MATMUL_WEIGHTS_DTYPE, "3");
     split_into(bed, 1, whole);
     for (uint32_t i = 0; i < whole->nano_count; i++) {
         whole->nano[i].lane = (uint16_t)(i % 2);
@@ -283,7 +292,7 @@ static void every_event_is_needed(void **state)
 static void feeds_what_it_sampled(void **state)
 {
     (void)state;
-    struct bed *bed = bed_open(&dense, "4");
+    struct bed *bed = bed_open(&dense, MATMUL_WEIGHTS_DTYPE, "4");
     const size_t vocab = bed->probe.vocab;
     const struct sample_params greedy = {.top_p = 1};
     const struct engine_choice choice = {
@@ -315,14 +324,23 @@ static void feeds_what_it_sampled(void **state)
     bed_close(bed);
 }
 
+/* The types of numbers of an engine, and how it differs from that in float. */
+struct numbers {
+    enum kern_dtype dtype;
+    enum engine_kv kv;
+    enum matmul_weights weights;
+    double error_max; /* Relative, of a row's logits, more than 0. */
+    uint32_t kv_share;
+};
+
 /* Logits of a prompt in two chunks and of a few tokens behind it, with any one's experts. Bytes of
  * the KV pool. */
-static uint64_t feed_prompt(const char *path, enum kern_dtype dtype, enum engine_kv kv,
-                            float *logits)
+static uint64_t feed_prompt(const char *path, const struct numbers *numbers, float *logits)
 {
     struct engine_options options = usual();
-    options.dtype = dtype;
-    options.kv = kv;
+    options.dtype = numbers->dtype;
+    options.kv = numbers->kv;
+    options.weights = numbers->weights;
     struct probe probe = probe_open(path, options);
     const uint64_t kv_bytes = engine_kv_bytes(probe.engine);
     for (uint32_t i = 0; i < PROMPT_STEPS; i++) {
@@ -350,23 +368,20 @@ static double relative_error(const float *got, const float *want, size_t count)
     return sqrt(error / square);
 }
 
-/* Each row of logits is off those in float, by no more than allowed; the pool takes a share of
- * theirs. */
-static void check_near(const struct tiny_model *model, enum kern_dtype dtype, enum engine_kv kv,
-                       double allowed)
+static void check_near(const struct tiny_model *model, const struct numbers *numbers)
 {
+    static const struct numbers exact = {.dtype = KERN_F32};
     char path[TINY_MODEL_PATH_BYTES];
     const size_t count = (size_t)PROMPT_STEPS * model->vocab;
-    const uint64_t share = kv == ENGINE_KV_E4M3 ? 4 : dtype == KERN_BF16 ? 2 : 1;
     float *logits = calloc(2 * count, sizeof *logits);
     must(logits && setenv("SLUICE_EMU_SEED", "0", 1) == 0);
     tiny_model_write(model, path);
-    const uint64_t kv_bytes = feed_prompt(path, KERN_F32, ENGINE_KV_DTYPE, logits);
-    assert_int_equal(feed_prompt(path, dtype, kv, logits + count), kv_bytes / share);
+    const uint64_t kv_bytes = feed_prompt(path, &exact, logits);
+    assert_int_equal(feed_prompt(path, numbers, logits + count), kv_bytes / numbers->kv_share);
     for (size_t first = 0; first < count; first += model->vocab) {
         const double error = relative_error(logits + count + first, logits + first, model->vocab);
         print_message("  relative error %.1e\n", error);
-        assert_true(error > 0 && error < allowed);
+        assert_true(error > 0 && error < numbers->error_max);
     }
     tiny_model_remove(path);
     free(logits);
@@ -386,17 +401,42 @@ static void bf16_is_near_f32(void **state)
 {
     (void)state;
     const struct tiny_model all = all_experts();
-    check_near(&dense, KERN_BF16, ENGINE_KV_DTYPE, BF16_ERROR_MAX);
-    check_near(&all, KERN_BF16, ENGINE_KV_DTYPE, BF16_ERROR_MAX);
+    const struct numbers bf16 = {.dtype = KERN_BF16, .error_max = BF16_ERROR_MAX, .kv_share = 2};
+    check_near(&dense, &bf16);
+    check_near(&all, &bf16);
 }
 
 static void e4m3_pages_are_near_f32(void **state)
 {
     (void)state;
     const struct tiny_model all = all_experts();
-    check_near(&dense, KERN_F32, ENGINE_KV_E4M3, E4M3_ERROR_MAX);
-    check_near(&dense, KERN_BF16, ENGINE_KV_E4M3, BF16_ERROR_MAX + E4M3_ERROR_MAX);
-    check_near(&all, KERN_F32, ENGINE_KV_E4M3, 3 * E4M3_ERROR_MAX); /* As bf16's are larger. */
+    struct numbers pages = {
+        .dtype = KERN_F32, .kv = ENGINE_KV_E4M3, .error_max = E4M3_ERROR_MAX, .kv_share = 4};
+    check_near(&dense, &pages);
+    pages.error_max = 3 * E4M3_ERROR_MAX; /* As bf16's are larger. */
+    check_near(&all, &pages);
+    pages.dtype = KERN_BF16;
+    pages.error_max = BF16_ERROR_MAX + E4M3_ERROR_MAX;
+    check_near(&dense, &pages);
+}
+
+/* Weights and what they are multiplied with keep 4 bits; so do the pages, last. */
+static void fp8_weights_are_near_f32(void **state)
+{
+    (void)state;
+    struct numbers fp8 = {.dtype = KERN_F32,
+                          .weights = MATMUL_WEIGHTS_FP8,
+                          .error_max = FP8_ERROR_MAX,
+                          .kv_share = 1};
+    check_near(&dense, &fp8);
+    fp8.dtype = KERN_BF16;
+    fp8.error_max += BF16_ERROR_MAX;
+    fp8.kv_share = 2;
+    check_near(&dense, &fp8);
+    fp8.kv = ENGINE_KV_E4M3;
+    fp8.error_max += E4M3_ERROR_MAX;
+    fp8.kv_share = 4;
+    check_near(&dense, &fp8);
 }
 
 /* A copy of a sequence's pages answers as the sequence does. Of more pairs than a launch takes the
@@ -590,6 +630,12 @@ static void refuses_what_it_cannot_do(void **state)
     options.weights = MATMUL_WEIGHTS_INT8;
     assert_int_equal(open_with(&options, &error), -ENOTSUP);
     assert_non_null(strstr(error.text, "model.weights"));
+    options.weights = MATMUL_WEIGHTS_FP8;
+    assert_int_equal(open_with(&options, &error), 0);
+    must(setenv("SLUICE_EMU_OLD", "1", 1) == 0);
+    assert_int_equal(open_with(&options, &error), -ENOTSUP);
+    must(unsetenv("SLUICE_EMU_OLD") == 0);
+    assert_non_null(strstr(error.text, "set model.weights to auto"));
 }
 
 int main(void)
@@ -604,6 +650,7 @@ int main(void)
         cmocka_unit_test(e4m3_pages_are_copied),
         cmocka_unit_test(a_nan_stays_in_e4m3_pages),
         cmocka_unit_test(a_hang_has_an_end),
+        cmocka_unit_test(fp8_weights_are_near_f32),
         cmocka_unit_test(times_each_operation),
         cmocka_unit_test(parted_plans_get_parts),
         cmocka_unit_test(buckets_are_few_and_tight),

@@ -44,6 +44,7 @@ static int set_up(void **state)
     fixture->key = (struct plankey){.model = "model",
                                     .dtype = "f32",
                                     .weights = "f32",
+                                    .kv = "f32",
                                     .device = "device",
                                     .library = "library 1",
                                     .kernels = "kernels 1",

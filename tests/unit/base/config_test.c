@@ -182,7 +182,8 @@ static void mistakes_name_file_line_and_key(void **state)
     refuses("models:\n  path: m\n", "F:1: models: there is no such section");
     refuses("kv.page_tokens: 16\n", "F:1: kv.page_tokens: there is no such section");
     refuses("model:\n  path: m\n  dtype: f64\n", "F:3: model.dtype: must be auto, bf16 or f32");
-    refuses("model:\n  path: m\n  weights: int4\n", "F:3: model.weights: must be auto or int8");
+    refuses("model:\n  path: m\n  weights: int4\n",
+            "F:3: model.weights: must be auto, int8 or fp8");
     refuses("model: {path: m}\nworkers:\n  count: 0\n",
             "F:3: workers.count: must be a whole number from 1 to 16");
     refuses("model: {path: m}\nworkers:\n  count: 99999999999999999999\n",

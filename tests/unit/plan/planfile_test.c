@@ -34,6 +34,7 @@ static struct planfile make_file(const struct graph *graph)
         .key = {.model = "a \"model\"",
                 .dtype = "bf16",
                 .weights = "int8",
+                .kv = "e4m3",
                 .device = "cpu",
                 .library = "products 3.1",
                 .kernels = "0.1 abc",
@@ -114,6 +115,7 @@ static void refuses_what_is_malformed(void **state)
     expect_malformed(line, "\"plan\"", "\"plans\"", "plan must be 1");
     expect_malformed(line, "\"dtype\"", "\"type\"", "dtype must be a text");
     expect_malformed(line, "\"weights\"", "\"w\"", "weights must be a text");
+    expect_malformed(line, "\"kv\"", "\"k\"", "kv must be a text");
     expect_malformed(line, "\"library\"", "\"l\"", "library must be a text");
     expect_malformed(line, "\"kernels\"", "\"k\"", "kernels must be a text");
     expect_malformed(line, "\"key\"", "\"keys\"", "key: model must be a text");
@@ -156,6 +158,7 @@ static void refuses_what_is_stale(void **state)
     key.model[0] = 'b', expect_refused(&file, &key, -ESTALE, "the model \"a \"model\"\", this");
     key = file.key, key.dtype[0] = 'c', expect_refused(&file, &key, -ESTALE, "dtype \"bf16\"");
     key = file.key, key.weights[0] = 0, expect_refused(&file, &key, -ESTALE, "weights \"int8\"");
+    key = file.key, key.kv[1] = '5', expect_refused(&file, &key, -ESTALE, "kv \"e4m3\"");
     key = file.key, key.device[0] = 'g', expect_refused(&file, &key, -ESTALE, "is \"gpu\"");
     key = file.key, key.library[9] = '2';
     expect_refused(&file, &key, -ESTALE, "the library \"products 3.1\", this is \"products 2.1\"");

@@ -20,15 +20,15 @@ static struct profile *make_profile(void)
     struct profile *profile = calloc(1, sizeof *profile);
     struct plan *all = calloc(1, sizeof *all);
     assert_true(profile && all);
-    *profile =
-        (struct profile){.key = {"model", "bf16", "int8", "device", "library", "kernels", 1, 4},
-                         .layers = 3,
-                         .share = {2, 4},
-                         .share_count = 2,
-                         .context = {100, 200},
-                         .context_count = 2,
-                         .token = {16, 32, 64},
-                         .token_count = 3};
+    *profile = (struct profile){
+        .key = {"model", "bf16", "int8", "bf16", "device", "library", "kernels", 1, 4},
+        .layers = 3,
+        .share = {2, 4},
+        .share_count = 2,
+        .context = {100, 200},
+        .context_count = 2,
+        .token = {16, 32, 64},
+        .token_count = 3};
     plan_sequential(all, false);
     for (uint32_t i = 0; i < all->nano_count; i++) {
         const uint32_t operation = all->nano[i].operation;

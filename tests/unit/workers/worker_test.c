@@ -215,6 +215,7 @@ static void expect_identity(const struct link *core)
     assert_true(key.model[0] && key.device[0] && key.kernels[0]);
     assert_string_equal(key.dtype, "f32");
     assert_string_equal(key.weights, "f32");
+    assert_string_equal(key.kv, "f32");
     assert_memory_equal(key.library, "oneDNN ", 7);
     assert_int_equal(key.tp, 1);
     assert_int_equal(key.units, THREADS);
