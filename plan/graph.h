@@ -44,8 +44,7 @@ enum graph_buffer {
 };
 
 enum graph_collectives { /* How ranks meet. One rank: GRAPH_INSIDE, and nothing is gathered. */
-                         GRAPH_INSIDE,  /* Operations gather what the next one wants, as CPU workers
-                                           do. */
+                         GRAPH_INSIDE,  /* Operations gather what the next wants, as workers do. */
                          GRAPH_REDUCE,  /* Operations of their own: all-gather or all-reduce around
                                            O, then all-reduce. */
                          GRAPH_SCATTER, /* The same with reduce-scatter and all-gather at the

@@ -35,7 +35,7 @@ enum plan_operation {
     PLAN_EXPERT_DOWN,
     PLAN_COMBINE,
     /* Between ranks, where collectives are operations of their own (plan/graph.h). No worker runs
-     * these yet: those of the CPU gather inside the operations above, on one lane. */
+     * these yet: all gather inside the operations above, on one lane. */
     PLAN_ATTENDED_GATHER, /* All-gather of attention's output, before O split by columns. */
     PLAN_OUTPUT_GATHER,   /* All-gather of that O's output. */
     PLAN_OUTPUT_PART,     /* O split by rows: a sum over the rank's own heads. */

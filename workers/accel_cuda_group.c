@@ -50,24 +50,6 @@ void accel_cuda_group_close(struct accel *accel)
     }
 }
 
-/* -ECANCELED once nothing runs any more, or -EIO. */
-static int leave(struct accel *accel)
-{
-    comm_end(accel->group.comm);
-    accel_cuda_group_close(accel);
-    return accel_cuda_idle(accel, LEAVE_TIMEOUT_US)
-               ? -ECANCELED
-               : accel_cuda_fail(accel, "a gather", "does not end");
-}
-
-int accel_cuda_group_check(struct accel *accel)
-{
-    if (!accel->nccl || (!comm_poll(accel->group.comm) && !comm_nccl_check(accel->nccl))) {
-        return 0;
-    }
-    return leave(accel);
-}
-
 /* Whether the epoch is over, as the core may be about to tell. */
 static bool ends_soon(struct comm *comm)
 {
@@ -77,6 +59,27 @@ static bool ends_soon(struct comm *comm)
         (void)nanosleep(&pause, NULL);
     }
     return comm_error(comm) != 0;
+}
+
+/* After a gather failed or the epoch ended. -ECANCELED; -EIO: NCCL failed by itself, or what runs
+ * does not end. */
+static int leave(struct accel *accel)
+{
+    const bool over = ends_soon(accel->group.comm);
+    comm_end(accel->group.comm);
+    accel_cuda_group_close(accel);
+    if (!accel_cuda_idle(accel, LEAVE_TIMEOUT_US)) {
+        return accel_cuda_fail(accel, "a gather", "does not end");
+    }
+    return over ? -ECANCELED : accel_cuda_fail(accel, "a gather", "NCCL has failed");
+}
+
+int accel_cuda_group_check(struct accel *accel)
+{
+    if (!accel->nccl || (!comm_poll(accel->group.comm) && !comm_nccl_check(accel->nccl))) {
+        return 0;
+    }
+    return leave(accel);
 }
 
 int accel_join(struct accel *accel, const struct accel_group *group)

@@ -327,7 +327,9 @@ static int tune(struct accel *accel, uint32_t lane, const struct accel_product *
     int count = 0;
     must(!accel->capturing);
     if (!accel_cuda_idle(accel, TUNE_TIMEOUT_US)) { /* What runs beside would be in the times. */
-        return accel_cuda_fail(accel, "a product", "the device does not come to rest");
+        const int left = accel_cuda_group_check(accel);
+        return left ? left
+                    : accel_cuda_fail(accel, "a product", "the device does not come to rest");
     }
     cublasStatus_t status = describe(accel, &key, product, product->rows, &call);
     if (!status) {

@@ -199,7 +199,7 @@ static int add_product(const struct cuda_model *model, const struct cuda_task *t
         .accumulate = model->shard.ranks == 1,
     };
     const int error = multiply_by(model, task, matrix, product);
-    return error ? error : cuda_share(model, cuda_lane(task), &share);
+    return error ? error : cuda_share(model, task->batch, cuda_lane(task), &share);
 }
 
 static int attention_norm(const struct cuda_model *model, const struct cuda_task *task)
@@ -307,7 +307,7 @@ static int decode_attention(const struct cuda_model *model, const struct cuda_ta
         .dtype = model->dtype,
     };
     const int error = attend(model, task, false);
-    return error ? error : cuda_share(model, cuda_lane(task), &share);
+    return error ? error : cuda_share(model, task->batch, cuda_lane(task), &share);
 }
 
 /* x += attended Wo^T */
@@ -353,7 +353,7 @@ static int silu_mul(const struct cuda_model *model, const struct cuda_task *task
         .dtype = model->dtype,
     };
     const int error = accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
-    return error ? error : cuda_share(model, cuda_lane(task), &share);
+    return error ? error : cuda_share(model, task->batch, cuda_lane(task), &share);
 }
 
 /* x += gated Wdown^T */
@@ -481,5 +481,5 @@ int cuda_put_head(const struct cuda_model *model, const struct cuda_batch *batch
     int error = gather_rows(model, batch, lane);
     error = error ? error : final_norm(model, batch, lane);
     error = error ? error : accel_multiply(model->accel, lane, &product);
-    return error ? error : cuda_share(model, lane, &share);
+    return error ? error : cuda_share(model, batch, lane, &share);
 }

@@ -132,7 +132,8 @@ struct cuda_batch {
     uint32_t first[PLAN_NANO_MAX]; /* Rows of each nano-operation: [first, end) of the bucket, */
     uint32_t end[PLAN_NANO_MAX];
     uint32_t lane[PLAN_NANO_MAX]; /* and its lane of the device. */
-    size_t block_bytes;           /* Of the block, from its beginning, that are in use. */
+    bool apart; /* Put for times alone: ranks do not meet, and what is computed is garbage. */
+    size_t block_bytes; /* Of the block, from its beginning, that are in use. */
 };
 
 /* An instance of a nano-operation. */
@@ -185,11 +186,9 @@ uint32_t cuda_token_blocks(const struct cuda_model *model);
 /* What attention's work lists on a lane are built for. */
 struct attend_shape cuda_attend_shape(const struct cuda_model *model, uint32_t lane);
 
-/* Puts an operation of a mixture of experts on its task's lane. */
-int cuda_put_moe(const struct cuda_model *model, const struct cuda_task *task) MUST_CHECK;
-
-/* Puts a nano-operation on its lane. 0 or -errno. */
+/* Puts a nano-operation on its lane; moe_cuda.c does it for those of experts. 0 or -errno. */
 int cuda_put(const struct cuda_model *model, const struct cuda_task *task) MUST_CHECK;
+int cuda_put_moe(const struct cuda_model *model, const struct cuda_task *task) MUST_CHECK;
 
 /* Before and after the layers. The logits are those of the block's logit tokens. */
 int cuda_put_embed(const struct cuda_model *model, const struct cuda_batch *batch,

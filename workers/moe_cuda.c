@@ -179,7 +179,7 @@ static int expert_silu_mul(const struct cuda_model *model, const struct cuda_tas
         .dtype = model->dtype,
     };
     const int error = accel_launch(model->accel, cuda_lane(task), launch_silu, &args, sizeof args);
-    return error ? error : cuda_share(model, cuda_lane(task), &share);
+    return error ? error : cuda_share(model, task->batch, cuda_lane(task), &share);
 }
 
 /* down = gated Wdown^T of each expert */
@@ -196,7 +196,7 @@ static int expert_down(const struct cuda_model *model, const struct cuda_task *t
         .k = hparams->ffn,
     };
     const int error = multiply_experts(model, task, &args);
-    return error ? error : cuda_share(model, cuda_lane(task), &share);
+    return error ? error : cuda_share(model, task->batch, cuda_lane(task), &share);
 }
 
 /* x += the token's experts, weighted */

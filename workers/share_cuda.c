@@ -28,9 +28,10 @@ static int launch_weave(const void *args, struct CUstream_st *stream)
     return cuda_weave(args, stream);
 }
 
-int cuda_share(const struct cuda_model *model, uint32_t lane, const struct cuda_share *share)
+int cuda_share(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane,
+               const struct cuda_share *share)
 {
-    if (model->shard.ranks == 1) {
+    if (model->shard.ranks == 1 || batch->apart) {
         return 0;
     }
     const size_t items = part_items(model, share->rows, share->columns);

@@ -23,7 +23,7 @@ struct cuda_share {
 void *cuda_own(const struct cuda_model *model, const struct cuda_share *share);
 
 /* Puts the gather on a lane, and what completes `full`. */
-int cuda_share(const struct cuda_model *model, uint32_t lane,
+int cuda_share(const struct cuda_model *model, const struct cuda_batch *batch, uint32_t lane,
                const struct cuda_share *share) MUST_CHECK;
 
 /* Of the memory that gathers fill, in batches of so many tokens and logits of so many rows; 0 for a

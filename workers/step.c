@@ -267,6 +267,8 @@ static void judge_tokens(struct step *step, const struct step_turn *turn)
         if (judges(step)) {
             engine_choose(step->engine, step->asked, count, step->judged + first);
             engine_take(step->engine);
+        } else {
+            engine_wait(step->engine); /* Hosts meet when their devices have. */
         }
     }
 }
@@ -355,9 +357,6 @@ static int end_step(struct step *step)
     int error = step->comm ? share_choices(step, turn) : 0;
     if (!error) { /* Every rank: the head is cut between them. */
         judge_tokens(step, turn);
-        if (step->comm) { /* Hosts meet when their devices have. */
-            engine_wait(step->engine);
-        }
         error = step->comm ? comm_error(step->comm) : 0;
         error = engine_failure(step->engine) ? -EIO : error;
     }

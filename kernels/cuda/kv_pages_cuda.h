@@ -31,7 +31,7 @@ struct cuda_kv_pages_args {
     uint32_t ctas;       /* 0: as many as the shape wants. */
 };
 
-enum { CUDA_KV_PAGES_PAIRS_MAX = 8 };
+enum { CUDA_KV_PAGES_PAIRS_MAX = 32 };
 
 /* Copies page source[i] to target[i] of the same pool, one pair after the other. The pairs come
  * with the launch, so that nothing waits for a list on its way to the device. */

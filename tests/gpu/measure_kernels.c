@@ -76,28 +76,45 @@ void measure_layers(struct gauge *gauge)
                  (int)SHAPES_ROWS, us, flops / us / 1e6, best_us, best_us / us);
 }
 
+/* One row a type of pages: those of act, and of e4m3, of half the bytes. */
+static void measure_decode(struct gauge *gauge, uint32_t lane, const float *scale, double copy)
+{
+    const uint32_t units = accel_lane_units(gauge->accel, lane);
+    struct shapes_attention decode = shapes_attend(gauge, units, SHAPES_SEQUENCES, 1);
+    for (int e4m3 = 0; e4m3 < 2; e4m3++) {
+        decode.args.kv_scale = e4m3 ? scale : NULL;
+        const double us = gauge_time_us(gauge, lane, shapes_put_attention, &decode);
+        const double rate = shapes_decode_bytes() / (1 + e4m3) / us;
+        (void)printf("{\"row\": \"decode-attention\", \"kv\": \"%s\", \"sequences\": %d, "
+                     "\"context\": %d, \"units\": %u, \"us\": %.1f, \"gb_per_s\": %.1f, "
+                     "\"gb_per_s_unit\": %.2f, \"of_copy\": %.3f}\n",
+                     e4m3 ? "e4m3" : "bf16", (int)SHAPES_SEQUENCES, (int)SHAPES_CONTEXT, units, us,
+                     rate / 1e3, rate / 1e3 / units, rate / copy);
+    }
+}
+
+static void measure_prefill(struct gauge *gauge, uint32_t tokens, const float *scale)
+{
+    struct shapes_attention prefill = shapes_attend(gauge, gauge->info.units, 1, tokens);
+    for (int e4m3 = 0; e4m3 < 2; e4m3++) {
+        prefill.args.kv_scale = e4m3 ? scale : NULL;
+        const double us = gauge_time_us(gauge, 0, shapes_put_attention, &prefill);
+        (void)printf("{\"row\": \"prefill-attention\", \"kv\": \"%s\", \"tokens\": %u, "
+                     "\"us\": %.1f, \"tflops\": %.1f}\n",
+                     e4m3 ? "e4m3" : "bf16", tokens, us, shapes_prefill_flops(tokens) / us / 1e6);
+    }
+}
+
 /* Decode attention in GB/s, for each SM and as a share of what a copy of the same run moves, since
  * both are bound by memory; prefill attention in TFLOP/s. */
 void measure_attention(struct gauge *gauge)
 {
     const double copy = gauge_copy_bytes_per_us(gauge);
+    const float *scale = shapes_kv_scale(gauge);
     for (uint32_t i = 0; i <= GAUGE_LEVELS; i++) {
-        const uint32_t lane = i == 0 ? 0 : gauge_small(i - 1);
-        const uint32_t units = accel_lane_units(gauge->accel, lane);
-        const struct shapes_attention decode = shapes_attend(gauge, units, SHAPES_SEQUENCES, 1);
-        const double us = gauge_time_us(gauge, lane, shapes_put_attention, &decode);
-        const double rate = shapes_decode_bytes() / us;
-        (void)printf("{\"row\": \"decode-attention\", \"sequences\": %d, \"context\": %d, "
-                     "\"units\": %u, \"us\": %.1f, \"gb_per_s\": %.1f, \"gb_per_s_unit\": %.2f, "
-                     "\"of_copy\": %.3f}\n",
-                     (int)SHAPES_SEQUENCES, (int)SHAPES_CONTEXT, units, us, rate / 1e3,
-                     rate / 1e3 / units, rate / copy);
+        measure_decode(gauge, i == 0 ? 0 : gauge_small(i - 1), scale, copy);
     }
     for (uint32_t tokens = PROMPT_MIN; tokens <= PROMPT_MAX; tokens *= 2) {
-        const struct shapes_attention prefill = shapes_attend(gauge, gauge->info.units, 1, tokens);
-        const double us = gauge_time_us(gauge, 0, shapes_put_attention, &prefill);
-        (void)printf("{\"row\": \"prefill-attention\", \"tokens\": %u, \"us\": %.1f, "
-                     "\"tflops\": %.1f}\n",
-                     tokens, us, shapes_prefill_flops(tokens) / us / 1e6);
+        measure_prefill(gauge, tokens, scale);
     }
 }

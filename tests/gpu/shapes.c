@@ -91,6 +91,18 @@ double shapes_prefill_flops(uint32_t tokens)
     return 2.0 * HEADS * DIM * tokens * tokens;
 }
 
+const float *shapes_kv_scale(struct gauge *gauge)
+{
+    const size_t bytes = (size_t)2 * KV_HEADS * sizeof(float);
+    float *ones = gauge_memory(gauge, ACCEL_HOST, bytes);
+    float *scale = gauge_memory(gauge, ACCEL_DEVICE, bytes);
+    for (uint32_t i = 0; i < 2 * KV_HEADS; i++) {
+        ones[i] = 1;
+    }
+    gauge_send(gauge, scale, ones, bytes);
+    return scale;
+}
+
 static int launch_decode(const void *args, struct CUstream_st *stream)
 {
     return cuda_attend_decode(args, stream);

@@ -47,7 +47,10 @@ struct shapes_attention {
 struct shapes_attention shapes_attend(struct gauge *gauge, uint32_t units, uint32_t sequences,
                                       uint32_t tokens);
 
-/* K and V of all sequences, each read once: what decode attention is bound by. */
+/* As args.kv_scale of attention whose pages hold e4m3: 1 for each head, on the device. */
+const float *shapes_kv_scale(struct gauge *gauge);
+
+/* K and V of all sequences, each read once: what decode attention is bound by. In e4m3: half. */
 double shapes_decode_bytes(void);
 
 /* 2 products of 2 FLOPs over heads, head size and the lower half of tokens x tokens. */

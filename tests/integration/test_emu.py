@@ -155,19 +155,24 @@ def test_a_token_that_is_not_a_number_fails_alone(own_agent, tmp_path):
 
 
 def test_seeded_answers_are_those_of_the_cpu(own_agent, tmp_path):
-    """Sampling, with what a worker keeps of a request and counts over its tokens."""
+    """Sampling, with what a worker keeps of a request and counts over its tokens: also on a device
+    that is slow, so that steps stand behind each other, with the worker killed underneath."""
     model = {"model.path": made(tmp_path, "llama"), **SETTINGS}
     asked = [{"ids": prompt, "ignore_eos": True, "max_tokens": TOKENS, "seed": 31 * n,
               "temperature": 0.8, "top_p": 0.95, "top_k": 40 + n, "frequency_penalty": 0.3,
               "repetition_penalty": 1.15, "logit_bias": {str(40 + n): 2.5}, "bad_ids": [50],
               "top_logprobs": 2, "prompt_logprobs": n % 3} for n, prompt in enumerate(prompts())]
     found = []
-    for device in ("cpu", "cuda"):
-        with Client(own_agent({**model, "workers.device": device}).endpoint) as client:
+    for device, slow in (("cpu", {}), ("cuda", {}), ("cuda", {"SLUICE_EMU_SEED": "11"})):
+        agent = own_agent({**model, "workers.device": device}, slow)
+        with Client(agent.endpoint) as client:
             answers = [client.start(**body) for body in asked]
+            if slow:
+                assert client.pump(lambda: len(answers[0].ids) > 3, 120 * SCALE), agent.log()
+                agent.kill_one(agent.worker())
             client.finish(*answers, timeout_s=120 * SCALE)
             found.append([answer.ids for answer in answers])
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 def test_no_order_of_lanes_changes_a_token(own_agent, tmp_path):

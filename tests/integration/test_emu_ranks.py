@@ -3,12 +3,15 @@ for and whichever of them dies meanwhile.
 
 SLUICE_BIN as in test_emu.py.
 """
+import signal
+
 import pytest
 
 from agent_process import SCALE, wait_until
 from sluice_client import STATS, Client
 from test_emu import GREEDY, SETTINGS, made, prompts
 from test_groups import ASKED
+from test_plans import STALE, said, steps_by_plans, write_plans
 
 RANKS = {"workers.device": "cuda", "workers.count": 2, "workers.tp": 2}
 
@@ -37,6 +40,38 @@ def test_no_order_of_lanes_changes_a_token_of_ranks(own_agent, tmp_path):
     assert ask(own_agent({**model, **RANKS}, {"SLUICE_EMU_SEED": "5"})) == expected
 
 
+def started_with_plans(make_agent, folder, settings):
+    """An agent whose plans fit it: each refusal names one thing that differs."""
+    key = {"model": "m", "dtype": "d", "weights": "w", "tp": 9, "device": "none", "units": 99,
+           "library": "none 0", "kernels": "0"}
+    for _ in range(2 * len(key)):
+        write_plans(folder, key, ranks=True)
+        agent = make_agent({"plan.dir": str(folder), "plan.mode": "overlap", **settings}).start()
+        assert wait_until(lambda: said(agent, "files serve"), 10), agent.log()
+        refused = [STALE.search(line) for line in said(agent, "is refused")]
+        if not refused:
+            return agent
+        agent.stop()
+        name, _, here = refused[0].groups()
+        key[name] = type(key[name])(here)
+    raise AssertionError(agent.log())
+
+
+def test_ranks_run_plans(make_agent, tmp_path):
+    """Nano-batches on two lanes; what meets the other rank is on one of them."""
+    model = {"model.path": made(tmp_path, "llama"), **SETTINGS}
+    alone = make_agent({**model, "workers.device": "cpu"}).start()
+    expected = ask(alone)
+    alone.stop()
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    agent = started_with_plans(make_agent, folder, {**model, **RANKS})
+    assert ask(agent) == expected
+    with Client(agent.endpoint) as client:
+        assert steps_by_plans(client) > 0
+    agent.stop()
+
+
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_rank_costs_nobody_a_token(own_agent, tmp_path, killed):
     """The other one gives its step up, keeps its weights and meets the new one."""
@@ -54,6 +89,19 @@ def test_a_killed_rank_costs_nobody_a_token(own_agent, tmp_path, killed):
             assert [answer.ids for answer in answers] == expected, again
         left = [process.pid for process in agent.workers()]
         assert ranks[1 - killed] in left and ranks[killed] not in left
+
+
+def test_a_stopped_rank_is_replaced(own_agent, tmp_path):
+    """Who waits for it says so, and keeps its weights."""
+    model = {"model.path": made(tmp_path, "llama"), **SETTINGS,
+             "workers.step_timeout_ms": int(16000 * SCALE)}
+    expected = ask(own_agent({**model, "workers.device": "cpu"}))
+    agent = own_agent({**model, **RANKS})
+    ranks = sorted(process.pid for process in agent.workers())
+    agent.kill_one(ranks[1], signal.SIGSTOP)
+    assert ask(agent) == expected
+    left = [process.pid for process in agent.workers()]
+    assert ranks[0] in left and ranks[1] not in left, agent.log()
 
 
 def test_a_failed_device_among_two_costs_nobody_a_token(own_agent, tmp_path):

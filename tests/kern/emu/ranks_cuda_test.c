@@ -155,6 +155,17 @@ static void ranks_with_fp8_weights_too(void **state)
     check_alike(0, &options);
 }
 
+/* With products to time, which takes some ranks longer than others. */
+static void ranks_in_bf16_too(void **state)
+{
+    (void)state;
+    struct engine_options options = usual;
+    options.dtype = KERN_BF16;
+    for (uint32_t i = 2; i < CASES; i++) {
+        check_alike(i, &options);
+    }
+}
+
 struct pair {
     struct relay relay;
     struct probe probe[2];
@@ -266,6 +277,7 @@ int main(void)
         cmocka_unit_test(ranks_give_the_same_bits),
         cmocka_unit_test(ranks_with_e4m3_pages_too),
         cmocka_unit_test(ranks_with_fp8_weights_too),
+        cmocka_unit_test(ranks_in_bf16_too),
         cmocka_unit_test(a_rank_that_goes_costs_a_step),
         cmocka_unit_test(names_both_numbers_of_what_does_not_fit),
     };
