@@ -333,7 +333,7 @@ int crew_open(struct crew **out, uint32_t threads)
         crew_close(crew);
         return error;
     }
-    if ((uint32_t)CPU_COUNT(&crew->caller_mask) >= threads) {
+    if ((uint32_t)CPU_COUNT(&crew->caller_mask) == threads) {
         pin(pthread_self(), &crew->caller_mask, 0);
         for (uint32_t i = 1; i < threads; i++) {
             pin(crew->threads[i].handle, &crew->caller_mask, i);

@@ -41,9 +41,10 @@ struct crew_lanes {
 };
 
 /*
- * Starts threads - 1 threads; the caller is thread 0 of every job from now on. When the caller's
- * affinity mask has at least `threads` cores, each thread is pinned to its own, the caller too
- * (until crew_close). 0, -EINVAL (0 or more than LIMIT_WORKER_THREADS_MAX), -ENOMEM, -EAGAIN.
+ * Starts threads - 1 threads; the caller is thread 0 of every job from now on. When there are as
+ * many as the caller's affinity mask has cores, each is pinned to its own, the caller too (until
+ * crew_close). Fewer are left to the kernel: other processes would choose the same first cores.
+ * 0, -EINVAL (0 or more than LIMIT_WORKER_THREADS_MAX), -ENOMEM, -EAGAIN.
  */
 int crew_open(struct crew **out, uint32_t threads) MUST_CHECK;
 void crew_close(struct crew *crew); /* NULL is allowed. */

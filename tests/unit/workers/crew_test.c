@@ -213,11 +213,31 @@ static void gives_the_affinity_back(void **state)
     cpu_set_t before;
     cpu_set_t after;
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    const uint32_t cores = (uint32_t)CPU_COUNT(&before);
     struct crew *crew;
-    assert_int_equal(crew_open(&crew, 1), 0);
+    assert_int_equal(crew_open(&crew, cores), 0);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_int_equal(CPU_COUNT(&after), 1);
     crew_close(crew);
     assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
     assert_true(CPU_EQUAL(&before, &after));
+}
+
+/* One thread on a machine of several cores: another process's one would meet it on the first. */
+static void pins_no_part_of_the_cores(void **state)
+{
+    (void)state;
+    cpu_set_t before;
+    cpu_set_t during;
+    struct crew *crew;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    if (CPU_COUNT(&before) == 1) {
+        skip();
+    }
+    assert_int_equal(crew_open(&crew, 1), 0);
+    assert_int_equal(sched_getaffinity(0, sizeof during, &during), 0);
+    assert_true(CPU_EQUAL(&before, &during));
+    crew_close(crew);
 }
 
 static void refuses_senseless_counts(void **state)
@@ -235,7 +255,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_unit_runs_once),      cmocka_unit_test(a_job_sees_the_one_before),
         cmocka_unit_test(lanes_wait_for_each_other), cmocka_unit_test(wakes_after_a_sleep),
-        cmocka_unit_test(gives_the_affinity_back),   cmocka_unit_test(refuses_senseless_counts),
+        cmocka_unit_test(gives_the_affinity_back),   cmocka_unit_test(pins_no_part_of_the_cores),
+        cmocka_unit_test(refuses_senseless_counts),
     };
     return cmocka_run_group_tests_name("crew", tests, NULL, NULL);
 }
