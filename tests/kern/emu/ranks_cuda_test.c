@@ -132,14 +132,27 @@ static void ranks_give_the_same_bits(void **state)
     free(plan);
 }
 
+static void check_alike(uint32_t index, const struct engine_options *options)
+{
+    struct solo solo = solo_open(index, options);
+    check_bits(&solo, NULL, "0");
+    solo_close(&solo);
+}
+
 static void ranks_with_e4m3_pages_too(void **state)
 {
     (void)state;
     struct engine_options options = usual;
     options.kv = ENGINE_KV_E4M3;
-    struct solo solo = solo_open(1, &options);
-    check_bits(&solo, NULL, "0");
-    solo_close(&solo);
+    check_alike(1, &options);
+}
+
+static void ranks_with_fp8_weights_too(void **state)
+{
+    (void)state;
+    struct engine_options options = usual;
+    options.weights = MATMUL_WEIGHTS_FP8;
+    check_alike(0, &options);
 }
 
 /* With products to time, which takes some ranks longer than others. */
@@ -149,9 +162,7 @@ static void ranks_in_bf16_too(void **state)
     struct engine_options options = usual;
     options.dtype = KERN_BF16;
     for (uint32_t i = 2; i < CASES; i++) {
-        struct solo solo = solo_open(i, &options);
-        check_bits(&solo, NULL, "0");
-        solo_close(&solo);
+        check_alike(i, &options);
     }
 }
 
@@ -265,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_give_the_same_bits),
         cmocka_unit_test(ranks_with_e4m3_pages_too),
+        cmocka_unit_test(ranks_with_fp8_weights_too),
         cmocka_unit_test(ranks_in_bf16_too),
         cmocka_unit_test(a_rank_that_goes_costs_a_step),
         cmocka_unit_test(names_both_numbers_of_what_does_not_fit),
