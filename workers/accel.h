@@ -45,7 +45,7 @@ struct accel_info {
     char name[64];         /* "NVIDIA H200" */
     char libraries[64];    /* Versions of what computes: part of the key of plans and tunings. */
     uint64_t memory_bytes; /* All of the device's, */
-    uint64_t memory_free_bytes; /* and what is left now. */
+    uint64_t memory_free_bytes; /* and what is left now for arenas. */
     uint32_t units;             /* Streaming multiprocessors. */
     uint32_t unit_step;         /* Shares of them are multiples of this. */
     uint32_t rows_step;         /* Rows of x that products like best: where plans cut a batch. */

@@ -22,7 +22,7 @@
 #include "base/log.h"
 
 enum {
-    LANES_DRIVER_VERSION = 12040, /* CUDA 12.4: the first with green contexts. */
+    LANES_DRIVER_VERSION = 12050, /* CUDA 12.5: the first with streams of green contexts. */
     LANES_PARTS_MAX = 64,         /* Of a split: 264 SMs in eights are 33. */
 };
 

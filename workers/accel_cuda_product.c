@@ -234,6 +234,12 @@ static cublasStatus_t multiply(const struct accel *accel, uint32_t lane,
         ACCEL_WORKSPACE_BYTES, accel->lane[lane].stream);
 }
 
+/* The library does not do the product, or not so: nothing is broken. */
+static bool is_refusal(cublasStatus_t status)
+{
+    return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
+}
+
 /* 0; -EIO for what the device or the library broke; -EINVAL for a shape without an algorithm. */
 static int judge(struct accel *accel, cublasStatus_t status, const struct accel_product *product)
 {
@@ -243,7 +249,7 @@ static int judge(struct accel *accel, cublasStatus_t status, const struct accel_
     }
     (void)snprintf(why, sizeof why, "cuBLASLt status %d at %u x %u x %u", (int)status,
                    product->rows, product->n, product->k);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+    if (is_refusal(status)) {
         log_error("%s: a product: %s", accel->info.name, why);
         return -EINVAL;
     }
@@ -418,7 +424,7 @@ int accel_multiply(struct accel *accel, uint32_t lane, const struct accel_produc
         }
     }
     cublasStatus_t status = multiply_by(accel, lane, product, &key);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED && key.rows != product->rows) {
+    if (is_refusal(status) && key.rows != product->rows) {
         key.rows = product->rows; /* The shape's one algorithm does not do so few or so many. */
         status = multiply_by(accel, lane, product, &key);
     }

@@ -428,15 +428,12 @@ static int put_layers(struct engine *engine)
     return error ? error : lanes_cuda_put(&engine->lanes, &engine->model, &engine->batch);
 }
 
-/* Puts the layers on the lanes once for the times of products that are new to them; x is garbage
+/* Puts the layers on the lanes once for the times of products that are new to them, and in every
+ * type because a kernel is loaded when it is first launched: not within a capture. x is garbage
  * then, and the keys and values that this appends are written again. *all: none is left. Ranks do
  * not meet meanwhile: one may have times to take where another knows all. */
 static int time_products(struct engine *engine, bool *all)
 {
-    *all = true;
-    if (engine->model.dtype == KERN_F32) {
-        return 0;
-    }
     engine->batch.apart = true;
     accel_tune(engine->accel);
     const int error = put_layers(engine);

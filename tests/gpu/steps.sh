@@ -12,10 +12,11 @@ machine() {
 }
 
 # Every check of the kernels in a process of its own: a fault on the device ends only one of them.
+# A timeout within a step is in the foreground, else what it runs outlives the step's end.
 kernels() {
   local name bad=0
   for name in $(grep -o 'unit_test(check_cuda_[a-z_]*' tests/kern/check_cuda.c | cut -d'(' -f2); do
-    if ours timeout 60 "$tests/kern_gpu_check" "$name"; then
+    if ours timeout --foreground 25 "$tests/kern_gpu_check" "$name"; then
       echo "$name: ok"
     else
       echo "$name: FAILED"
@@ -90,10 +91,10 @@ sanitizer() {
   ours compute-sanitizer --error-exitcode 9 "$tests/kern_gpu_check" check_cuda_embed ||
     { echo "compute-sanitizer does not run here: see above"; return 77; }
   for tool in memcheck racecheck synccheck; do
-    ours timeout 20 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/kern_gpu_check"
+    ours timeout 11 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/kern_gpu_check"
     case $? in
       0) echo "$tool: clean" ;;
-      124) echo "$tool: clean as far as 20 s went" ;;
+      124) echo "$tool: clean as far as 11 s went" ;;
       *) echo "$tool: FAILED" && bad=1 ;;
     esac
   done
@@ -114,9 +115,10 @@ triple() {
       kv.device_pages=49152 "plan.dir=$plans" "plan.mode=$mode" workers.step_timeout_ms=60000 \
       workers.start_timeout_ms=120000 queue.requests_max=4096 queue.tokens_max=4194304 || continue
     grep -E 'plans|refused|cut by|shared by' "$work/$mode.log"
-    ours timeout 20 "$bin/sluice-bench" --endpoint "$endpoint" --dataset fixed:1024:64 \
-      --num-prompts 64 --ignore-eos >/dev/null # Warms up: graphs are captured, products timed.
-    clocked "triple-$mode" ours timeout 60 "$bin/sluice-bench" --endpoint "$endpoint" \
+    # Warms up: graphs are captured, products timed.
+    ours timeout --foreground 20 "$bin/sluice-bench" --endpoint "$endpoint" \
+      --dataset fixed:1024:64 --num-prompts 64 --ignore-eos >/dev/null
+    clocked "triple-$mode" ours timeout --foreground 60 "$bin/sluice-bench" --endpoint "$endpoint" \
       --dataset fixed:1024:512 --num-prompts 512 --ignore-eos --json "$out/bench-$mode.json"
     ours "$bin/sluicectl" status --endpoint "$endpoint" --json >"$out/status-$mode.json"
     serve_stop

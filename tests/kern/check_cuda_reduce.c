@@ -121,11 +121,13 @@ static void sum_group(struct group *group)
 {
     struct rank ranks[CUDA_REDUCE_RANKS_MAX] = {0};
     pthread_t threads[CUDA_REDUCE_RANKS_MAX];
-    for (uint32_t r = 0; r < group->ranks; r++) {
+    for (uint32_t r = 0; r < group->ranks; r++) { /* First: pinning may wait for kernels. */
         ranks[r] =
             (struct rank){.group = group,
                           .index = r,
                           .output = alloc_zeros(group->count * kern_dtype_bytes(group->dtype))};
+    }
+    for (uint32_t r = 0; r < group->ranks; r++) {
         assert_int_equal(pthread_create(&threads[r], NULL, run_rank, &ranks[r]), 0);
     }
     for (uint32_t r = 0; r < group->ranks; r++) {
