@@ -214,7 +214,8 @@ int core_main(const struct config *config, int control_fd)
     core->control_fd = control_fd;
     must(getrandom(&core->instance, sizeof core->instance, 0) == (ssize_t)sizeof core->instance);
     raise_descriptor_limit();
-    must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    must(signal(SIGINT, SIG_IGN) != SIG_ERR && signal(SIGHUP, SIG_IGN) != SIG_ERR &&
+         signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     const int status = core_run(core);
     free(core);
     return status;

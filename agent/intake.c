@@ -172,13 +172,16 @@ static void on_cancel(struct core *core, const struct request_address *address)
             return;
         }
     } else {
-        bool cancelled = false;
+        bool live = false;
         for (uint32_t i = 0; i < core->requests.count; i++) {
             struct request *request = &core->requests.request[i];
-            cancelled |= request_is(request, address) && cancel(core, request);
+            if (request_is(request, address)) {
+                (void)cancel(core, request);
+                live = true;
+            }
         }
-        if (cancelled) {
-            return; /* Its DONE is the answer. */
+        if (live) {
+            return; /* The end that is still to leave is the answer. */
         }
     }
     refuse(core, address, WIRE_NOT_FOUND, NULL);

@@ -53,13 +53,22 @@ struct supervisor {
     uint32_t child_count;
 };
 
+static bool is_ignored(int number)
+{
+    struct sigaction now;
+    must(sigaction(number, NULL, &now) == 0);
+    return now.sa_handler == SIG_IGN;
+}
+
 static sigset_t supervisor_signals(void)
 {
     sigset_t set;
     must(sigemptyset(&set) == 0);
     must(sigaddset(&set, SIGTERM) == 0);
     must(sigaddset(&set, SIGINT) == 0);
-    must(sigaddset(&set, SIGHUP) == 0); /* The terminal is gone; under nohup it never comes. */
+    if (!is_ignored(SIGHUP)) { /* The terminal is gone. Blocked, it would come under nohup too. */
+        must(sigaddset(&set, SIGHUP) == 0);
+    }
     must(sigaddset(&set, SIGCHLD) == 0);
     return set;
 }

@@ -89,6 +89,10 @@ static int check_options(const struct engine_options *options, const struct hpar
     } else if (options->weights == MATMUL_WEIGHTS_FP8 && !cuts_to_bytes(options, hparams)) {
         text = "model.weights fp8 wants sizes of heads, rows and feed-forward parts that are "
                "multiples of 16: set model.weights to auto";
+    } else if (options->dtype == KERN_BF16 && hparams->experts > 0 &&
+               hparams->ffn % CUT_COLUMNS > 0) {
+        text = "the experts' feed-forward size is no multiple of 8, which GPU kernels want in "
+               "bf16: set model.dtype to f32";
     } else if (hparams->head_dim > CUDA_ATTEND_DIM_MAX || hparams->hidden % CUT_COLUMNS > 0) {
         text = "the model's heads or rows have a size that no GPU kernel is for: "
                "set workers.device to cpu";

@@ -362,7 +362,8 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--rehearse") == 0) {
         return rehearse_main(argc - 1, argv + 1);
     }
-    (void)signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the supervisor decides. */
+    (void)signal(SIGINT, SIG_IGN); /* A terminal's reach the whole group; the supervisor decides. */
+    (void)signal(SIGHUP, SIG_IGN);
     struct worker *worker = calloc(1, sizeof *worker);
     if (!worker) {
         return EXIT_FAILURE;

@@ -42,8 +42,8 @@ def test_no_order_of_lanes_changes_a_token_of_ranks(own_agent, tmp_path):
 
 def started_with_plans(make_agent, folder, settings):
     """An agent whose plans fit it: each refusal names one thing that differs."""
-    key = {"model": "m", "dtype": "d", "weights": "w", "tp": 9, "device": "none", "units": 99,
-           "library": "none 0", "kernels": "0"}
+    key = {"model": "m", "dtype": "d", "weights": "w", "kv": "k", "tp": 9, "device": "none",
+           "units": 99, "library": "none 0", "kernels": "0"}
     for _ in range(2 * len(key)):
         write_plans(folder, key, ranks=True)
         agent = make_agent({"plan.dir": str(folder), "plan.mode": "overlap", **settings}).start()

@@ -21,6 +21,38 @@ def test_processes_keep_the_names_of_their_binaries(agent):
     assert all(p.name == p.executable[:15] for p in found), found
 
 
+def hang_up(agent):
+    """As a terminal does: whoever was started there gets the signal."""
+    for process in agent.processes():
+        os.kill(process.pid, signal.SIGHUP)
+
+
+def test_a_hang_up_of_all_processes_ends_every_stream(own_agent):
+    agent = own_agent({"stream.credit_tokens": 8})
+    with Client(agent.endpoint) as client:
+        answer = client.start(ids=PROMPT, **LONG)
+        assert client.pump(lambda: answer.ids), agent.log()
+        agent.first = None  # From here on processes may end.
+        hang_up(agent)
+        client.finish(answer, timeout_s=10)
+        assert_error(answer.error, "draining", answer.id)
+        assert agent.wait() == 0, agent.log()
+
+
+def test_a_hang_up_under_nohup_stops_nothing(own_agent):
+    """nohup starts its program with the signal ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        agent = own_agent()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with Client(agent.endpoint) as client:
+        answer = client.start(ids=PROMPT, **LONG)
+        assert client.pump(lambda: answer.ids), agent.log()
+        hang_up(agent)
+        assert client.finish(answer).finish == "length", answer.error
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_under_load_ends_every_stream(make_agent, number):
     agent = make_agent({"stream.credit_tokens": 8}).start()

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from sluice_client import (CANCEL, CREDIT, ERROR, GENERATE, PING, PONG, STATS, Client,
+from sluice_client import (CANCEL, CREDIT, ERROR, GENERATE, PING, PONG, STATS, TOKENS, Client,
                            assert_error, pack_ids, pump_all)
 from test_generate import PROMPT, prompt_of
 
@@ -62,6 +62,22 @@ def test_cancel_before_the_start(tight):
         assert waiting.finish == "cancelled" and waiting.ids == []
         client.send(CANCEL, {}, held.id)
         client.finish(held)
+
+
+def test_a_second_cancel_never_overtakes_the_end(narrow):
+    """Until its DONE has left a request is live; behind it nobody knows the id."""
+    with Client(narrow.endpoint) as client:
+        for _ in range(30):
+            request_id = client.send(GENERATE, {"ids": pack_ids(PROMPT), **LONG})
+            for _ in range(2):
+                client.send(CANCEL, {}, request_id)
+            first = client.receive(20)
+            while first.command == TOKENS:
+                first = client.receive(20)
+            assert first.body.get("finish_reason") == "cancelled", first
+            client.ask(PING)
+            assert all(message.body["code"] == "not_found" for message in client.others)
+            client.others.clear()
 
 
 def test_cancel_of_an_unknown_id(client):

@@ -594,18 +594,24 @@ static void buckets_are_few_and_tight(void **state)
     assert_true(count <= 80);
 }
 
-static int open_with(const struct engine_options *options, struct model_error *error)
+static int open_model(const struct tiny_model *model, const struct engine_options *options,
+                      struct model_error *error)
 {
     char path[TINY_MODEL_PATH_BYTES];
     struct weights *weights;
     struct engine *engine = NULL;
-    tiny_model_write(&dense, path);
+    tiny_model_write(model, path);
     assert_int_equal(weights_open(&weights, path, error), 0);
     const int status = engine_open(&engine, weights, options, error);
     weights_close(weights);
     engine_close(engine);
     tiny_model_remove(path);
     return status;
+}
+
+static int open_with(const struct engine_options *options, struct model_error *error)
+{
+    return open_model(&dense, options, error);
 }
 
 static void names_what_does_not_fit(void **state)
@@ -638,6 +644,21 @@ static void refuses_what_it_cannot_do(void **state)
     assert_non_null(strstr(error.text, "set model.weights to auto"));
 }
 
+/* Each step of it would fail. */
+static void refuses_experts_of_sizes_without_a_kernel(void **state)
+{
+    (void)state;
+    struct model_error error = {{0}};
+    struct engine_options options = usual();
+    struct tiny_model odd = experts;
+    odd.ffn = 20;
+    assert_int_equal(open_model(&odd, &options, &error), 0);
+    options.dtype = KERN_BF16;
+    assert_int_equal(open_model(&odd, &options, &error), -ENOTSUP);
+    assert_non_null(strstr(error.text, "set model.dtype to f32"));
+    assert_int_equal(open_model(&experts, &options, &error), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -656,6 +677,7 @@ int main(void)
         cmocka_unit_test(buckets_are_few_and_tight),
         cmocka_unit_test(names_what_does_not_fit),
         cmocka_unit_test(refuses_what_it_cannot_do),
+        cmocka_unit_test(refuses_experts_of_sizes_without_a_kernel),
     };
     return cmocka_run_group_tests_name("engine_cuda", tests, NULL, NULL);
 }
