@@ -321,7 +321,7 @@ int engine_open(struct engine **out, const struct weights *weights,
                 const struct engine_options *options, struct model_error *error)
 {
     const struct hparams *hparams = weights_hparams(weights);
-    const uint32_t ranks = options->ranks > 0 ? options->ranks : 1;
+    const uint32_t ranks = engine_ranks(options);
     int status = check_options(options, hparams, error);
     status = status ? status : hparams_check_ranks(hparams, ranks, error);
     if (status) {

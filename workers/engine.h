@@ -39,6 +39,11 @@ struct engine_options {
     uint32_t timeout_ms; /* Of a step; after it a device counts as dead. 0: a minute. */
 };
 
+static inline uint32_t engine_ranks(const struct engine_options *options)
+{
+    return options->ranks > 0 ? options->ranks : 1;
+}
+
 /* What model.dtype auto is on this device. */
 enum kern_dtype engine_dtype_auto(unsigned isa);
 

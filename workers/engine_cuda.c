@@ -71,7 +71,7 @@ struct engine {
 /* Whether all products of a rank are such as the device has in e4m3. */
 static bool cuts_to_bytes(const struct engine_options *options, const struct hparams *hparams)
 {
-    const uint32_t step = ACCEL_BYTES_STEP * (options->ranks > 0 ? options->ranks : 1);
+    const uint32_t step = ACCEL_BYTES_STEP * engine_ranks(options);
     return hparams->hidden % step == 0 && hparams->ffn % step == 0 &&
            hparams->heads * hparams->head_dim % step == 0 &&
            hparams->kv_heads * hparams->head_dim % step == 0;
@@ -80,7 +80,7 @@ static bool cuts_to_bytes(const struct engine_options *options, const struct hpa
 static int check_options(const struct engine_options *options, const struct hparams *hparams,
                          struct model_error *error)
 {
-    const uint32_t whole = CUT_COLUMNS * (options->ranks > 0 ? options->ranks : 1);
+    const uint32_t whole = CUT_COLUMNS * engine_ranks(options);
     const char *text = NULL;
     if (options->weights == MATMUL_WEIGHTS_INT8) {
         text = "model.weights int8 is for CPUs: set model.weights to fp8 or auto";
@@ -328,7 +328,7 @@ int engine_open(struct engine **out, const struct weights *weights,
     engine->options = *options;
     engine->options.slots_max = options->slots_max > 0 ? options->slots_max : options->rows_max;
     engine->model.hparams = *hparams;
-    engine->model.shard = shard_of(hparams, options->rank, options->ranks > 0 ? options->ranks : 1);
+    engine->model.shard = shard_of(hparams, options->rank, engine_ranks(options));
     engine->model.dtype = options->dtype;
     engine->model.kv = options->kv;
     engine->model.weights = options->weights;
@@ -386,12 +386,11 @@ void engine_watch(struct engine *engine, _Atomic uint32_t *progress)
     (void)progress;
 }
 
-/* The first `bytes` of the block that the host has written. */
-static int send_block(struct engine *engine, size_t bytes)
+/* From the block that take_block() gave, which is read when its event has passed. */
+static int send_block(struct engine *engine, const struct accel_copy *copies, uint32_t count)
 {
     const uint32_t half = engine->turn++ % 2;
-    const struct accel_copy copy = {engine->model.block.valid, engine->blocks[half].valid, bytes};
-    const int error = accel_copy(engine->accel, LANES_CUDA_HEAD, &copy, 1);
+    const int error = accel_copy(engine->accel, LANES_CUDA_HEAD, copies, count);
     return error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
 }
 
@@ -505,10 +504,11 @@ void engine_run(struct engine *engine, const struct engine_batch *batch)
     shape->plan = batch->plan;
     lanes_cuda_assign(&engine->lanes, batch->plan, shape->lane);
     batch_cuda_fill(shape, block, &engine->model, batch, &engine->options);
+    const struct accel_copy copy = {engine->model.block.valid, block->valid, shape->block_bytes};
     int error = engine->error;
     error =
         error ? error : accel_record(engine->accel, event_begun(engine->chosen), LANES_CUDA_HEAD);
-    error = error ? error : send_block(engine, shape->block_bytes);
+    error = error ? error : send_block(engine, &copy, 1);
     error = error ? error : run_layers(engine);
     engine->error = error ? error : run_head(engine);
 }
@@ -611,10 +611,7 @@ void engine_head(struct engine *engine, const uint32_t *tokens, uint32_t count)
     const struct accel_copy copies[] = {
         {to->logit_rows, block->logit_rows, sizeof *block->logit_rows},
         {to->logit_token, block->logit_token, count * sizeof *block->logit_token}};
-    const uint32_t half = engine->turn++ % 2;
-    int error = engine->error;
-    error = error ? error : accel_copy(engine->accel, LANES_CUDA_HEAD, copies, 2);
-    error = error ? error : accel_record(engine->accel, EVENT_BLOCK + half, LANES_CUDA_HEAD);
+    const int error = engine->error ? engine->error : send_block(engine, copies, 2);
     engine->error = error ? error : run_head(engine);
 }
 

@@ -23,6 +23,6 @@ void identity_fill(struct plankey *key, const struct engine *engine,
     (void)snprintf(key->weights, sizeof key->weights, "%s", weights);
     (void)snprintf(key->kv, sizeof key->kv, "%s",
                    options->kv == ENGINE_KV_E4M3 ? "fp8_e4m3" : dtype);
-    key->tp = options->ranks > 0 ? options->ranks : 1;
+    key->tp = engine_ranks(options);
     engine_device(engine, key);
 }

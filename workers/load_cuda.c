@@ -75,8 +75,9 @@ static void store_bytes(const struct block *block, size_t row, const float *valu
     for (size_t i = 0; i < count; i++) {
         largest = fmaxf(largest, fabsf(values[i]));
     }
+    const float inverse = e4m3_inverse(largest);
     for (size_t i = 0; i < count; i++) {
-        to[i] = e4m3_from_float(values[i] * e4m3_inverse(largest));
+        to[i] = e4m3_from_float(values[i] * inverse);
     }
     scales_of(block)[row] = e4m3_scale(largest);
 }

@@ -336,25 +336,31 @@ static void check_product(struct scene *scene, uint32_t lane, struct accel_produ
     free(scale);
 }
 
+/* Rows, n and k, in every kind of product and on every lane. */
+static void check_shape(struct scene *scene, const uint32_t shape[3], bool bytes)
+{
+    for (uint32_t kind = 0; kind < 4; kind++) {
+        const struct accel_product product = {
+            .rows = shape[0],
+            .n = shape[1],
+            .k = shape[2],
+            .dtype = kind == 0 ? KERN_F32 : KERN_BF16,
+            .float_y = kind != 1,
+            .accumulate = kind == 3,
+        };
+        for (uint32_t lane = 0; lane < LANES; lane++) {
+            check_product(scene, lane, product, kind >= 2, bytes);
+        }
+    }
+}
+
 static void test_products(void **state)
 {
     struct scene *scene = *state;
     static const uint32_t shapes[][3] = {{1, 64, 64},    {3, 576, 576},   {17, 192, 320},
                                          {64, 512, 256}, {128, 768, 576}, {5, 100, 72}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        for (uint32_t kind = 0; kind < 4; kind++) {
-            const struct accel_product product = {
-                .rows = shapes[i][0],
-                .n = shapes[i][1],
-                .k = shapes[i][2],
-                .dtype = kind == 0 ? KERN_F32 : KERN_BF16,
-                .float_y = kind != 1,
-                .accumulate = kind == 3,
-            };
-            for (uint32_t lane = 0; lane < LANES; lane++) {
-                check_product(scene, lane, product, kind >= 2, false);
-            }
-        }
+        check_shape(scene, shapes[i], false);
     }
 }
 
@@ -371,19 +377,7 @@ static void test_products_of_bytes(void **state)
         skip();
     }
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        for (uint32_t kind = 0; kind < 4; kind++) {
-            const struct accel_product product = {
-                .rows = shapes[i][0],
-                .n = shapes[i][1],
-                .k = shapes[i][2],
-                .dtype = kind == 0 ? KERN_F32 : KERN_BF16,
-                .float_y = kind != 1,
-                .accumulate = kind == 3,
-            };
-            for (uint32_t lane = 0; lane < LANES; lane++) {
-                check_product(scene, lane, product, kind >= 2, true);
-            }
-        }
+        check_shape(scene, shapes[i], true);
     }
 }
 
